@@ -1,0 +1,211 @@
+"""Array libraries and their devices: the one module that names CuPy.
+
+Everything else in the package gets its functions from `array_namespace` and calls
+`to_device` and `to_host` where data changes place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import array_api_compat
+import numpy as np
+from array_api_compat import array_namespace, device
+
+from .errors import DeviceError
+
+__all__ = [
+    "Array",
+    "Backend",
+    "array_namespace",
+    "backend_of",
+    "device",
+    "resolve",
+    "to_device",
+    "to_host",
+]
+
+#: An array of any library that follows the array API standard.
+Array = Any
+
+
+@dataclass(frozen=True)
+class Backend:
+    """An array namespace together with one device of that library.
+
+    Attributes
+    ----------
+    xp
+        The namespace, as `array_namespace` returns it.
+    device
+        The library's own device object; None is the library's default.
+    name
+        How users name it: ``"cpu"``, ``"gpu:0"``, or the library's name.
+    """
+
+    xp: Any
+    device: Any
+    name: str
+
+    def __reduce__(self) -> tuple[Callable[..., Backend], tuple[Any, ...]]:
+        # Modules cannot be pickled, and neither can CuPy's devices.
+        if self.name.startswith("gpu"):
+            return resolve, (self.name,)
+        return _rebuild, (self.xp.__name__, self.device, self.name)
+
+    def active(self) -> contextlib.AbstractContextManager[Any]:
+        """Context in which this device is the library's current one.
+
+        CuPy allocates on the current device whatever ``device=`` says; the other
+        libraries need nothing.
+        """
+        if self.name.startswith("gpu"):
+            return self.device  # type: ignore[no-any-return]
+        return contextlib.nullcontext()
+
+
+def _rebuild(module: str, device: Any, name: str) -> Backend:
+    return Backend(importlib.import_module(module), device, name)
+
+
+def _gpu(index: int | None) -> Backend:
+    """The CuPy backend on GPU `index`, or on the current one for None."""
+    try:
+        import cupy  # noqa: PLC0415
+        import array_api_compat.cupy as xp  # noqa: PLC0415
+    except ImportError as err:
+        msg = (
+            "device='gpu' needs CuPy, which is not installed: pip install"
+            " 'qnp-xp[gpu]' (cupy-cuda12x), cupy-cuda13x for CUDA 13, or conda-forge's"
+            f" cupy. Python says: {err}"
+        )
+        raise DeviceError(msg) from err
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as err:
+        msg = f"CuPy is installed, but no GPU answers: {err}"
+        raise DeviceError(msg) from err
+    if index is None:
+        index = cupy.cuda.runtime.getDevice()
+    if index >= count:
+        msg = f"device='gpu:{index}' was asked for; the visible GPUs are 0 to {count - 1}"
+        raise DeviceError(msg)
+    return Backend(xp, cupy.cuda.Device(index), f"gpu:{index}")
+
+
+def backend_of(x: Array) -> Backend:
+    """The backend that an array lives on; host numpy for what is not an array."""
+    if array_api_compat.is_array_api_obj(x) and not isinstance(x, np.ndarray):
+        xp = array_namespace(x)
+        if array_api_compat.is_cupy_array(x):
+            return _gpu(x.device.id)
+        return Backend(xp, device(x), _library(xp))
+    return resolve("cpu")
+
+
+def _library(xp: Any) -> str:
+    return str(xp.__name__).removeprefix("array_api_compat.")
+
+
+def resolve(device: Any = "cpu", xp: Any = None) -> Backend:
+    """Turn what a user says of a device into a `Backend`.
+
+    Parameters
+    ----------
+    device
+        ``"cpu"``, ``"gpu"``, ``"gpu:1"``, ``"auto"`` (a GPU if one can be used, else
+        the CPU) or, with `xp`, that library's own device object.
+    xp
+        Any array API namespace, compatibility layer or the library itself.
+
+    Returns
+    -------
+    Backend
+
+    Raises
+    ------
+    DeviceError
+        If a GPU was asked for and cannot be used; the message says what is missing.
+    ValueError
+        If `device` is none of the above.
+    """
+    if xp is not None:
+        namespace = array_namespace(xp.asarray([0.0]))
+        if array_api_compat.is_numpy_namespace(namespace):
+            return resolve("cpu")
+        own = None if isinstance(device, str) and device == "cpu" else device
+        return Backend(namespace, own, _library(namespace))
+    if device == "auto":
+        try:
+            return _gpu(None)
+        except DeviceError:
+            return resolve("cpu")
+    if device == "cpu":
+        return Backend(array_namespace(np.empty(0)), None, "cpu")
+    match = re.fullmatch(r"gpu(?::(\d+))?", device) if isinstance(device, str) else None
+    if match is None:
+        msg = f"device={device!r} is not one of 'cpu', 'gpu', 'gpu:N', 'auto'"
+        raise ValueError(msg)
+    return _gpu(None if match[1] is None else int(match[1]))
+
+
+def to_host(x: Array) -> np.ndarray[Any, Any]:
+    """Copy an array of any library to the host.
+
+    Parameters
+    ----------
+    x
+        Array of any library and device, or anything `numpy.asarray` takes.
+
+    Returns
+    -------
+    numpy.ndarray
+        Of the same shape and dtype; `x` itself where it is a numpy array already.
+    """
+    if isinstance(x, np.ndarray) or not array_api_compat.is_array_api_obj(x):
+        return np.asarray(x)
+    if array_api_compat.is_cupy_array(x) or array_api_compat.is_torch_array(x):
+        return np.asarray(array_api_compat.to_device(x, "cpu"))
+    xp = array_namespace(x)
+    if array_api_compat.is_array_api_strict_namespace(xp):
+        # Its devices are objects, and its CPU has no name in the standard.
+        x = array_api_compat.to_device(x, xp.Device("CPU_DEVICE"))
+    return np.asarray(x)
+
+
+def to_device(x: Array, backend: Backend, dtype: str | None = None) -> Array:
+    """Copy an array of any library to a device.
+
+    Parameters
+    ----------
+    x
+        Array of any library and device, of either byte order.
+    backend
+        Where to.
+    dtype
+        Name of the dtype of the result, ``"float32"`` say; None keeps that of `x`.
+
+    Returns
+    -------
+    array
+        On the backend's device; `x` itself where nothing is to be changed.
+    """
+    xp = backend.xp
+    if array_api_compat.is_array_api_obj(x) and not isinstance(x, np.ndarray):
+        if array_namespace(x) is xp and backend.device in (None, array_api_compat.device(x)):
+            return x if dtype is None else xp.astype(x, getattr(xp, dtype), copy=False)
+    host = to_host(x)
+    # Other libraries refuse big-endian numbers, which is what FITS tables hold.
+    native = np.dtype(dtype) if dtype is not None else host.dtype.newbyteorder("=")
+    host = host.astype(native, copy=False)
+    if array_api_compat.is_numpy_namespace(xp):
+        return host
+    if not host.flags.writeable:
+        host = host.copy()  # torch warns of sharing memory that it may not write
+    with backend.active():
+        return xp.asarray(host, device=backend.device)

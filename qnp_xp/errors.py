@@ -1,0 +1,25 @@
+"""The exceptions of the package.
+
+Each of them is also an instance of the built-in exception that a caller who
+has never heard of this package would expect.
+"""
+
+from __future__ import annotations
+
+__all__ = ["DeviceError", "QnpError", "SpectraError", "WeightsError"]
+
+
+class QnpError(Exception):
+    """Base class of every exception that the package raises by itself."""
+
+
+class WeightsError(QnpError, ValueError):
+    """A weights file that cannot be read, or that holds a network of another kind."""
+
+
+class SpectraError(QnpError, ValueError):
+    """A file of spectra that cannot be read, or whose parts contradict each other."""
+
+
+class DeviceError(QnpError, RuntimeError):
+    """A device that was asked for and cannot be used."""

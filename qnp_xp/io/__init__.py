@@ -1,0 +1,19 @@
+"""Files in and out, under the names that QuasarNP's users import from ``quasarnp.io``."""
+
+from __future__ import annotations
+
+from .boss import read_data, read_spall, read_truth
+from .desi import load_desi_coadd, load_desi_daily, load_desi_exposure
+from .weights import embed_grid, load_file, load_model
+
+__all__ = [
+    "embed_grid",
+    "load_desi_coadd",
+    "load_desi_daily",
+    "load_desi_exposure",
+    "load_file",
+    "load_model",
+    "read_data",
+    "read_spall",
+    "read_truth",
+]

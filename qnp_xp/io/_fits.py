@@ -1,0 +1,233 @@
+"""Images in FITS files, read by rows.
+
+fitsio reads headers, tables and whatever is compressed. Plain images are read straight
+from the file: fitsio holds the interpreter's lock while it reads, and a reader that
+works beside computing threads would gain nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import fitsio
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import SpectraError
+
+__all__ = ["FitsFile", "Image"]
+
+_BITPIX = {-64: ">f8", -32: ">f4", 16: ">i2", 32: ">i4", 64: ">i8"}
+
+
+class FitsFile:
+    """An open FITS file whose complaints name it.
+
+    Parameters
+    ----------
+    path
+        The file, plain or compressed by gzip.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    SpectraError
+        If it is no FITS file, or a truncated one.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with path.open("rb") as f:  # the usual error where there is no such file
+            self._compressed = f.read(2) == b"\x1f\x8b"
+        if re.search(r"[\[\](]", path.name):
+            msg = f"{path}: brackets in a file name mean something else to cfitsio"
+            raise SpectraError(msg)
+        self._raw: BinaryIO | None = None
+        try:
+            self._fits = fitsio.FITS(str(path))
+            # Headers are read one after the other, and a cut shows where they end.
+            names = [hdu.get_extname() for hdu in self._fits]
+        except (OSError, ValueError) as err:
+            msg = f"{path}: not a FITS file, or cut short ({_first_line(err)})"
+            raise SpectraError(msg) from err
+        self._numbers = {name.upper(): i for i, name in enumerate(names) if name}
+
+    def close(self) -> None:
+        """Close the file."""
+        self._fits.close()
+        if self._raw is not None:
+            self._raw.close()
+            self._raw = None
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._numbers
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the HDUs that have one, upper case."""
+        return list(self._numbers)
+
+    def problem(self, hdu: str, what: str) -> SpectraError:
+        """An error that names the file and an HDU."""
+        return SpectraError(f"{self.path}[{hdu}]: {what}")
+
+    def _hdu(self, name: str) -> Any:
+        if name not in self._numbers:
+            msg = f"{self.path}: has no HDU {name}"
+            raise SpectraError(msg)
+        return self._fits[self._numbers[name]]
+
+    def image(self, name: str) -> Image:
+        """The image in an HDU; nothing of it is read yet.
+
+        Parameters
+        ----------
+        name
+            EXTNAME of the HDU.
+
+        Returns
+        -------
+        Image
+
+        Raises
+        ------
+        SpectraError
+            If there is none, or it is no image, or the file ends before it does.
+        """
+        hdu = self._hdu(name)
+        try:
+            info, header = hdu.get_info(), hdu.read_header()
+        except (OSError, ValueError) as err:
+            raise self.problem(name, f"its header is damaged ({_first_line(err)})") from err
+        if "dims" not in info:
+            raise self.problem(name, "an image is expected")
+        shape = tuple(int(size) for size in info["dims"])
+        scaled = any(header.get(key) is not None for key in ("BSCALE", "BZERO", "BLANK"))
+        if self._compressed or scaled or hdu.is_compressed():
+            return Image(self, name, shape, None, 0, hdu)
+        dtype = np.dtype(_BITPIX.get(info["img_type"], ">f4"))
+        start = int(hdu.get_offsets()["data_start"])
+        if start + int(np.prod(shape)) * dtype.itemsize > self.path.stat().st_size:
+            raise self.problem(name, "the file ends before the data do")
+        return Image(self, name, shape, dtype, start, hdu)
+
+    def columns(self, name: str, wanted: list[str]) -> dict[str, NDArray[Any]]:
+        """Columns of a table, those of them that it has.
+
+        Parameters
+        ----------
+        name
+            EXTNAME of the HDU.
+        wanted
+            Names of columns.
+
+        Returns
+        -------
+        dict of numpy.ndarray
+            In the byte order of the machine.
+
+        Raises
+        ------
+        SpectraError
+            If the table is missing or cannot be read.
+        """
+        hdu = self._hdu(name)
+        try:
+            present = [column for column in wanted if column in hdu.get_colnames()]
+            table = hdu.read(columns=present) if present else None
+        except (AttributeError, OSError, ValueError) as err:
+            raise self.problem(name, f"a table is expected ({_first_line(err)})") from err
+        return {
+            column: table[column].astype(table[column].dtype.newbyteorder("="))
+            for column in present
+        }
+
+    def _file(self) -> BinaryIO:
+        if self._raw is None:
+            self._raw = self.path.open("rb")
+        return self._raw
+
+
+class Image:
+    """An image whose rows are read when they are asked for.
+
+    Parameters
+    ----------
+    file, name
+        Where it is.
+    shape
+        Its shape, C order.
+    dtype, start
+        Type and place of its numbers in the file; dtype is None where only fitsio can
+        read it.
+    hdu
+        The HDU of fitsio.
+    """
+
+    def __init__(
+        self,
+        file: FitsFile,
+        name: str,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any] | None,
+        start: int,
+        hdu: Any,
+    ) -> None:
+        self.file, self.name, self.shape = file, name, shape
+        self._dtype, self._start, self._hdu = dtype, start, hdu
+
+    def read(self) -> NDArray[Any]:
+        """The whole image in the byte order of the machine."""
+        try:
+            return np.asarray(self._hdu.read())
+        except (OSError, ValueError) as err:
+            raise self.file.problem(self.name, _first_line(err)) from err
+
+    def read_rows(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        """Rows of an image of two dimensions.
+
+        Parameters
+        ----------
+        rows
+            Their numbers, in any order.
+
+        Returns
+        -------
+        numpy.ndarray
+            Shape ``(rows.size, width)``, in the byte order of the machine.
+
+        Raises
+        ------
+        SpectraError
+            If the file ends before the rows do, or cannot be decompressed.
+        """
+        runs = np.split(rows, np.flatnonzero(np.diff(rows) != 1) + 1)
+        runs = [run for run in runs if run.size]
+        try:
+            if self._dtype is None:
+                parts = [self._hdu[int(run[0]) : int(run[-1]) + 1, :] for run in runs]
+                return np.concatenate(parts) if parts else self._hdu.read()[:0]
+            return self._read_raw(runs, rows.size)
+        except (OSError, ValueError) as err:
+            raise self.file.problem(self.name, _first_line(err)) from err
+
+    def _read_raw(self, runs: list[NDArray[np.int64]], count: int) -> NDArray[Any]:
+        out = np.empty((count, self.shape[1]), dtype=self._dtype)
+        file, done = self.file._file(), 0
+        for run in runs:
+            part = out[done : done + run.size]
+            file.seek(self._start + int(run[0]) * part.itemsize * self.shape[1])
+            if file.readinto(part.view(np.uint8)) != part.nbytes:  # type: ignore[attr-defined]
+                raise self.file.problem(self.name, "the file ends before the data do")
+            done += run.size
+        native = out.dtype.newbyteorder("=")
+        return out if out.dtype == native else out.byteswap(inplace=True).view(native)
+
+
+def _first_line(err: Exception) -> str:
+    """cfitsio's messages run over many lines, and the first says what happened."""
+    lines = str(err).strip().splitlines()
+    return lines[0] if lines else type(err).__name__

@@ -1,0 +1,205 @@
+"""Networks from weights files, and the grid that such a file should hold."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from .._backend import resolve
+from ..errors import WeightsError
+from ..grids import linear_wave, wave
+from ..lines import LINES, LINES_BAL, rest_wavelengths
+from ..model import QuasarNP
+from ._files import replacing
+from .weights_file import GRID_MEMBER, read_weights
+
+__all__ = ["embed_grid", "load_file", "load_model"]
+
+_GRIDS = {"log": wave, "linear": linear_wave}
+
+
+def load_model(
+    filename: str | Path,
+    device: Any = "cpu",
+    *,
+    dtype: str = "float32",
+    xp: Any = None,
+    lines: Sequence[str] | None = None,
+    lines_bal: Sequence[str] | None = None,
+) -> QuasarNP:
+    """Load a trained network onto a device.
+
+    Parameters
+    ----------
+    filename
+        Weights file: Keras 2 or 3 HDF5, or a Keras 3 archive.
+    device
+        ``"cpu"``, ``"gpu"``, ``"gpu:1"``, or ``"auto"`` for a GPU if there is one;
+        with `xp`, that library's own device object.
+    dtype
+        What to compute in: ``"float32"`` or ``"float64"``.
+    xp
+        Any array API namespace; by default numpy on the CPU and CuPy on a GPU.
+    lines, lines_bal
+        Names of the emission and broad absorption lines in the order of the outputs.
+        The files do not say; by default DESI's six and one where there are seven
+        outputs.
+
+    Returns
+    -------
+    QuasarNP
+        The model; it also unpacks as ``model, grid = load_model(filename)``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    WeightsError
+        If the file is damaged, or holds a network of another kind.
+    DeviceError
+        If the device cannot be used.
+    ValueError
+        If `dtype`, `device` or a line is unknown, or the number of lines is wrong.
+    """
+    backend = resolve(device, xp)
+    weights = read_weights(filename)
+    network = weights.network()
+    count = len(network.heads)
+    if lines is None and lines_bal is None:
+        known = count == len(LINES) + len(LINES_BAL)
+        lines, lines_bal = (LINES, LINES_BAL) if known else ((), ())
+    else:
+        lines, lines_bal = tuple(lines or ()), tuple(lines_bal or ())
+        rest_wavelengths([*lines, *lines_bal])
+        if len(lines) + len(lines_bal) != count:
+            msg = (
+                f"{filename} has {count} outputs; lines and lines_bal name"
+                f" {len(lines)} and {len(lines_bal)}"
+            )
+            raise ValueError(msg)
+    return QuasarNP(
+        network=network,
+        wave=weights.wave(network.nbins),
+        lines=tuple(lines),
+        lines_bal=tuple(lines_bal or ()),
+        dtype=dtype,
+        weights_name=weights.path.name,
+        weights_sha256=weights.sha256,
+        backend=backend,
+    )
+
+
+def load_file(
+    filename: str | Path,
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]], NDArray[np.float64]]:
+    """Read a weights file into dictionaries, as QuasarNP 0.2 returns them.
+
+    Parameters
+    ----------
+    filename
+        Weights file of any of the kinds that `load_model` takes.
+
+    Returns
+    -------
+    weights : dict
+        For each layer with arrays a dictionary of them (``kernel``, ``bias``,
+        ``gamma``, ...). Batch norms count from ``batch_normalization_1`` even where
+        the file counts from ``batch_normalization``. A layer named ``lambda`` is
+        there, empty.
+    config : dict
+        ``padding`` and ``strides`` of each convolution.
+    grid : numpy.ndarray
+        Wavelengths in Angstrom: the file's own, else QuasarNET's logarithmic grid.
+
+    Raises
+    ------
+    FileNotFoundError, WeightsError
+        As for `load_model`.
+    """
+    file = read_weights(filename)
+    stem = "batch_normalization"
+    shift = 1 if stem in file.graph.layers else 0
+    weights: dict[str, Any] = {}
+    config = {}
+    for name, layer in file.graph.layers.items():
+        if layer.kind == "Conv1D":
+            config[name] = {key: layer.config[key] for key in ("padding", "strides")}
+        if name == "lambda":
+            weights[name] = []
+        if arrays := file.arrays.get(name):
+            match = re.fullmatch(rf"{stem}(?:_(\d+))?", name)
+            key = f"{stem}_{int(match[1] or 0) + shift}" if match else name
+            weights[key] = dict(arrays)
+    return weights, config, wave if file.grid is None else file.grid
+
+
+def embed_grid(
+    filename: str | Path, output: str | Path, grid: str = "log", *, overwrite: bool = False
+) -> None:
+    """Copy a weights file and write the wavelength grid of its network into the copy.
+
+    Parameters
+    ----------
+    filename
+        Weights file without a grid, or with a wrong one.
+    output
+        The copy, of the same kind.
+    grid
+        ``"log"`` or ``"linear"``: `qnp_xp.utils.wave` or `linear_wave`.
+    overwrite
+        Replace `output` if it is there.
+
+    Raises
+    ------
+    FileExistsError
+        If `output` is there and is not to be replaced.
+    WeightsError
+        If the file is none, or its network takes another number of bins.
+    ValueError
+        If `grid` is neither of the two.
+
+    Notes
+    -----
+    What QuasarNP's ``scripts/post_process_weights.py`` does: a dataset ``model_grid``
+    and an attribute ``grid_spacing``. In a ``.keras`` archive, the member
+    ``model_grid.json``, which Keras passes over.
+    """
+    if grid not in _GRIDS:
+        msg = f"grid={grid!r} is not one of 'log', 'linear'"
+        raise ValueError(msg)
+    source, target = Path(filename), Path(output)
+    if target.exists() and not overwrite:
+        msg = f"{target} exists; overwrite it with overwrite=True (--overwrite)"
+        raise FileExistsError(msg)
+    nbins = read_weights(source).network().nbins
+    values = _GRIDS[grid]
+    if nbins != values.size:
+        msg = f"{source}: the network takes {nbins} bins, the {grid} grid has {values.size}"
+        raise WeightsError(msg)
+    with replacing(target) as temporary:
+        if zipfile.is_zipfile(source):
+            _copy_archive(source, temporary, values)
+        else:
+            shutil.copyfile(source, temporary)
+            with h5py.File(temporary, "r+") as f:
+                if "model_grid" in f:
+                    del f["model_grid"]
+                f["model_grid"] = values
+                f.attrs["grid_spacing"] = "linear" if grid == "linear" else "logarithmic"
+
+
+def _copy_archive(source: Path, target: Path, grid: NDArray[np.float64]) -> None:
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for member in old.infolist():
+            if member.filename != GRID_MEMBER:
+                new.writestr(member, old.read(member))
+        new.writestr(GRID_MEMBER, json.dumps(grid.tolist()))

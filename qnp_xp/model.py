@@ -1,0 +1,199 @@
+"""The network on a device."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from . import layers
+from ._backend import Array, Backend, resolve, to_device
+from .network import Network
+
+__all__ = ["QuasarNP"]
+
+# Spectra of one pass through the network. Always as many, the last tile being filled
+# up with zeros: products of another shape may add in another order, and the bits of
+# a spectrum would depend on how many others came with it.
+_TILE = 16
+
+
+@dataclass(frozen=True)
+class _Weights:
+    """The arrays of a network on a device, ready for use."""
+
+    convs: list[tuple[Array, Array]]
+    trunk: list[tuple[Array, Array]]
+    heads: tuple[Array, Array]
+    scale: Array
+    shift: Array
+
+
+@dataclass(frozen=True, eq=False)
+class QuasarNP:
+    """A trained QuasarNET that predicts on the device it was loaded on.
+
+    Made by `qnp_xp.load_model`. It also unpacks as ``model, grid = load_model(path)``,
+    which is what QuasarNP 0.2 returned and desispec calls.
+
+    Attributes
+    ----------
+    network
+        Layers and folded weights on the host.
+    wave
+        Grid of the network in Angstrom, shape ``(nbins,)``, numpy.
+    lines, lines_bal
+        Names of the emission lines and of the broad absorption lines, in the order of
+        the outputs.
+    dtype
+        ``"float32"`` or ``"float64"``: what the network computes in.
+    weights_name, weights_sha256
+        Name of the file and SHA-256 of its bytes.
+    """
+
+    network: Network
+    wave: NDArray[np.float64]
+    lines: tuple[str, ...]
+    lines_bal: tuple[str, ...]
+    dtype: str
+    weights_name: str
+    weights_sha256: str
+    backend: Backend
+    _weights: _Weights = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.dtype not in ("float32", "float64"):
+            msg = f"dtype={self.dtype!r} is not one of 'float32', 'float64'"
+            raise ValueError(msg)
+        object.__setattr__(self, "_weights", self._upload())
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Arrays of a device stay there; they are made again from the host's.
+        return {k: v for k, v in self.__dict__.items() if k != "_weights"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        object.__setattr__(self, "_weights", self._upload())
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self, self.wave))
+
+    def __call__(self, x: Array) -> list[Array]:
+        """The same as `predict`, as with a Keras model."""
+        return self.predict(x)
+
+    @property
+    def nlines(self) -> int:
+        """Number of outputs: emission and broad absorption lines."""
+        return len(self.network.heads)
+
+    @property
+    def nboxes(self) -> int:
+        """Boxes of each line."""
+        return self.network.nboxes
+
+    @property
+    def nbins(self) -> int:
+        """Bins of the grid."""
+        return self.network.nbins
+
+    @property
+    def device(self) -> str:
+        """Where it computes: ``"cpu"``, ``"gpu:0"``, or a library's name."""
+        return self.backend.name
+
+    def to(self, device: Any, *, xp: Any = None) -> QuasarNP:
+        """A copy of this model on another device.
+
+        Parameters
+        ----------
+        device, xp
+            As for `qnp_xp.load_model`.
+
+        Returns
+        -------
+        QuasarNP
+        """
+        return dataclasses.replace(self, backend=resolve(device, xp))
+
+    def _upload(self) -> _Weights:
+        def move(x: Any) -> Array:
+            return to_device(np.asarray(x), self.backend, self.dtype)
+
+        net = self.network
+        heads = [layer for head in net.heads for layer in (head.box, head.offset)]
+        ones = np.ones(net.nboxes)
+        scale = [factor * ones for head in net.heads for factor in (1.0, head.scale)]
+        shift = [term * ones for head in net.heads for term in (0.0, head.shift)]
+        return _Weights(
+            convs=[(move(conv.kernel), move(conv.bias)) for conv in net.convs],
+            trunk=[(move(dense.kernel), move(dense.bias)) for dense in net.trunk],
+            heads=(
+                move(np.concatenate([layer.kernel for layer in heads], axis=1)),
+                move(np.concatenate([layer.bias for layer in heads])),
+            ),
+            scale=move(np.concatenate(scale)),
+            shift=move(np.concatenate(shift)),
+        )
+
+    def predict(self, x: Array) -> list[Array]:
+        """Run the network.
+
+        Parameters
+        ----------
+        x
+            Normalised spectra, shape ``(n, nbins)`` or ``(n, nbins, 1)``, real, of any
+            array library; n may be 0. Moved to the model's device tile by tile, and
+            never changed.
+
+        Returns
+        -------
+        list of array
+            One for each line, in the model's namespace and dtype, shape
+            ``(n, 2 * nboxes)``: confidences of the boxes, then offsets within them.
+
+        Raises
+        ------
+        ValueError
+            If the shape of `x` is neither of the above.
+
+        Notes
+        -----
+        Busca & Balland 2018, arXiv:1808.09955, section 3. The bits of a spectrum's
+        result depend neither on the other spectra nor on its place among them.
+        """
+        if not hasattr(x, "shape"):
+            x = np.asarray(x)
+        shape = tuple(x.shape)
+        if shape[1:] not in ((self.nbins,), (self.nbins, 1)):
+            msg = f"predict takes (n, {self.nbins}) or (n, {self.nbins}, 1), got {shape}"
+            raise ValueError(msg)
+        n, width = shape[0], 2 * self.nboxes
+        with self.backend.active():
+            tiles = [
+                self._predict_tile(x[first : min(first + _TILE, n), ...])
+                for first in range(0, max(n, 1), _TILE)
+            ]
+            out = self.backend.xp.concat(tiles, axis=0)[:n, :]
+            return [out[:, i * width : (i + 1) * width] for i in range(self.nlines)]
+
+    def _predict_tile(self, x: Array) -> Array:
+        """Outputs of all heads, shape ``(_TILE, nlines * 2 * nboxes)``."""
+        weights = self._weights
+        x = to_device(x, self.backend, self.dtype)
+        x = layers.fill_rows(layers.flatten(x), _TILE)
+        x = self.backend.xp.reshape(x, (_TILE, self.nbins, 1))
+        for conv, (kernel, bias) in zip(self.network.convs, weights.convs, strict=True):
+            phi = layers.ACTIVATIONS[conv.activation]
+            x = phi(layers.conv1d(x, kernel, conv.stride, bias, conv.padding))
+        x = layers.flatten(x)
+        for dense, (kernel, bias) in zip(
+            self.network.trunk, weights.trunk, strict=True
+        ):
+            x = layers.dense(x, kernel, bias, layers.ACTIVATIONS[dense.activation])
+        heads = layers.dense(x, *weights.heads, layers.sigmoid)
+        return heads * weights.scale + weights.shift

@@ -1,0 +1,154 @@
+"""What a network is, once its file has been read: folded weights on the host.
+
+Plain data between the reader of weights files and the model that computes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["BatchNorm", "Conv", "Dense", "Head", "Network"]
+
+Float64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class BatchNorm:
+    """Batch normalisation as the factor and the term that it comes to.
+
+    Attributes
+    ----------
+    scale, shift
+        ``gamma / sqrt(var + epsilon)`` and ``beta - mean * scale``, shape
+        ``(channels,)``.
+    """
+
+    scale: Float64
+    shift: Float64
+
+    @classmethod
+    def from_moments(
+        cls, mean: Float64, var: Float64, beta: Float64, gamma: Float64, epsilon: float
+    ) -> BatchNorm:
+        """Make it from what Keras stores; see `qnp_xp.layers.batch_normalization`."""
+        scale = gamma / np.sqrt(var + epsilon)
+        return cls(scale, beta - mean * scale)
+
+
+@dataclass(frozen=True)
+class Conv:
+    """A convolution with its activation.
+
+    Attributes
+    ----------
+    name
+        Name of the layer in the file.
+    kernel
+        Shape ``(k, channels, filters)``, float64.
+    bias
+        Shape ``(filters,)``, float64.
+    stride, padding
+        As for `qnp_xp.layers.conv1d`.
+    activation
+        Name of a function of `qnp_xp.layers`.
+    """
+
+    name: str
+    kernel: Float64
+    bias: Float64
+    stride: int
+    padding: str
+    activation: str = "linear"
+
+    def folded(self, norm: BatchNorm) -> Conv:
+        """This layer with the batch normalisation behind it folded in."""
+        return dataclasses.replace(
+            self,
+            kernel=self.kernel * norm.scale,
+            bias=self.bias * norm.scale + norm.shift,
+        )
+
+
+@dataclass(frozen=True)
+class Dense:
+    """A fully connected layer with its activation.
+
+    Attributes
+    ----------
+    name
+        Name of the layer in the file.
+    kernel
+        Shape ``(n_in, n_out)``, float64.
+    bias
+        Shape ``(n_out,)``, float64.
+    activation
+        Name of a function of `qnp_xp.layers`.
+    """
+
+    name: str
+    kernel: Float64
+    bias: Float64
+    activation: str = "linear"
+
+    def folded(self, norm: BatchNorm) -> Dense:
+        """This layer with the batch normalisation behind it folded in."""
+        return dataclasses.replace(
+            self,
+            kernel=self.kernel * norm.scale,
+            bias=self.bias * norm.scale + norm.shift,
+        )
+
+
+@dataclass(frozen=True)
+class Head:
+    """The two layers that find one line.
+
+    Attributes
+    ----------
+    box, offset
+        Layers of `nboxes` outputs each, with a sigmoid.
+    scale, shift
+        What the offset is multiplied by, and what is then added to it.
+    """
+
+    box: Dense
+    offset: Dense
+    scale: float = 1.0
+    shift: float = 0.0
+
+
+@dataclass(frozen=True)
+class Network:
+    """A QuasarNET: convolutions, fully connected layers, and a head for each line.
+
+    Attributes
+    ----------
+    nbins
+        Bins of the input.
+    convs, trunk
+        Layers before and behind the flattening, in order.
+    heads
+        One for each line.
+    parameters
+        Number of the weights in the file that count, batch norms included.
+    """
+
+    nbins: int
+    convs: tuple[Conv, ...]
+    trunk: tuple[Dense, ...]
+    heads: tuple[Head, ...]
+    parameters: int
+
+    @property
+    def nboxes(self) -> int:
+        """Boxes of each line."""
+        return int(self.heads[0].box.bias.size)
+
+    @property
+    def rescaled(self) -> bool:
+        """Whether any offset is rescaled."""
+        return any((head.scale, head.shift) != (1.0, 0.0) for head in self.heads)

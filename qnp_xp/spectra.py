@@ -1,0 +1,246 @@
+"""From the pixels of a spectrograph's arms to the input of the network.
+
+Pure array functions: the pixels of all arms are summed into the bins of one grid,
+weighted by their inverse variance, then each spectrum is normalised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from ._backend import Array, array_namespace, backend_of, device, to_device
+from .grids import bin_blocks, wave
+from .layers import fill_rows
+
+__all__ = ["clean", "combine", "normalize", "rebin", "renormalize"]
+
+# Spectra of one matrix product. The shape is always the same, the last tile being
+# filled up with zeros: a product of another shape may add in another order, and the
+# bits of a spectrum would depend on how many others came with it.
+_ROWS = 64
+
+# A spectrum whose rms is below this part of its mean is rounding noise on a constant.
+_FLAT = 1e-10
+
+
+def clean(flux: Array, ivar: Array) -> tuple[Array, Array, Array]:
+    """Give no weight to pixels that cannot be used.
+
+    Parameters
+    ----------
+    flux
+        Flux, shape ``(n, npix)``, any real floating-point dtype.
+    ivar
+        Inverse variance of the flux, of the same shape.
+
+    Returns
+    -------
+    flux, ivar : array
+        Of the same shape and dtype, zero where the flux is NaN or infinite or where
+        the inverse variance is NaN, infinite, negative or zero.
+    cleaned : array of bool
+        Shape ``(n,)``: whether a pixel was left out that had a weight or an
+        impossible one. A NaN flux of weight 0 is usual and does not count.
+    """
+    xp = array_namespace(flux, ivar)
+    zero = xp.zeros_like(flux)
+    sane = xp.isfinite(ivar) & (ivar >= 0)
+    finite = xp.isfinite(flux)
+    used = sane & finite & (ivar > 0)
+    suspect = ~sane | (~finite & (ivar != 0))
+    return (
+        xp.where(used, flux, zero),
+        xp.where(used, ivar, xp.zeros_like(ivar)),
+        xp.any(suspect, axis=1),
+    )
+
+
+def rebin(
+    flux: Array, ivar: Array, w_grid: Array, out_grid: Array = wave
+) -> tuple[Array, Array]:
+    """Sum the pixels of spectra into the bins of a grid.
+
+    Parameters
+    ----------
+    flux
+        Flux, shape ``(n, npix)``.
+    ivar
+        Inverse variance of the flux, of the same shape. Pixels without a usable flux
+        or weight count for nothing; see `clean`.
+    w_grid
+        Wavelengths of the pixels in Angstrom, shape ``(npix,)``, in any order; those
+        off the grid are left out.
+    out_grid
+        Grid of constant linear or logarithmic spacing, shape ``(nbins,)``, Angstrom.
+
+    Returns
+    -------
+    flux_sum, ivar_sum : array
+        Sums of ``flux * ivar`` and of ``ivar`` over the pixels of each bin, shape
+        ``(n, nbins)``, float64, on the device of `flux`. As in QuasarNP, the first is
+        not yet divided by the second: sums of several arms can be added. `combine`
+        adds and divides.
+
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit, or a grid is none.
+
+    Notes
+    -----
+    Busca & Balland 2018, arXiv:1808.09955, section 2. The sums are products with a
+    banded matrix of zeros and ones: no scatter, so that they have the same bits on
+    every run.
+    """
+    xp = array_namespace(flux, ivar)
+    npix = int(w_grid.shape[0])
+    if flux.ndim != 2 or tuple(flux.shape) != tuple(ivar.shape) or flux.shape[1] != npix:
+        msg = (
+            f"flux {tuple(flux.shape)} and ivar {tuple(ivar.shape)} must both have the"
+            f" shape (n, {npix}) that the {npix} wavelengths ask for"
+        )
+        raise ValueError(msg)
+    flux, ivar, _ = clean(flux, ivar)
+    return _sum_bins(flux, ivar, w_grid, out_grid)
+
+
+def _sum_bins(
+    flux: Array, ivar: Array, w_grid: Array, out_grid: Array
+) -> tuple[Array, Array]:
+    """`rebin` for pixels that are clean already."""
+    xp = array_namespace(flux, ivar)
+    backend = backend_of(flux)
+    order, blocks = bin_blocks(w_grid, out_grid)
+    matrices = [to_device(block.matrix, backend) for block in blocks]
+    nbins = int(out_grid.shape[0])
+    if order is not None:
+        order = to_device(order, backend)
+        flux, ivar = xp.take(flux, order, axis=1), xp.take(ivar, order, axis=1)
+    tiles: list[list[Array]] = [[], []]
+    n = flux.shape[0]
+    for first in range(0, n, _ROWS):
+        rows = slice(first, min(first + _ROWS, n))
+        weight = fill_rows(xp.astype(ivar[rows, :], xp.float64), _ROWS)
+        weighted = fill_rows(xp.astype(flux[rows, :], xp.float64), _ROWS) * weight
+        for tile, pixels in zip(tiles, (weighted, weight), strict=True):
+            sums = [
+                xp.matmul(pixels[:, block.pixels], matrix)
+                for block, matrix in zip(blocks, matrices, strict=True)
+            ]
+            tile.append(xp.concat(sums, axis=1)[: rows.stop - first, :nbins])
+    if not tiles[0]:
+        empty = xp.zeros((0, nbins), dtype=xp.float64, device=device(flux))
+        return empty, empty
+    return xp.concat(tiles[0], axis=0), xp.concat(tiles[1], axis=0)
+
+
+def combine(
+    arms: Iterable[tuple[Array, Array, Array]], out_grid: Array = wave
+) -> tuple[Array, Array, Array]:
+    """Average the pixels of all arms of spectra in the bins of a grid.
+
+    Parameters
+    ----------
+    arms
+        For each arm its wavelengths ``(npix,)`` in Angstrom, flux ``(n, npix)`` and
+        inverse variance ``(n, npix)``.
+    out_grid
+        Grid of constant linear or logarithmic spacing, shape ``(nbins,)``, Angstrom.
+
+    Returns
+    -------
+    flux : array
+        ``sum(flux * ivar) / sum(ivar)`` over the pixels of each bin, 0 where nothing
+        has weight; shape ``(n, nbins)``, float64.
+    ivar : array
+        ``sum(ivar)``, of the same shape.
+    cleaned : array of bool
+        Shape ``(n,)``; see `clean`.
+
+    Raises
+    ------
+    ValueError
+        If there is no arm, or the shapes do not fit.
+    """
+    total: list[Array] = []
+    for w_grid, flux, ivar in arms:
+        flux, ivar, cleaned = clean(flux, ivar)  # noqa: PLW2901
+        sums = [*_sum_bins(flux, ivar, w_grid, out_grid), cleaned]
+        total = (
+            [total[0] + sums[0], total[1] + sums[1], total[2] | sums[2]]
+            if total
+            else sums
+        )
+    if not total:
+        msg = "combine() needs one arm or more"
+        raise ValueError(msg)
+    flux_sum, ivar_sum, cleaned = total
+    xp = array_namespace(flux_sum)
+    one = xp.ones_like(ivar_sum)
+    return flux_sum / xp.where(ivar_sum > 0, ivar_sum, one), ivar_sum, cleaned
+
+
+def normalize(flux: Array, ivar: Array) -> tuple[Array, Array, Array]:
+    """Subtract the weighted mean of each spectrum and divide by its weighted rms.
+
+    Parameters
+    ----------
+    flux
+        Flux in bins, shape ``(n, nbins)``, floating-point.
+    ivar
+        Weights, of the same shape, not negative.
+
+    Returns
+    -------
+    x : array
+        Normalised spectra, of the same shape; zeros where the next two are not True.
+    weighted : array of bool
+        Shape ``(n,)``: some bin has weight.
+    varied : array of bool
+        Shape ``(n,)``: the rms is neither zero (up to rounding) nor beyond what
+        floating point holds.
+
+    Notes
+    -----
+    Busca & Balland 2018, arXiv:1808.09955, section 2. Bins without weight are
+    normalised like the others, so that the zeros in them become ``-mean / rms``: the
+    networks were trained on that.
+    """
+    xp = array_namespace(flux, ivar)
+    weight = xp.sum(ivar, axis=1, keepdims=True)
+    weighted = weight > 0
+    safe = xp.where(weighted, weight, xp.ones_like(weight))
+    mean = xp.sum(flux * ivar, axis=1, keepdims=True) / safe
+    centred = flux - mean
+    rms = xp.sqrt(xp.sum(centred * centred * ivar, axis=1, keepdims=True) / safe)
+    varied = xp.isfinite(rms) & (rms > _FLAT * xp.abs(mean))
+    usable = weighted & varied
+    x = xp.where(
+        usable,
+        centred / xp.where(usable, rms, xp.ones_like(rms)),
+        xp.zeros_like(centred),
+    )
+    return x, xp.reshape(weighted, (-1,)), xp.reshape(varied, (-1,))
+
+
+def renormalize(flux: Array, ivar: Array) -> Array:
+    """Normalise spectra for the network, under QuasarNP's name.
+
+    Parameters
+    ----------
+    flux
+        Flux in bins, shape ``(n, nbins)``, floating-point.
+    ivar
+        Weights, of the same shape, not negative.
+
+    Returns
+    -------
+    array
+        Of the same shape; a spectrum without weight or without variance becomes
+        zeros, where QuasarNP raises or returns NaN.
+
+    See Also
+    --------
+    normalize : also says which spectra these are.
+    """
+    return normalize(flux, ivar)[0]

@@ -1,0 +1,28 @@
+"""What happened to a row of the input: the bits of the column QN_STATUS."""
+
+from __future__ import annotations
+
+import enum
+
+__all__ = ["Status"]
+
+
+class Status(enum.IntFlag):
+    """Bits of QN_STATUS; 0 says that the row was scored and that nothing is to be said.
+
+    A row with a bit of `UNSCORED` has no result: its confidences and redshifts are
+    NaN. The other bits are remarks on a row that was scored.
+    """
+
+    NO_GOOD_PIXEL = 1
+    """No pixel on the grid of the network has a positive inverse variance."""
+    ZERO_VARIANCE = 2
+    """The spectrum is constant, or too large for float64: it cannot be normalised."""
+    ARM_MISSING = 4
+    """The file lacks one of the arms b, r, z; the others were used."""
+    PIXELS_CLEANED = 8
+    """Pixels of NaN, infinite or negative weight, or of NaN or infinite flux, left out."""
+    NOT_TARGET = 16
+    """OBJTYPE is not TGT (a sky fiber, say): scored, and never counted as a quasar."""
+
+    UNSCORED = NO_GOOD_PIXEL | ZERO_VARIANCE

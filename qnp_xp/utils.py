@@ -1,0 +1,21 @@
+"""The names that QuasarNP's users import from ``quasarnp.utils``."""
+
+from __future__ import annotations
+
+from .decode import process_preds
+from .grids import desi_wave, linear_wave, nbins, nbins_linear, regrid, wave
+from .lines import absorber_IGM
+from .spectra import rebin, renormalize
+
+__all__ = [
+    "absorber_IGM",
+    "desi_wave",
+    "linear_wave",
+    "nbins",
+    "nbins_linear",
+    "process_preds",
+    "rebin",
+    "regrid",
+    "renormalize",
+    "wave",
+]
