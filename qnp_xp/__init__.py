@@ -11,7 +11,13 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ._version import __version__
-from .errors import DeviceError, QnpError, SpectraError, WeightsError
+from .errors import (
+    DeviceError,
+    NoSpectraError,
+    QnpError,
+    SpectraError,
+    WeightsError,
+)
 from .status import Status
 
 if TYPE_CHECKING:
@@ -20,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DeviceError",
+    "NoSpectraError",
     "QnpError",
     "SpectraError",
     "Status",

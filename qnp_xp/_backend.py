@@ -76,8 +76,8 @@ def _rebuild(module: str, device: Any, name: str) -> Backend:
 def _gpu(index: int | None) -> Backend:
     """The CuPy backend on GPU `index`, or on the current one for None."""
     try:
-        import cupy  # noqa: PLC0415
         import array_api_compat.cupy as xp  # noqa: PLC0415
+        import cupy  # noqa: PLC0415
     except ImportError as err:
         msg = (
             "device='gpu' needs CuPy, which is not installed: pip install"
@@ -93,7 +93,9 @@ def _gpu(index: int | None) -> Backend:
     if index is None:
         index = cupy.cuda.runtime.getDevice()
     if index >= count:
-        msg = f"device='gpu:{index}' was asked for; the visible GPUs are 0 to {count - 1}"
+        msg = (
+            f"device='gpu:{index}' was asked for; the visible GPUs are 0 to {count - 1}"
+        )
         raise DeviceError(msg)
     return Backend(xp, cupy.cuda.Device(index), f"gpu:{index}")
 
@@ -196,9 +198,9 @@ def to_device(x: Array, backend: Backend, dtype: str | None = None) -> Array:
         On the backend's device; `x` itself where nothing is to be changed.
     """
     xp = backend.xp
-    if array_api_compat.is_array_api_obj(x) and not isinstance(x, np.ndarray):
-        if array_namespace(x) is xp and backend.device in (None, array_api_compat.device(x)):
-            return x if dtype is None else xp.astype(x, getattr(xp, dtype), copy=False)
+    foreign = array_api_compat.is_array_api_obj(x) and not isinstance(x, np.ndarray)
+    if foreign and array_namespace(x) is xp and backend.device in (None, device(x)):
+        return x if dtype is None else xp.astype(x, getattr(xp, dtype), copy=False)
     host = to_host(x)
     # Other libraries refuse big-endian numbers, which is what FITS tables hold.
     native = np.dtype(dtype) if dtype is not None else host.dtype.newbyteorder("=")

@@ -79,8 +79,8 @@ def decode(
     n_preds = len(preds) if isinstance(preds, Sequence) else int(preds.shape[0])
     if n_preds != count or not count:
         msg = (
-            f"preds has {n_preds} arrays for {len(lines)} lines and {len(lines_bal)} BAL"
-            " lines; it needs one for each"
+            f"preds has {n_preds} arrays; {len(lines)} lines and {len(lines_bal)} BAL"
+            " lines need one each"
         )
         raise ValueError(msg)
     first = preds[0] if isinstance(preds, Sequence) else preds[0, ...]
@@ -122,7 +122,7 @@ def _pick(x: Array, index: Array, axis: int) -> Array:
 
 
 def _interpolate(values: Array, position: Array) -> Array:
-    """Interpolate linearly between ``values[0], values[1], ...``, clamped at the ends."""
+    """Interpolate linearly between neighbouring values, clamped at the ends."""
     xp = array_namespace(values, position)
     last = int(values.shape[0]) - 1
     finite = xp.where(xp.isfinite(position), position, xp.zeros_like(position))

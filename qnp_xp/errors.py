@@ -6,7 +6,13 @@ has never heard of this package would expect.
 
 from __future__ import annotations
 
-__all__ = ["DeviceError", "QnpError", "SpectraError", "WeightsError"]
+__all__ = [
+    "DeviceError",
+    "NoSpectraError",
+    "QnpError",
+    "SpectraError",
+    "WeightsError",
+]
 
 
 class QnpError(Exception):
@@ -19,6 +25,10 @@ class WeightsError(QnpError, ValueError):
 
 class SpectraError(QnpError, ValueError):
     """A file of spectra that cannot be read, or whose parts contradict each other."""
+
+
+class NoSpectraError(SpectraError):
+    """A sound file of DESI's that holds tables and no spectra, redrock's for one."""
 
 
 class DeviceError(QnpError, RuntimeError):

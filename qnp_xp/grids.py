@@ -90,7 +90,9 @@ class Grid:
         """
         values = np.asarray(grid, dtype=np.float64)
         if values.ndim != 1 or values.size < 2:
-            msg = f"a grid needs 2 or more wavelengths in 1 dimension, got {values.shape}"
+            msg = (
+                f"a grid needs 2 or more wavelengths in 1 dimension, got {values.shape}"
+            )
             raise ValueError(msg)
         if not np.all(np.isfinite(values)) or values[0] <= 0:
             msg = "the wavelengths of a grid must be finite and positive"
@@ -104,8 +106,8 @@ class Grid:
             if step > 0 and np.max(np.abs(edges - ideal)) <= _TOLERANCE * step:
                 return cls(float(edges[0]), step, edges.size, log)
         msg = (
-            "the output grid must have constant spacing in wavelength or in its log10;"
-            f" got {values.size} values from {values[0]:.2f} to {values[-1]:.2f} Angstrom"
+            "the output grid must have constant spacing in wavelength or in its log10,"
+            f" not so {values.size} values from {values[0]:.2f} to {values[-1]:.2f}"
         )
         raise ValueError(msg)
 
@@ -236,4 +238,3 @@ def _bin_blocks(
         matrix = np.equal(bins[first:last, None], low + np.arange(_BLOCK)[None, :])
         blocks.append(BinBlock(slice(int(first), int(last)), matrix.astype(np.float64)))
     return order, tuple(blocks)
-

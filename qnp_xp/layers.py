@@ -231,8 +231,8 @@ def conv1d(
     Notes
     -----
     A convolution of stride s is one of stride 1 over the s phases of its input stacked
-    as channels, with a kernel of ``r = ceil(k / s)`` taps: ``(n, length, c)`` is read as
-    ``(n, length / s, s * c)``, and r shifted matrix products are summed.
+    as channels, with a kernel of ``r = ceil(k / s)`` taps: ``(n, length, c)`` is read
+    as ``(n, length / s, s * c)``, and r shifted matrix products are summed.
     """
     xp = array_namespace(x, w)
     stride = operator.index(stride)
@@ -248,7 +248,7 @@ def conv1d(
             f" {stride} and {padding!r}"
         )
         raise ValueError(msg)
-    (n, length, channels), (k, _, filters) = x.shape, w.shape
+    (n, length, channels), k = x.shape, w.shape[0]
     outputs = conv_output(length, k, stride, padding)
     if outputs < 1:
         msg = f"a kernel of {k} does not fit into an input of length {length}"
@@ -333,9 +333,7 @@ def phase_kernel(w: Array, stride: int) -> Array:
     taps = -(-k // stride)
     rest = (taps * stride - k, channels, filters)
     zeros = xp.zeros(rest, dtype=w.dtype, device=device(w))
-    return xp.reshape(
-        xp.concat([w, zeros], axis=0), (taps, stride * channels, filters)
-    )
+    return xp.reshape(xp.concat([w, zeros], axis=0), (taps, stride * channels, filters))
 
 
 #: Activations by the names that Keras stores.

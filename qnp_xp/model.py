@@ -170,7 +170,9 @@ class QuasarNP:
             x = np.asarray(x)
         shape = tuple(x.shape)
         if shape[1:] not in ((self.nbins,), (self.nbins, 1)):
-            msg = f"predict takes (n, {self.nbins}) or (n, {self.nbins}, 1), got {shape}"
+            msg = (
+                f"predict takes (n, {self.nbins}) or (n, {self.nbins}, 1), got {shape}"
+            )
             raise ValueError(msg)
         n, width = shape[0], 2 * self.nboxes
         with self.backend.active():

@@ -92,9 +92,12 @@ def rebin(
     banded matrix of zeros and ones: no scatter, so that they have the same bits on
     every run.
     """
-    xp = array_namespace(flux, ivar)
     npix = int(w_grid.shape[0])
-    if flux.ndim != 2 or tuple(flux.shape) != tuple(ivar.shape) or flux.shape[1] != npix:
+    if (
+        flux.ndim != 2
+        or tuple(flux.shape) != tuple(ivar.shape)
+        or flux.shape[1] != npix
+    ):
         msg = (
             f"flux {tuple(flux.shape)} and ivar {tuple(ivar.shape)} must both have the"
             f" shape (n, {npix}) that the {npix} wavelengths ask for"

@@ -21,7 +21,7 @@ class Status(enum.IntFlag):
     ARM_MISSING = 4
     """The file lacks one of the arms b, r, z; the others were used."""
     PIXELS_CLEANED = 8
-    """Pixels of NaN, infinite or negative weight, or of NaN or infinite flux, left out."""
+    """Pixels of impossible weight, or of NaN or infinite flux, were left out."""
     NOT_TARGET = 16
     """OBJTYPE is not TGT (a sky fiber, say): scored, and never counted as a quasar."""
 

@@ -1,4 +1,4 @@
-"""Files in and out, under the names that QuasarNP's users import from ``quasarnp.io``."""
+"""Files in and out: the names that users import from ``quasarnp.io``."""
 
 from __future__ import annotations
 

@@ -101,11 +101,15 @@ class FitsFile:
         try:
             info, header = hdu.get_info(), hdu.read_header()
         except (OSError, ValueError) as err:
-            raise self.problem(name, f"its header is damaged ({_first_line(err)})") from err
+            raise self.problem(
+                name, f"its header is damaged ({_first_line(err)})"
+            ) from err
         if "dims" not in info:
             raise self.problem(name, "an image is expected")
         shape = tuple(int(size) for size in info["dims"])
-        scaled = any(header.get(key) is not None for key in ("BSCALE", "BZERO", "BLANK"))
+        scaled = any(
+            header.get(key) is not None for key in ("BSCALE", "BZERO", "BLANK")
+        )
         if self._compressed or scaled or hdu.is_compressed():
             return Image(self, name, shape, None, 0, hdu)
         dtype = np.dtype(_BITPIX.get(info["img_type"], ">f4"))
@@ -137,9 +141,11 @@ class FitsFile:
         hdu = self._hdu(name)
         try:
             present = [column for column in wanted if column in hdu.get_colnames()]
-            table = hdu.read(columns=present) if present else None
+            table = hdu.read(columns=present) if present else {}
         except (AttributeError, OSError, ValueError) as err:
-            raise self.problem(name, f"a table is expected ({_first_line(err)})") from err
+            raise self.problem(
+                name, f"a table is expected ({_first_line(err)})"
+            ) from err
         return {
             column: table[column].astype(table[column].dtype.newbyteorder("="))
             for column in present
@@ -228,6 +234,6 @@ class Image:
 
 
 def _first_line(err: Exception) -> str:
-    """cfitsio's messages run over many lines, and the first says what happened."""
+    """Cfitsio's messages run over many lines, and the first says what happened."""
     lines = str(err).strip().splitlines()
     return lines[0] if lines else type(err).__name__

@@ -114,7 +114,9 @@ def read_spall(
     with _opened(file_loc) as h:
         table = _table(h[1], ["PLATE", "MJD", "FIBERID", "THING_ID"])
     tid = table["THING_ID"].astype(np.int64)
-    keys = zip(*(table[name].tolist() for name in ("PLATE", "MJD", "FIBERID")), strict=True)
+    keys = zip(
+        *(table[name].tolist() for name in ("PLATE", "MJD", "FIBERID")), strict=True
+    )
     return tid, dict(zip(keys, tid.tolist(), strict=True))
 
 
@@ -224,7 +226,8 @@ def _labels(people: list[Any], z_lim: float) -> list[NDArray[Any]]:
     ]
     labels = np.stack(classes, axis=1).astype(np.float64)
     if not np.all(labels.sum(axis=1) == 1):
-        msg = f"CLASS_PERSON of a sure spectrum must be one of 1, 3, 4, 30, got {set(kind.tolist())}"
+        kinds = sorted(set(kind[sure].tolist()))
+        msg = f"CLASS_PERSON of a sure spectrum is 1, 3, 4 or 30, not so in {kinds}"
         raise ValueError(msg)
     bal = (flag & (index > 0)).astype(np.float64) - (~flag & (index == 0))
     return [labels, z, bal]

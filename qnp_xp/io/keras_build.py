@@ -112,7 +112,10 @@ class _Builder:
         while layer.kind != "Dense":
             factor, term = 1.0, 0.0
             if layer.kind == "Rescaling":
-                factor, term = float(layer.config["scale"]), float(layer.config["offset"])
+                factor, term = (
+                    float(layer.config["scale"]),
+                    float(layer.config["offset"]),
+                )
             elif layer.kind == "Lambda":
                 factor, term = _lambda_scaling(layer)
             elif layer.kind == "Activation" and activation is None:
@@ -149,6 +152,8 @@ class _Builder:
         length, width = nbins, None
         for layer in rest:
             steps: list[Any] = dense if width is not None else convs
+            if layer.kind in _IDENTITIES:
+                continue
             if layer.kind == "Conv1D" and width is None:
                 convs.append(self._conv(layer, channels))
                 channels = convs[-1].bias.size
@@ -162,19 +167,23 @@ class _Builder:
                 activation = layer.config.get("activation", "linear")
                 dense.append(self.dense(layer, width, activation))
                 width = dense[-1].bias.size
-            elif layer.kind == "BatchNormalization" and steps:
-                if steps[-1].activation != "linear":
-                    raise layer.unsupported("batch normalisation behind an activation")
-                steps[-1] = steps[-1].folded(self._batch_norm(layer, steps[-1].bias.size))
-            elif layer.kind in ("Activation", "ReLU") and steps:
-                if steps[-1].activation != "linear":
-                    raise layer.unsupported("a second activation")
-                steps[-1] = replace(steps[-1], activation=_activation(layer))
-            elif layer.kind not in _IDENTITIES:
+            elif steps:
+                steps[-1] = self._followed(steps[-1], layer)
+            else:
                 raise layer.unsupported("not a layer that QuasarNET has here")
         if width is None:
             raise tail.unsupported("nothing flattens the convolutions before the heads")
         return nbins, tuple(convs), tuple(dense), width
+
+    def _followed(self, step: Any, layer: Layer) -> Any:
+        """A convolution or dense layer together with the layer behind it."""
+        if layer.kind not in ("Activation", "BatchNormalization", "ReLU"):
+            raise layer.unsupported("not a layer that QuasarNET has here")
+        if step.activation != "linear":
+            raise layer.unsupported("not supported behind an activation")
+        if layer.kind == "BatchNormalization":
+            return step.folded(self._batch_norm(layer, step.bias.size))
+        return replace(step, activation=_activation(layer))
 
     def _conv(self, layer: Layer, channels: int) -> Conv:
         config = layer.config
@@ -217,7 +226,9 @@ class _Builder:
         names = ("gamma", "beta", "moving_mean", "moving_variance")
         found = self._read(layer, dict.fromkeys(names, (channels,)))
         epsilon = float(layer.config["epsilon"])
-        if not math.isfinite(epsilon) or np.any(found["moving_variance"] + epsilon <= 0):
+        if not math.isfinite(epsilon) or np.any(
+            found["moving_variance"] + epsilon <= 0
+        ):
             raise layer.unsupported("its variance plus epsilon must be positive")
         return BatchNorm.from_moments(
             found["moving_mean"],

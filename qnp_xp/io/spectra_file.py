@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._backend import to_host
-from ..errors import SpectraError
+from ..errors import NoSpectraError, SpectraError
 from ._fits import FitsFile, Image
 
 __all__ = ["Arm", "SpectraFile", "open_exposure", "open_spectra", "select_rows"]
@@ -147,7 +147,9 @@ def _arm(file: FitsFile, name: str, prefix: str) -> Arm:
     return Arm(name, wavelength, flux, ivar, mask)
 
 
-def _assemble(path: Path, arms: Sequence[Arm], files: Sequence[FitsFile]) -> SpectraFile:
+def _assemble(
+    path: Path, arms: Sequence[Arm], files: Sequence[FitsFile]
+) -> SpectraFile:
     """Check the arms against each other and against the fibermap."""
     n = arms[0].flux.shape[0]
     for arm in arms:
@@ -191,9 +193,12 @@ def open_spectra(filename: str | Path) -> SpectraFile:
         if not names and "BRZ_FLUX" in file:
             names = ["BRZ"]
         if not names:
-            kind = "a redrock table" if "REDSHIFTS" in file else ", ".join(file.names)
-            msg = f"{path}: holds no spectra (no HDU B_FLUX, R_FLUX or Z_FLUX): {kind}"
-            raise SpectraError(msg)
+            msg = (
+                f"{path}: holds no spectra: no HDU B_FLUX, R_FLUX or Z_FLUX, only"
+                f" {', '.join(file.names) or 'HDUs without a name'}"
+            )
+            tables = "FIBERMAP" in file or "REDSHIFTS" in file
+            raise NoSpectraError(msg) if tables else SpectraError(msg)
         arms = [_arm(file, name, f"{name}_") for name in names]
         return _assemble(path, arms, [file])
     except BaseException:
@@ -247,7 +252,9 @@ def open_exposure(dir_name: str | Path, spec_number: int) -> SpectraFile:
         raise
 
 
-def select_rows(rows: ArrayLike | None, n: int, name: str = "rows") -> NDArray[np.int64]:
+def select_rows(
+    rows: ArrayLike | None, n: int, name: str = "rows"
+) -> NDArray[np.int64]:
     """Turn a selection of rows into their numbers.
 
     Parameters
@@ -282,11 +289,12 @@ def select_rows(rows: ArrayLike | None, n: int, name: str = "rows") -> NDArray[n
     if values.dtype.kind not in "biu":
         msg = f"{name} must be boolean or integer, got {values.dtype}"
         raise TypeError(msg)
-    binary = values.dtype.kind != "b" and values.size == n and set(values.tolist()) <= {0, 1}
+    full = values.size == n and values.dtype.kind != "b"
+    binary = full and set(values.tolist()) <= {0, 1}
     if binary and n <= 2 and sorted(values.tolist()) == list(range(n)):
         msg = (
-            f"{name}={values.tolist()} of {n} rows could be a mask or row numbers; pass a"
-            " boolean mask"
+            f"{name}={values.tolist()} of {n} rows could be a mask or row numbers;"
+            " pass a boolean mask"
         )
         raise ValueError(msg)
     if binary or values.dtype.kind == "b":

@@ -143,7 +143,11 @@ def load_file(
 
 
 def embed_grid(
-    filename: str | Path, output: str | Path, grid: str = "log", *, overwrite: bool = False
+    filename: str | Path,
+    output: str | Path,
+    grid: str = "log",
+    *,
+    overwrite: bool = False,
 ) -> None:
     """Copy a weights file and write the wavelength grid of its network into the copy.
 
@@ -183,7 +187,7 @@ def embed_grid(
     nbins = read_weights(source).network().nbins
     values = _GRIDS[grid]
     if nbins != values.size:
-        msg = f"{source}: the network takes {nbins} bins, the {grid} grid has {values.size}"
+        msg = f"{source}: takes {nbins} bins, and the {grid} grid has {values.size}"
         raise WeightsError(msg)
     with replacing(target) as temporary:
         if zipfile.is_zipfile(source):
@@ -194,7 +198,9 @@ def embed_grid(
                 if "model_grid" in f:
                     del f["model_grid"]
                 f["model_grid"] = values
-                f.attrs["grid_spacing"] = "linear" if grid == "linear" else "logarithmic"
+                f.attrs["grid_spacing"] = (
+                    "linear" if grid == "linear" else "logarithmic"
+                )
 
 
 def _copy_archive(source: Path, target: Path, grid: NDArray[np.float64]) -> None:

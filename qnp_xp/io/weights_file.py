@@ -101,9 +101,9 @@ class WeightsFile:
         if grid is None:
             if nbins != wave.size:
                 msg = (
-                    f"{self.path}: the network takes {nbins} bins, and the file holds no"
-                    f" model_grid; the default grid has {wave.size}. Add one with"
-                    " qnp-xp embed-grid"
+                    f"{self.path}: the network takes {nbins} bins, the file holds no"
+                    f" model_grid, and the default grid has {wave.size} bins. Add"
+                    " a grid with qnp-xp embed-grid"
                 )
                 raise WeightsError(msg)
             _log.warning(
@@ -189,7 +189,7 @@ _Contents = tuple[
 def _read_hdf5(path: Path) -> _Contents:
     with h5py.File(path, "r") as f:
         if "model_config" not in f.attrs or "model_weights" not in f:
-            msg = "it holds no model_config and model_weights: saved by Keras' model.save?"
+            msg = "no model_config or model_weights: not saved by Keras' model.save"
             raise WeightsError(msg)
         graph = Graph.from_config(json.loads(f.attrs["model_config"]))
         arrays = {}

@@ -1,0 +1,302 @@
+"""The command ``qnp-xp``."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._version import __version__
+from .decode import prior_width
+from .errors import NoSpectraError, QnpError
+from .grids import Grid
+from .io.catalog import check_output, write_catalog, write_priors
+from .io.weights import embed_grid
+from .io.weights_file import read_weights
+from .lines import LINES, LINES_BAL, column_names
+from .model import QuasarNP
+from .outputs import output_paths
+from .pipeline import as_model, classify_file
+from .results import Options, Result, header_cards
+
+__all__ = ["main"]
+
+_TROUBLE = (QnpError, OSError, ValueError, TypeError)
+_MOST_ROWS = 30  # of the table of quasars on a terminal
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command.
+
+    Parameters
+    ----------
+    argv
+        Its arguments; those of the process by default.
+
+    Returns
+    -------
+    int
+        Exit status: 0; 1 where a file or the command failed; 130 after an interrupt.
+    """
+    args = _parser().parse_args(argv)
+    level = logging.WARNING
+    if getattr(args, "verbose", False):
+        level = logging.INFO
+    elif getattr(args, "quiet", False):
+        level = logging.ERROR
+    logging.basicConfig(level=level, format="qnp-xp: %(levelname)s: %(message)s")
+    try:
+        return int(args.run(args))
+    except _TROUBLE as err:
+        _complain(err)
+        return 1
+    except KeyboardInterrupt:
+        _complain("interrupted")
+        return 130
+
+
+def _complain(what: object) -> None:
+    sys.stderr.write(f"qnp-xp: error: {what}\n")
+
+
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="qnp-xp", description="Find quasars in DESI spectra with QuasarNET."
+    )
+    parser.add_argument("--version", action="version", version=f"qnp-xp {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    _add_classify(commands)
+
+    info = commands.add_parser("info", help="say what a weights file holds")
+    info.add_argument("weights", metavar="WEIGHTS", help="Keras .h5 or .keras file")
+    info.set_defaults(run=_info)
+
+    embed = commands.add_parser(
+        "embed-grid", help="copy a weights file and write its wavelength grid into it"
+    )
+    embed.add_argument("source", metavar="IN", help="weights file")
+    embed.add_argument("target", metavar="OUT", help="the copy")
+    embed.add_argument("--grid", choices=("log", "linear"), default="log")
+    embed.add_argument("--overwrite", action="store_true", help="replace OUT")
+    embed.set_defaults(run=_embed_grid)
+    return parser
+
+
+def _add_classify(commands: Any) -> None:
+    p = commands.add_parser(
+        "classify",
+        help="find the quasars in coadds and spectra-* files",
+        description="Write a table with a row for every row of each FILE."
+        " It is called qn-* for coadd-* and spectra-* and lands in the current folder.",
+    )
+    add = p.add_argument
+    add("files", metavar="FILE", nargs="+", help="coadd or spectra file, plain or .gz")
+    add("-m", "--model", metavar="WEIGHTS", help="weights file ($QN_MODEL_FILE)")
+    where = p.add_mutually_exclusive_group()
+    where.add_argument(
+        "-o", "--output", metavar="OUT", help="table to write (one FILE)"
+    )
+    where.add_argument("--outdir", metavar="DIR", help="folder for the tables, made")
+    add("--overwrite", action="store_true", help="replace older outputs")
+    add("--priors", metavar="PATH", help="priors of the quasars for rrdesi; a folder"
+        " where there are several FILEs")  # fmt: skip
+    which = p.add_mutually_exclusive_group()
+    which.add_argument("--rows", type=_row_list, help="row numbers from 0: 0,3,5-9")
+    which.add_argument(
+        "--targetids", type=_id_list, help="TARGETIDs: 1,2,3 or @FILE with one a line"
+    )
+    add("--use-mask", action="store_true", help="leave out pixels whose MASK is set")
+    add("--c-thresh", type=float, default=0.5, help="confidence of a line (0.5)")
+    add("--n-thresh", type=int, default=1, help="lines that make a quasar (1)")
+    add("--lines", type=_names, help="emission lines of the network's outputs, if it is"
+        f" not DESI's {','.join(LINES)}")  # fmt: skip
+    add("--lines-bal", type=_names, help="BAL lines of its other outputs")
+    add("--device", default="cpu", help="cpu, gpu, gpu:N or auto (cpu)")
+    add("--dtype", choices=("float32", "float64"), default="float32")
+    add("--batch-size", type=int, default=512, help="spectra in memory at a time (512)")
+    loud = p.add_mutually_exclusive_group()
+    loud.add_argument("-q", "--quiet", action="store_true", help="say errors only")
+    loud.add_argument("-v", "--verbose", action="store_true", help="say times by stage")
+    p.set_defaults(run=_classify)
+
+
+def _row_list(text: str) -> NDArray[np.int64]:
+    numbers: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        numbers += range(int(first), int(last or first) + 1)
+    return np.asarray(numbers, dtype=np.int64)
+
+
+def _id_list(text: str) -> NDArray[np.int64]:
+    if text.startswith("@"):
+        words: Iterable[str] = Path(text[1:]).read_text(encoding="utf-8").split()
+    else:
+        words = text.split(",")
+    return np.asarray([int(word) for word in words], dtype=np.int64)
+
+
+def _names(text: str) -> list[str]:
+    return [name for name in text.split(",") if name]
+
+
+def _classify(args: argparse.Namespace) -> int:
+    options = Options(args.c_thresh, args.n_thresh, args.use_mask, args.batch_size)
+    outputs = output_paths(args.files, args.output, args.outdir)
+    model = as_model(
+        args.model, args.device, args.dtype, lines=args.lines, lines_bal=args.lines_bal
+    )
+    failed = skipped = 0
+    found: set[int] = set()
+    say, files = _progress(args)
+    terminal = sys.stdout.isatty()
+    for filename, output in zip(files, outputs, strict=True):
+        start = time.perf_counter()
+        try:
+            check_output(output, args.overwrite)
+            result = _classify_one(filename, output, model, options, args)
+        except NoSpectraError as err:
+            # Wildcards catch the tables that lie beside the spectra.
+            skipped += 1
+            sys.stderr.write(f"qnp-xp: skipped: {err}\n")
+            continue
+        except _TROUBLE as err:
+            failed += 1
+            _complain(err if filename in str(err) else f"{filename}: {err}")
+            continue
+        found.update(result.table["TARGETID"].tolist())
+        if not args.quiet:
+            say(_line(result, output, model, time.perf_counter() - start))
+            for line in _times(result) if args.verbose else ():
+                say(line)
+            for line in _quasars(result, model, args.c_thresh) if terminal else ():
+                say(line)
+    if args.targetids is not None:
+        lost = sorted(set(args.targetids.tolist()) - found)
+        if lost:
+            _complain(f"{len(lost)} TARGETIDs are in no file, {lost[0]} first")
+            return 1
+    if failed:
+        _complain(f"{failed} of {len(outputs)} files failed")
+    return 1 if failed or skipped == len(outputs) else 0
+
+
+def _classify_one(
+    filename: str,
+    output: Path,
+    model: QuasarNP,
+    options: Options,
+    args: argparse.Namespace,
+) -> Result:
+    priors = None
+    if args.priors:
+        priors = Path(args.priors)
+        if len(args.files) > 1:
+            priors = priors / output.name.replace("qn-", "priors-", 1)
+        check_output(priors, args.overwrite)
+    result = classify_file(
+        filename, model, options, rows=args.rows, targetids=args.targetids
+    )
+    cards = header_cards(model, options, result)
+    write_catalog(output, result.table, cards, overwrite=args.overwrite)
+    if priors is not None:
+        quasars = result.table[result.table["IS_QSO_QN"] == 1]
+        z = quasars["Z_QN"].astype(np.float64)
+        width = prior_width(z, model.wave, model.nboxes)
+        write_priors(priors, quasars["TARGETID"], z, width, overwrite=args.overwrite)
+    return result
+
+
+def _progress(args: argparse.Namespace) -> tuple[Callable[[str], None], Iterable[str]]:
+    """How to print a line, and the files, with a bar where one can be drawn."""
+    if len(args.files) > 1 and not args.quiet and sys.stderr.isatty():
+        try:
+            from tqdm import tqdm  # noqa: PLC0415
+        except ImportError:
+            return _say, args.files
+        return tqdm.write, tqdm(args.files, unit="file", leave=False)
+    return _say, args.files
+
+
+def _line(result: Result, output: Path, model: QuasarNP, seconds: float) -> str:
+    return (
+        f"{result.path.name}: {result.table.size} rows, {result.scored} scored,"
+        f" {result.quasars} quasars, {seconds:.2f} s, {model.weights_name} -> {output}"
+    )
+
+
+def _times(result: Result) -> list[str]:
+    stages = (f"{name} {1e3 * value:.1f} ms" for name, value in result.seconds.items())
+    return ["  " + ", ".join(stages)]
+
+
+def _quasars(result: Result, model: QuasarNP, c_thresh: float) -> list[str]:
+    """The quasars of a file, as a table for a terminal."""
+    quasars = result.table[result.table["IS_QSO_QN"] == 1]
+    if not quasars.size:
+        return []
+    names = column_names(model.lines)
+    text = [f"  {'TARGETID':>20} {'Z_QN':>7} {'conf':>6}  lines above the threshold"]
+    for row in quasars[:_MOST_ROWS]:
+        above = [
+            f"{name} {row[f'C_{name}']:.2f}"
+            for name in names
+            if row[f"C_{name}"] > c_thresh
+        ]
+        text.append(
+            f"  {row['TARGETID']:>20} {row['Z_QN']:7.4f} {row['Z_QN_CONF']:6.3f}  "
+            + ", ".join(above)
+        )
+    if quasars.size > _MOST_ROWS:
+        text.append(f"  ... and {quasars.size - _MOST_ROWS} more")
+    return text
+
+
+def _info(args: argparse.Namespace) -> int:
+    file = read_weights(args.weights)
+    net = file.network()
+    names = [*LINES, *(f"BAL {line}" for line in LINES_BAL)]
+    if len(net.heads) != len(names):
+        names = ["not DESI's, and the file does not name them"]
+    wave = file.wave(net.nbins)
+    grid = Grid.from_wave(wave)
+    spacing = f"{grid.step:g} in log10" if grid.log else f"{grid.step:g} Angstrom"
+    source = "in the file" if file.grid is not None else "assumed, none in the file"
+    _say(f"file        {file.path}")
+    _say(f"sha256      {file.sha256}")
+    _say(f"written by  Keras {file.keras_version}")
+    _say(f"parameters  {net.parameters:,}")
+    for conv in net.convs:
+        k, channels, filters = conv.kernel.shape
+        _say(
+            f"  conv      {channels} -> {filters}, kernel {k}, stride {conv.stride},"
+            f" {conv.padding}, {conv.activation}  ({conv.name})"
+        )
+    for dense in net.trunk:
+        size = f"{dense.kernel.shape[0]} -> {dense.kernel.shape[1]}"
+        _say(f"  dense     {size}, {dense.activation}  ({dense.name})")
+    _say(f"lines       {len(net.heads)}: {', '.join(names)}")
+    _say(f"boxes       {net.nboxes} for each line")
+    _say(f"offsets     {'rescaled' if net.rescaled else 'not rescaled'}")
+    _say(
+        f"grid        {net.nbins} bins of {spacing}, {wave[0]:.1f} to {wave[-1]:.1f}"
+        f" Angstrom ({source})"
+    )
+    return 0
+
+
+def _embed_grid(args: argparse.Namespace) -> int:
+    embed_grid(args.source, args.target, args.grid, overwrite=args.overwrite)
+    _say(f"{args.target}: {args.source} with the {args.grid} grid")
+    return 0

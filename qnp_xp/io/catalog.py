@@ -1,0 +1,182 @@
+"""The table of results, and redrock's priors, as FITS files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import fitsio
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..lines import column_names
+from ..status import Status
+from ._files import replacing
+
+__all__ = ["check_output", "table_dtype", "write_catalog", "write_priors"]
+
+_NOTES = {
+    "TARGETID": "target, -1 where the input has none",
+    "TARGET_RA": "right ascension",
+    "TARGET_DEC": "declination",
+    "IS_QSO_QN": "1 is a quasar by C_THRESH, N_THRESH",
+    "Z_QN": "redshift of the most confident line",
+    "Z_QN_CONF": "confidence of that line, 0 to 1",
+    "QN_STATUS": "0 is scored, else bits: see QNBITnn",
+}
+_UNITS = {"TARGET_RA": "deg", "TARGET_DEC": "deg"}
+
+
+def table_dtype(
+    lines: Sequence[str], lines_bal: Sequence[str], coordinates: bool
+) -> np.dtype[Any]:
+    """Columns of the table of results.
+
+    Parameters
+    ----------
+    lines, lines_bal
+        Emission and broad absorption lines of the network.
+    coordinates
+        Whether there are TARGET_RA and TARGET_DEC.
+
+    Returns
+    -------
+    numpy.dtype
+        Structured: TARGETID, coordinates, IS_QSO_QN, Z_QN, Z_QN_CONF, C_* and Z_* of
+        each line, C_BAL_* and Z_BAL_*, QN_STATUS.
+    """
+    names, bal = column_names(lines), column_names(lines_bal)
+    columns: list[tuple[str, str]] = [("TARGETID", "i8")]
+    if coordinates:
+        columns += [("TARGET_RA", "f8"), ("TARGET_DEC", "f8")]
+    columns += [("IS_QSO_QN", "i2"), ("Z_QN", "f4"), ("Z_QN_CONF", "f4")]
+    columns += [(f"C_{name}", "f4") for name in names]
+    columns += [(f"Z_{name}", "f4") for name in names]
+    for name in bal:
+        columns += [(f"C_BAL_{name}", "f4"), (f"Z_BAL_{name}", "f4")]
+    return np.dtype([*columns, ("QN_STATUS", "i4")])
+
+
+def _note(column: str) -> str:
+    if column in _NOTES:
+        return _NOTES[column]
+    what = "confidence of" if column.startswith("C_") else "redshift from"
+    line = re.sub("^[CZ]_(BAL_)?", "", column)
+    return f"{what} {'broad absorption in ' if '_BAL_' in column else ''}{line}"
+
+
+def check_output(path: Path, overwrite: bool) -> None:
+    """Complain about an output that cannot be written, before any work is done.
+
+    Parameters
+    ----------
+    path
+        File to be written.
+    overwrite
+        Whether an older file may be replaced.
+
+    Raises
+    ------
+    FileExistsError
+        If there is one and it may not.
+    NotADirectoryError
+        If its folder does not exist.
+    """
+    if not path.parent.is_dir():
+        msg = f"{path.parent}: no such folder, for the output {path.name}"
+        raise NotADirectoryError(msg)
+    if path.exists() and not overwrite:
+        msg = f"{path} exists; replace it with --overwrite (overwrite=True)"
+        raise FileExistsError(msg)
+
+
+def write_catalog(
+    path: str | Path,
+    table: NDArray[Any],
+    header: Sequence[tuple[str, Any, str]],
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Write a table of results, whole or not at all.
+
+    Parameters
+    ----------
+    path
+        File to write.
+    table
+        Structured array of the columns of `table_dtype`.
+    header
+        What else is to be known of the run: keywords, values and comments.
+    overwrite
+        Replace an older file.
+
+    Raises
+    ------
+    OSError
+        If it exists and is not to be replaced, or cannot be written.
+
+    Notes
+    -----
+    HDU QN; units in TUNIT, what a column is in the comment of its TTYPE, the bits of
+    QN_STATUS in QNBITnn.
+    """
+    cards = [{"name": key, "value": v, "comment": c} for key, v, c in header]
+    cards += [
+        {
+            "name": f"QNBIT{bit.bit_length() - 1:02d}",
+            "value": Status(bit).name,
+            "comment": f"bit of value {bit} in QN_STATUS",
+        }
+        for bit in (int(status) for status in Status if status != Status.UNSCORED)
+    ]
+    names = list(table.dtype.names or ())
+    units = [_UNITS.get(name, "") for name in names]
+    path = Path(path)
+    check_output(path, overwrite)
+    with replacing(path) as temporary, fitsio.FITS(str(temporary), "rw") as f:
+        f.write(table, extname="QN", header=cards, units=units)
+        for number, name in enumerate(names, start=1):
+            f["QN"].write_key(f"TTYPE{number}", name, comment=_note(name))
+
+
+def write_priors(
+    path: str | Path,
+    targetid: ArrayLike,
+    z: ArrayLike,
+    width: ArrayLike,
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Write priors for ``rrdesi --priors``, whole or not at all.
+
+    Parameters
+    ----------
+    path
+        File to write.
+    targetid, z, width
+        Targets, the redshifts at the middle of their priors, and the full widths of
+        these; shape ``(n,)``.
+    overwrite
+        Replace an older file.
+
+    Raises
+    ------
+    OSError
+        If it exists and is not to be replaced, or cannot be written.
+
+    Notes
+    -----
+    HDU PRIORS with TARGETID, FUNCTION = tophat, Z and SIGMA, as desispec's
+    ``scripts/qsoqn.py`` writes it.
+    """
+    targets = np.asarray(targetid)
+    columns = [("TARGETID", "i8"), ("FUNCTION", "S6"), ("Z", "f8"), ("SIGMA", "f8")]
+    table = np.zeros(targets.size, dtype=columns)
+    table["TARGETID"], table["FUNCTION"] = targets, b"tophat"
+    table["Z"], table["SIGMA"] = z, width
+    path = Path(path)
+    check_output(path, overwrite)
+    with replacing(path) as temporary, fitsio.FITS(str(temporary), "rw") as f:
+        f.write(table, extname="PRIORS")

@@ -1,0 +1,132 @@
+"""What a run was asked for, what came of it, and what its output says of both."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._version import __version__
+from .grids import Grid
+from .model import QuasarNP
+from .status import Status
+
+__all__ = ["Card", "Options", "Result", "header_cards"]
+
+#: Keyword, value and comment of a header.
+Card = tuple[str, Any, str]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How spectra are selected and judged.
+
+    Attributes
+    ----------
+    c_thresh, n_thresh
+        A quasar has `n_thresh` lines or more of a confidence above `c_thresh`.
+    use_mask
+        Give no weight to pixels whose MASK is not zero.
+    batch_size
+        Spectra that are in memory at a time.
+    """
+
+    c_thresh: float = 0.5
+    n_thresh: int = 1
+    use_mask: bool = False
+    batch_size: int = 512
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.c_thresh <= 1:
+            msg = f"c_thresh must be between 0 and 1, got {self.c_thresh!r}"
+            raise ValueError(msg)
+        for name in ("n_thresh", "batch_size"):
+            value = getattr(self, name)
+            if value != int(value) or value < 1:
+                msg = f"{name} must be a whole number from 1 up, got {value!r}"
+                raise ValueError(msg)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of one file.
+
+    Attributes
+    ----------
+    path
+        The file.
+    table
+        One row for each selected row of the file, in order.
+    missing
+        Arms that the file lacks.
+    seconds
+        Time by stage: read, prepare, predict, decode.
+    """
+
+    path: Path
+    table: NDArray[Any]
+    missing: tuple[str, ...]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def scored(self) -> int:
+        """Number of rows with a result."""
+        return int(np.sum((self.table["QN_STATUS"] & int(Status.UNSCORED)) == 0))
+
+    @property
+    def quasars(self) -> int:
+        """Number of quasars."""
+        return int(np.sum(self.table["IS_QSO_QN"]))
+
+
+def header_cards(model: QuasarNP, options: Options, result: Result) -> list[Card]:
+    """What the header of an output says of its run.
+
+    Parameters
+    ----------
+    model, options, result
+        What it was made with, and what came of it.
+
+    Returns
+    -------
+    list of (keyword, value, comment)
+    """
+    grid = Grid.from_wave(model.wave)
+    libraries = ["numpy", "array-api-compat", "h5py", "fitsio"]
+    if model.device.startswith("gpu"):
+        libraries.append("cupy")
+    versions = [("qnp_xp", __version__)]
+    versions += [(name, _library_version(name)) for name in libraries]
+    cards: list[Card] = [
+        ("QNINPUT", result.path.name, "file of the spectra"),
+        ("QNMODEL", model.weights_name, "weights file"),
+        ("QNSHA256", model.weights_sha256, "SHA-256 of the weights file"),
+        ("QNDEVICE", model.device, "device of the network"),
+        ("QNDTYPE", model.dtype, "what the network computed in"),
+        ("C_THRESH", float(options.c_thresh), "a line counts above this confidence"),
+        ("N_THRESH", int(options.n_thresh), "lines that make a quasar"),
+        ("USEMASK", bool(options.use_mask), "pixels with MASK left out"),
+        ("QNGRID", "log" if grid.log else "linear", "spacing of the wavelength grid"),
+        ("QNNBINS", grid.size, "bins of the grid"),
+        ("QNWMIN", float(model.wave[0]), "[Angstrom] first bin"),
+        ("QNWMAX", float(model.wave[-1]), "[Angstrom] last bin"),
+        ("QNARMS", "".join(a for a in "BRZ" if a not in result.missing), "arms used"),
+    ]
+    for number, (name, version) in enumerate(versions):
+        cards.append((f"DEPNAM{number:02d}", name, "package"))
+        cards.append((f"DEPVER{number:02d}", version, "its version"))
+    return cards
+
+
+def _library_version(name: str) -> str:
+    if name == "cupy":
+        # Its distribution is called cupy-cuda12x, cupy-cuda13x or cupy.
+        installed = (
+            d for d in importlib.metadata.distributions() if d.name.startswith("cupy")
+        )
+        return next((d.version for d in installed), "unknown")
+    return importlib.metadata.version(name)

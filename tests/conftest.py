@@ -1,0 +1,114 @@
+"""Backends and reference data as fixtures.
+
+Every array test runs on numpy, on array-api-strict's CPU and on its second device,
+which behaves like a GPU without one, on torch, and on CuPy. A backend that was asked
+for by ``--backend`` and is missing is a failure; otherwise it is skipped and says why.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import array_api_compat
+import numpy as np
+import pytest
+
+from qnp_xp._backend import resolve, to_host
+
+BACKENDS = ("numpy", "strict", "strict-device1", "torch", "cupy")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--backend",
+        action="append",
+        choices=BACKENDS,
+        help="run the array tests on this backend only, and fail if it is missing;"
+        " may be given several times",
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "backend" in metafunc.fixturenames:
+        names = metafunc.config.getoption("backend") or BACKENDS
+        metafunc.parametrize("backend", names, indirect=True)
+
+
+@dataclass(frozen=True)
+class ArrayBackend:
+    """One library and device to run a test on."""
+
+    name: str
+    xp: Any
+    device: Any
+
+    def array(self, x: Any, dtype: str | None = None) -> Any:
+        """An array of this backend from anything that numpy takes."""
+        host = np.array(x, dtype=dtype)
+        return self.xp.asarray(host, device=self.device)
+
+    def host(self, x: Any, dtype: str | None = None) -> np.ndarray:
+        """Values of a result, after a check of where it lives and what it holds."""
+        assert array_api_compat.array_namespace(x) is self.xp
+        if self.device is not None:
+            assert array_api_compat.device(x) == self.device
+        values = to_host(x)
+        if dtype is not None:
+            assert values.dtype == np.dtype(dtype)
+        return values
+
+    def resolve(self) -> dict[str, Any]:
+        """Keyword arguments with which the package's functions mean this backend."""
+        if self.name == "cupy":
+            return {"device": "gpu"}
+        return {"device": self.device or "cpu", "xp": self.xp}
+
+
+def _make(name: str) -> ArrayBackend:
+    if name == "numpy":
+        return ArrayBackend(name, resolve("cpu").xp, None)
+    if name == "cupy":
+        backend = resolve("gpu")
+        return ArrayBackend(name, backend.xp, backend.device)
+    if name == "torch":
+        import torch
+
+        namespace = array_api_compat.array_namespace(torch.empty(0))
+        return ArrayBackend(name, namespace, torch.device("cpu"))
+    import array_api_strict
+
+    device = "CPU_DEVICE" if name == "strict" else "device1"
+    return ArrayBackend(name, array_api_strict, array_api_strict.Device(device))
+
+
+@pytest.fixture
+def backend(request: pytest.FixtureRequest) -> ArrayBackend:
+    try:
+        return _make(request.param)
+    except (ImportError, RuntimeError) as err:
+        reason = f"no {request.param}: {err}"
+        if request.config.getoption("backend"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    """Networks made by Keras, and their outputs."""
+    return Path(__file__).parent / "data"
+
+
+@pytest.fixture(scope="session")
+def reference() -> Path:
+    """Real spectra and networks, which are not part of the project."""
+    default = Path(__file__).parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("QNP_XP_REFERENCE_DATA", default))
+    if not folder.is_dir():
+        reason = f"no reference data in {folder} ($QNP_XP_REFERENCE_DATA)"
+        if os.environ.get("QNP_XP_REQUIRE_REFERENCE_DATA"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+    return folder
