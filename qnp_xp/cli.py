@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from ._version import __version__
 from .decode import prior_width
+from .demo import DEMO_OUTPUT, classify_demo
+from .describe import describe
 from .errors import NoSpectraError, QnpError
-from .grids import Grid
 from .io.catalog import check_output, write_catalog, write_priors
 from .io.weights import embed_grid
-from .io.weights_file import read_weights
-from .lines import LINES, LINES_BAL, column_names
+from .lines import LINES, column_names
 from .model import QuasarNP
 from .outputs import output_paths
 from .pipeline import as_model, classify_file
@@ -77,6 +77,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"qnp-xp {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     _add_classify(commands)
+
+    demo = commands.add_parser(
+        "demo", help="classify the simulated coadd that ships with the package"
+    )
+    demo.add_argument("-o", "--output", metavar="OUT", default=DEMO_OUTPUT)
+    demo.add_argument("--overwrite", action="store_true", help="replace OUT")
+    demo.add_argument("--device", default="cpu", help="cpu, gpu, gpu:N or auto (cpu)")
+    demo.set_defaults(run=_demo)
 
     info = commands.add_parser("info", help="say what a weights file holds")
     info.add_argument("weights", metavar="WEIGHTS", help="Keras .h5 or .keras file")
@@ -263,40 +271,38 @@ def _quasars(result: Result, model: QuasarNP, c_thresh: float) -> list[str]:
     return text
 
 
-def _info(args: argparse.Namespace) -> int:
-    file = read_weights(args.weights)
-    net = file.network()
-    names = [*LINES, *(f"BAL {line}" for line in LINES_BAL)]
-    if len(net.heads) != len(names):
-        names = ["not DESI's, and the file does not name them"]
-    wave = file.wave(net.nbins)
-    grid = Grid.from_wave(wave)
-    spacing = f"{grid.step:g} in log10" if grid.log else f"{grid.step:g} Angstrom"
-    source = "in the file" if file.grid is not None else "assumed, none in the file"
-    _say(f"file        {file.path}")
-    _say(f"sha256      {file.sha256}")
-    _say(f"written by  Keras {file.keras_version}")
-    _say(f"parameters  {net.parameters:,}")
-    for conv in net.convs:
-        k, channels, filters = conv.kernel.shape
-        _say(
-            f"  conv      {channels} -> {filters}, kernel {k}, stride {conv.stride},"
-            f" {conv.padding}, {conv.activation}  ({conv.name})"
-        )
-    for dense in net.trunk:
-        size = f"{dense.kernel.shape[0]} -> {dense.kernel.shape[1]}"
-        _say(f"  dense     {size}, {dense.activation}  ({dense.name})")
-    _say(f"lines       {len(net.heads)}: {', '.join(names)}")
-    _say(f"boxes       {net.nboxes} for each line")
-    _say(f"offsets     {'rescaled' if net.rescaled else 'not rescaled'}")
-    _say(
-        f"grid        {net.nbins} bins of {spacing}, {wave[0]:.1f} to {wave[-1]:.1f}"
-        f" Angstrom ({source})"
-    )
-    return 0
-
-
 def _embed_grid(args: argparse.Namespace) -> int:
     embed_grid(args.source, args.target, args.grid, overwrite=args.overwrite)
     _say(f"{args.target}: {args.source} with the {args.grid} grid")
+    return 0
+
+
+def _info(args: argparse.Namespace) -> int:
+    for line in describe(args.weights):
+        _say(line)
+    return 0
+
+
+def _demo(args: argparse.Namespace) -> int:
+    check_output(Path(args.output), args.overwrite)
+    model, table, truth = classify_demo(
+        args.output, device=args.device, overwrite=args.overwrite
+    )
+    _say(f"{'':>20}   simulated           found")
+    _say(f"{'TARGETID':>20}   {'class':<10} {'z':>6}   {'quasar':<6} {'Z_QN':>6} conf")
+    for row, kind, z in zip(
+        table, truth["TRUE_SPECTYPE"], truth["TRUE_Z"], strict=True
+    ):
+        quasar, redshift, confidence = "no", "", ""
+        if row["IS_QSO_QN"]:
+            quasar, redshift = "yes", f"{row['Z_QN']:.3f}"
+        if row["Z_QN_CONF"] >= 0:  # not NaN
+            confidence = f"{row['Z_QN_CONF']:.2f}"
+        _say(
+            f"{row['TARGETID']:>20}   {kind:<10} {z:6.3f}   {quasar:<6} {redshift:>6}"
+            f" {confidence}".rstrip()
+        )
+    quasars = int(table["IS_QSO_QN"].sum())
+    _say(f"{table.size} spectra, {quasars} quasars -> {args.output}")
+    _say(f"network: {model.weights_name}, for trying out the installation only")
     return 0

@@ -126,7 +126,7 @@ def _interpolate(values: Array, position: Array) -> Array:
     xp = array_namespace(values, position)
     last = int(values.shape[0]) - 1
     finite = xp.where(xp.isfinite(position), position, xp.zeros_like(position))
-    clamped = xp.clip(finite, 0, last)
+    clamped = xp.clip(finite, 0.0, float(last))
     low = xp.clip(xp.astype(xp.floor(clamped), xp.int64), 0, last - 1)
     flat = xp.reshape(low, (-1,))
     left = xp.reshape(xp.take(values, flat), low.shape)

@@ -110,6 +110,20 @@ class SpectraFile:
         for file in self._files:
             file.close()
 
+    def columns(self, names: Sequence[str]) -> dict[str, NDArray[Any]]:
+        """Further columns of the FIBERMAP, those of them that it has.
+
+        Parameters
+        ----------
+        names
+            Names of columns.
+
+        Returns
+        -------
+        dict of numpy.ndarray
+        """
+        return self._files[0].columns("FIBERMAP", list(names))
+
     def read(
         self, rows: NDArray[np.int64], use_mask: bool = False
     ) -> Iterator[tuple[NDArray[np.float64], NDArray[Any], NDArray[Any]]]:

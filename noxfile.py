@@ -1,0 +1,124 @@
+"""Sessions of `nox`: the tests on every backend, lint, docs and the distributions.
+
+`nox` alone runs what a machine without a GPU can run; `nox -s cupy` is for the others.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import nox
+
+PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
+
+nox.needs_version = ">=2024.4.15"
+nox.options.sessions = [
+    "lint",
+    "docs",
+    "build",
+    "minimum",
+    "torch",
+    "desispec",
+    "tests",
+]
+# A machine with one python tests on that one.
+nox.options.error_on_missing_interpreters = False
+
+
+def _install(session: nox.Session, *requirements: str, extras: str = "") -> None:
+    """Install the package, not editable, with what a session needs beside it."""
+    session.install(f".{extras}", *requirements)
+
+
+def _group(name: str) -> list[str]:
+    """Requirements of a dependency group of pyproject.toml."""
+    project = nox.project.load_toml("pyproject.toml")
+    return nox.project.dependency_groups(project, name)
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """All tests, on the backends that are installed."""
+    _install(session, *_group("test"), extras="[fast,progress]")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(python="3.10")
+def minimum(session: nox.Session) -> None:
+    """The oldest python and packages that pyproject.toml admits."""
+    oldest = ["array-api-compat==1.9", "fitsio==1.2.1", "h5py==3.8.0", "numpy==1.22.4"]
+    _install(session, *oldest, "hypothesis>=6.100", "pytest>=8.2")
+    session.run("pytest", "--backend", "numpy", *session.posargs)
+
+
+@nox.session(python="3.11")
+def strict(session: nox.Session) -> None:
+    """The array tests on array-api-strict, its second device standing in for a GPU."""
+    _install(session, *_group("test"))
+    backends = ["--backend", "strict", "--backend", "strict-device1"]
+    session.run("pytest", *backends, *session.posargs)
+
+
+@nox.session(python="3.11")
+def torch(session: nox.Session) -> None:
+    """The array tests on PyTorch, on the CPU."""
+    _install(session, "torch==2.13.0", *_group("test"))
+    session.run("pytest", "--backend", "torch", *session.posargs)
+
+
+@nox.session(venv_params=["--system-site-packages"])
+def cupy(session: nox.Session) -> None:
+    """The tests on a GPU, with the site's own CuPy where there is one."""
+    _install(session, *_group("test"))
+    if session.run("python", "-c", "import cupy", success_codes=[0, 1], silent=True):
+        session.install("cupy-cuda12x>=13.1")
+    session.run("pytest", "--backend", "cupy", "--backend", "numpy", *session.posargs)
+
+
+@nox.session(python="3.11")
+def desispec(session: nox.Session) -> None:
+    """DESI's own code, unchanged, on this package under QuasarNP's name."""
+    _install(
+        session,
+        "desispec==0.70.0",
+        "redrock==0.21.0",
+        "numpy==1.26.4",  # redrock's priors.py uses a name that numpy 2 has not
+        "pytest>=8.2",
+    )
+    session.run(
+        "pytest",
+        "tests/desispec",
+        *session.posargs,
+        env={"QNP_XP_REQUIRE_DESISPEC": "1"},
+    )
+
+
+@nox.session(python="3.11")
+def lint(session: nox.Session) -> None:
+    """Style, format and types."""
+    _install(session, *_group("lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+    session.run("mypy")
+
+
+@nox.session(python="3.11")
+def docs(session: nox.Session) -> None:
+    """The documentation, where a warning is an error."""
+    _install(session, *_group("docs"))
+    session.run("sphinx-build", "-W", "-b", "html", "docs", "docs/_build/html")
+
+
+@nox.session(python="3.11")
+def build(session: nox.Session) -> None:
+    """Source and wheel, checked, and the wheel's command run where nothing else is."""
+    session.install("build", "twine")
+    shutil.rmtree("dist", ignore_errors=True)
+    session.run("python", "-m", "build", "--outdir", "dist")
+    session.run("twine", "check", "--strict", *map(str, Path("dist").iterdir()))
+    session.install("--force-reinstall", *map(str, Path("dist").glob("*.whl")))
+    with session.chdir(session.create_tmp()):
+        session.run("qnp-xp", "demo", "--overwrite")
+        assert os.listdir(".")  # noqa: PTH208
