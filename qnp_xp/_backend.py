@@ -139,7 +139,12 @@ def resolve(device: Any = "cpu", xp: Any = None) -> Backend:
     if xp is not None:
         namespace = array_namespace(xp.asarray([0.0]))
         if array_api_compat.is_numpy_namespace(namespace):
+            if device not in (None, "cpu"):
+                msg = f"device={device!r} with numpy, which knows only the CPU"
+                raise ValueError(msg)
             return resolve("cpu")
+        if array_api_compat.is_cupy_namespace(namespace):
+            return resolve("gpu" if device in (None, "cpu") else device)
         own = None if isinstance(device, str) and device == "cpu" else device
         return Backend(namespace, own, _library(namespace))
     if device == "auto":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from ._backend import Array, array_namespace, backend_of, device, to_device
+from ._backend import Array, array_namespace, backend_of, device, to_device, to_host
 from .grids import bin_blocks, wave
 from .layers import fill_rows
 
@@ -21,6 +21,9 @@ _ROWS = 64
 
 # A spectrum whose rms is below this part of its mean is rounding noise on a constant.
 _FLAT = 1e-10
+
+# Pixels beyond this are as good as infinite: sums of squares would overflow.
+_LARGEST = 1e100
 
 
 def clean(flux: Array, ivar: Array) -> tuple[Array, Array, Array]:
@@ -37,15 +40,16 @@ def clean(flux: Array, ivar: Array) -> tuple[Array, Array, Array]:
     -------
     flux, ivar : array
         Of the same shape and dtype, zero where the flux is NaN or infinite or where
-        the inverse variance is NaN, infinite, negative or zero.
+        the inverse variance is NaN, infinite, negative or zero. Beyond 1e100 counts
+        as infinite.
     cleaned : array of bool
         Shape ``(n,)``: whether a pixel was left out that had a weight or an
         impossible one. A NaN flux of weight 0 is usual and does not count.
     """
     xp = array_namespace(flux, ivar)
     zero = xp.zeros_like(flux)
-    sane = xp.isfinite(ivar) & (ivar >= 0)
-    finite = xp.isfinite(flux)
+    sane = (ivar >= 0) & (ivar <= _largest(ivar))
+    finite = xp.abs(flux) <= _largest(flux)
     used = sane & finite & (ivar > 0)
     suspect = ~sane | (~finite & (ivar != 0))
     return (
@@ -53,6 +57,11 @@ def clean(flux: Array, ivar: Array) -> tuple[Array, Array, Array]:
         xp.where(used, ivar, xp.zeros_like(ivar)),
         xp.any(suspect, axis=1),
     )
+
+
+def _largest(x: Array) -> float:
+    xp = array_namespace(x)
+    return min(_LARGEST, float(xp.finfo(x.dtype).max))
 
 
 def rebin(
@@ -92,19 +101,19 @@ def rebin(
     banded matrix of zeros and ones: no scatter, so that they have the same bits on
     every run.
     """
-    npix = int(w_grid.shape[0])
-    if (
-        flux.ndim != 2
-        or tuple(flux.shape) != tuple(ivar.shape)
-        or flux.shape[1] != npix
-    ):
-        msg = (
-            f"flux {tuple(flux.shape)} and ivar {tuple(ivar.shape)} must both have the"
-            f" shape (n, {npix}) that the {npix} wavelengths ask for"
-        )
-        raise ValueError(msg)
+    _check_shapes(w_grid, flux, ivar)
     flux, ivar, _ = clean(flux, ivar)
     return _sum_bins(flux, ivar, w_grid, out_grid)
+
+
+def _check_shapes(w_grid: Array, flux: Array, ivar: Array) -> None:
+    shape, npix = tuple(flux.shape), int(w_grid.shape[0])
+    if len(shape) != 2 or shape != tuple(ivar.shape) or shape[1] != npix:
+        msg = (
+            f"flux {shape} and ivar {tuple(ivar.shape)} must both have the shape"
+            f" (n, {npix}) that the {npix} wavelengths ask for"
+        )
+        raise ValueError(msg)
 
 
 def _sum_bins(
@@ -113,7 +122,7 @@ def _sum_bins(
     """`rebin` for pixels that are clean already."""
     xp = array_namespace(flux, ivar)
     backend = backend_of(flux)
-    order, blocks = bin_blocks(w_grid, out_grid)
+    order, blocks = bin_blocks(to_host(w_grid), to_host(out_grid))
     matrices = [to_device(block.matrix, backend) for block in blocks]
     nbins = int(out_grid.shape[0])
     if order is not None:
@@ -167,6 +176,10 @@ def combine(
     """
     total: list[Array] = []
     for w_grid, flux, ivar in arms:
+        _check_shapes(w_grid, flux, ivar)
+        if total and flux.shape[0] != total[0].shape[0]:
+            msg = f"the arms must have one shape: arms of {total[0].shape[0]} and of {flux.shape[0]} spectra"
+            raise ValueError(msg)
         flux, ivar, cleaned = clean(flux, ivar)  # noqa: PLW2901
         sums = [*_sum_bins(flux, ivar, w_grid, out_grid), cleaned]
         total = (
@@ -196,12 +209,13 @@ def normalize(flux: Array, ivar: Array) -> tuple[Array, Array, Array]:
     Returns
     -------
     x : array
-        Normalised spectra, of the same shape; zeros where the next two are not True.
+        Normalised spectra, of the same shape and dtype (computed in float64); zeros
+        where the next two are not True.
     weighted : array of bool
         Shape ``(n,)``: some bin has weight.
     varied : array of bool
-        Shape ``(n,)``: the rms is neither zero (up to rounding) nor beyond what
-        floating point holds.
+        Shape ``(n,)``: the rms is not zero, up to rounding, and neither flux nor
+        weights are beyond 1e100, or NaN.
 
     Notes
     -----
@@ -210,19 +224,26 @@ def normalize(flux: Array, ivar: Array) -> tuple[Array, Array, Array]:
     networks were trained on that.
     """
     xp = array_namespace(flux, ivar)
+    dtype = flux.dtype
+    flux, ivar = xp.astype(flux, xp.float64), xp.astype(ivar, xp.float64)
+    small = (xp.abs(flux) <= _largest(flux)) & (ivar <= _largest(ivar))
+    small = xp.all(small, axis=1, keepdims=True)
+    flux = xp.where(small, flux, xp.zeros_like(flux))
+    weighted = xp.any(ivar > 0, axis=1, keepdims=True)
+    ivar = xp.where(small, ivar, xp.zeros_like(ivar))
     weight = xp.sum(ivar, axis=1, keepdims=True)
-    weighted = weight > 0
-    safe = xp.where(weighted, weight, xp.ones_like(weight))
+    safe = xp.where(weight > 0, weight, xp.ones_like(weight))
     mean = xp.sum(flux * ivar, axis=1, keepdims=True) / safe
     centred = flux - mean
     rms = xp.sqrt(xp.sum(centred * centred * ivar, axis=1, keepdims=True) / safe)
-    varied = xp.isfinite(rms) & (rms > _FLAT * xp.abs(mean))
+    varied = small & (rms > _FLAT * xp.abs(mean))
     usable = weighted & varied
     x = xp.where(
         usable,
         centred / xp.where(usable, rms, xp.ones_like(rms)),
         xp.zeros_like(centred),
     )
+    x = xp.astype(x, dtype, copy=False)
     return x, xp.reshape(weighted, (-1,)), xp.reshape(varied, (-1,))
 
 

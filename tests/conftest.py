@@ -1,12 +1,14 @@
 """Backends and reference data as fixtures.
 
 Every array test runs on numpy, on array-api-strict's CPU and on its second device,
-which behaves like a GPU without one, on torch, and on CuPy. A backend that was asked
-for by ``--backend`` and is missing is a failure; otherwise it is skipped and says why.
+which behaves like a GPU without one, on torch, and on CuPy, those of them that are
+there; test_backend.py says which are not, and why. A backend that was asked for by
+``--backend`` and is missing is a failure.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,8 +35,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "backend" in metafunc.fixturenames:
-        names = metafunc.config.getoption("backend") or BACKENDS
-        metafunc.parametrize("backend", names, indirect=True)
+        asked = metafunc.config.getoption("backend")
+        here = [name for name in BACKENDS if missing(name) is None]
+        metafunc.parametrize("backend", asked or here, indirect=True)
 
 
 @dataclass(frozen=True)
@@ -84,15 +87,29 @@ def _make(name: str) -> ArrayBackend:
     return ArrayBackend(name, array_api_strict, array_api_strict.Device(device))
 
 
+@functools.cache
+def missing(name: str) -> str | None:
+    """Why a backend cannot be used, or None."""
+    try:
+        _make(name)
+    except (ImportError, RuntimeError) as err:
+        return f"no {name}: {err}"
+    return None
+
+
 @pytest.fixture
 def backend(request: pytest.FixtureRequest) -> ArrayBackend:
-    try:
-        return _make(request.param)
-    except (ImportError, RuntimeError) as err:
-        reason = f"no {request.param}: {err}"
-        if request.config.getoption("backend"):
-            pytest.fail(reason)
-        pytest.skip(reason)
+    """Each array library and device in turn."""
+    reason = missing(request.param)
+    if reason is not None:
+        pytest.fail(reason)
+    return _make(request.param)
+
+
+@pytest.fixture(params=BACKENDS)
+def absent(request: pytest.FixtureRequest) -> str | None:
+    """Why a backend was left out, of each in turn."""
+    return missing(request.param)
 
 
 @pytest.fixture(scope="session")
