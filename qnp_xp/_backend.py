@@ -43,7 +43,7 @@ class Backend:
     xp
         The namespace, as `array_namespace` returns it.
     device
-        The library's own device object; None is the library's default.
+        The library's own device object; None for numpy.
     name
         How users name it: ``"cpu"``, ``"gpu:0"``, or the library's name.
     """
@@ -145,8 +145,12 @@ def resolve(device: Any = "cpu", xp: Any = None) -> Backend:
             return resolve("cpu")
         if array_api_compat.is_cupy_namespace(namespace):
             return resolve("gpu" if device in (None, "cpu") else device)
-        own = None if isinstance(device, str) and device == "cpu" else device
-        return Backend(namespace, own, _library(namespace))
+        if isinstance(device, str) and (device == "auto" or device.startswith("gpu")):
+            msg = f"device={device!r} with xp=: name a device of that library instead"
+            raise ValueError(msg)
+        if device in (None, "cpu"):
+            device = array_api_compat.device(namespace.asarray([0.0]))
+        return Backend(namespace, device, _library(namespace))
     if device == "auto":
         try:
             return _gpu(None)
@@ -204,7 +208,7 @@ def to_device(x: Array, backend: Backend, dtype: str | None = None) -> Array:
     """
     xp = backend.xp
     foreign = array_api_compat.is_array_api_obj(x) and not isinstance(x, np.ndarray)
-    if foreign and array_namespace(x) is xp and backend.device in (None, device(x)):
+    if foreign and array_namespace(x) is xp and backend.device == device(x):
         return x if dtype is None else xp.astype(x, getattr(xp, dtype), copy=False)
     host = to_host(x)
     # Other libraries refuse big-endian numbers, which is what FITS tables hold.
@@ -212,7 +216,7 @@ def to_device(x: Array, backend: Backend, dtype: str | None = None) -> Array:
     host = host.astype(native, copy=False)
     if array_api_compat.is_numpy_namespace(xp):
         return host
-    if not host.flags.writeable:
-        host = host.copy()  # torch warns of sharing memory that it may not write
+    if not (host.flags.writeable and host.flags.c_contiguous):
+        host = host.copy()  # torch shares memory, and refuses some that it would share
     with backend.active():
         return xp.asarray(host, device=backend.device)

@@ -125,8 +125,8 @@ def _interpolate(values: Array, position: Array) -> Array:
     """Interpolate linearly between neighbouring values, clamped at the ends."""
     xp = array_namespace(values, position)
     last = int(values.shape[0]) - 1
-    finite = xp.where(xp.isfinite(position), position, xp.zeros_like(position))
-    clamped = xp.clip(finite, 0.0, float(last))
+    known = xp.where(xp.isnan(position), xp.zeros_like(position), position)
+    clamped = xp.clip(known, 0.0, float(last))
     low = xp.clip(xp.astype(xp.floor(clamped), xp.int64), 0, last - 1)
     flat = xp.reshape(low, (-1,))
     left = xp.reshape(xp.take(values, flat), low.shape)

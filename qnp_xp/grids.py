@@ -94,7 +94,7 @@ class Grid:
                 f"a grid needs 2 or more wavelengths in 1 dimension, got {values.shape}"
             )
             raise ValueError(msg)
-        if not np.all(np.isfinite(values)) or values[0] <= 0:
+        if not np.all(np.isfinite(values)) or np.any(values <= 0):
             msg = "the wavelengths of a grid must be finite and positive"
             raise ValueError(msg)
         for log in (False, True):
@@ -215,6 +215,7 @@ def bin_blocks(
     blocks : tuple of BinBlock
         One for each 16 bins of the grid, in order.
     """
+    Grid.from_wave(out_grid)
     pixels = np.ascontiguousarray(wavelength, dtype=np.float64)
     grid = np.ascontiguousarray(out_grid, dtype=np.float64)
     return _bin_blocks(pixels.tobytes(), grid.tobytes())
@@ -231,10 +232,13 @@ def _bin_blocks(
     order = None
     if np.any(np.diff(bins) < 0):
         order = np.argsort(bins, kind="stable")
+        order.setflags(write=False)
         bins = bins[order]
     blocks = []
     for low in range(0, size, _BLOCK):
         first, last = np.searchsorted(bins, [low, min(low + _BLOCK, size)])
-        matrix = np.equal(bins[first:last, None], low + np.arange(_BLOCK)[None, :])
-        blocks.append(BinBlock(slice(int(first), int(last)), matrix.astype(np.float64)))
+        here = low + np.arange(_BLOCK)
+        matrix = np.equal(bins[first:last, None], here).astype(np.float64)
+        matrix.setflags(write=False)  # the next caller gets the same one
+        blocks.append(BinBlock(slice(int(first), int(last)), matrix))
     return order, tuple(blocks)

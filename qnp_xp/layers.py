@@ -89,7 +89,7 @@ def dense(x: Array, w: Array, b: Array, phi: Callable[[Array], Array]) -> Array:
     Parameters
     ----------
     x
-        Input, shape ``(n, n_in)``.
+        Input, shape ``(..., n_in)``.
     w
         Kernel, shape ``(n_in, n_out)``.
     b
@@ -100,7 +100,7 @@ def dense(x: Array, w: Array, b: Array, phi: Callable[[Array], Array]) -> Array:
     Returns
     -------
     array
-        Shape ``(n, n_out)``.
+        Shape ``(..., n_out)``.
     """
     xp = array_namespace(x, w, b)
     return phi(xp.matmul(x, w) + b)
@@ -241,6 +241,12 @@ def conv1d(
             "conv1d takes x (n, length, channels) and w (k, channels, filters); got"
             f" {tuple(x.shape)} and {tuple(w.shape)}"
         )
+        raise ValueError(msg)
+    if w.shape[0] < 1:
+        msg = "the kernel of conv1d needs one tap or more"
+        raise ValueError(msg)
+    if b is not None and tuple(b.shape) != (w.shape[2],):
+        msg = f"bias of shape {tuple(b.shape)} for {w.shape[2]} filters"
         raise ValueError(msg)
     if stride < 1 or padding not in ("valid", "same"):
         msg = (

@@ -66,7 +66,7 @@ class QuasarNP:
     _weights: _Weights = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.dtype not in ("float32", "float64"):
+        if not isinstance(self.dtype, str) or self.dtype not in ("float32", "float64"):
             msg = f"dtype={self.dtype!r} is not one of 'float32', 'float64'"
             raise ValueError(msg)
         object.__setattr__(self, "_weights", self._upload())
@@ -192,10 +192,12 @@ class QuasarNP:
         for conv, (kernel, bias) in zip(self.network.convs, weights.convs, strict=True):
             phi = layers.ACTIVATIONS[conv.activation]
             x = phi(layers.conv1d(x, kernel, conv.stride, bias, conv.padding))
-        x = layers.flatten(x)
+        # A product for each spectrum: BLAS kernels may sum the rows of one product in
+        # different orders, and a result would depend on the row that it comes from.
+        x = self.backend.xp.expand_dims(layers.flatten(x), axis=1)
         for dense, (kernel, bias) in zip(
             self.network.trunk, weights.trunk, strict=True
         ):
             x = layers.dense(x, kernel, bias, layers.ACTIVATIONS[dense.activation])
         heads = layers.dense(x, *weights.heads, layers.sigmoid)
-        return heads * weights.scale + weights.shift
+        return layers.flatten(heads * weights.scale + weights.shift)

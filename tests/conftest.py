@@ -79,6 +79,7 @@ def _make(name: str) -> ArrayBackend:
     if name == "torch":
         import torch
 
+        torch.set_num_threads(1)  # more of them wait for each other on a busy machine
         namespace = array_api_compat.array_namespace(torch.empty(0))
         return ArrayBackend(name, namespace, torch.device("cpu"))
     import array_api_strict

@@ -42,8 +42,8 @@ class FitsFile:
         self.path = path
         with path.open("rb") as f:  # the usual error where there is no such file
             self._compressed = f.read(2) == b"\x1f\x8b"
-        if re.search(r"[\[\](]", path.name):
-            msg = f"{path}: brackets in a file name mean something else to cfitsio"
+        if re.search(r"[\[\](]", str(path)):
+            msg = f"{path}: brackets in the name of a file or folder confuse cfitsio"
             raise SpectraError(msg)
         self._raw: BinaryIO | None = None
         try:
@@ -53,7 +53,30 @@ class FitsFile:
         except (OSError, ValueError) as err:
             msg = f"{path}: not a FITS file, or cut short ({_first_line(err)})"
             raise SpectraError(msg) from err
+        self._check_end()
         self._numbers = {name.upper(): i for i, name in enumerate(names) if name}
+
+    def _check_end(self) -> None:
+        """Complain if the file goes on behind its last HDU, or ends before it does.
+
+        cfitsio takes a file that is cut within a header for one that ends before it:
+        the arm behind the cut would be missing without a word.
+        """
+        end = int(self._fits[-1].get_offsets()["data_end"])
+        size = self.path.stat().st_size
+        if self._compressed:
+            with self.path.open("rb") as f:
+                flags = f.read(4)[3]
+                f.seek(-4, 2)
+                # Size of what was packed, modulo 2**32; blocks of bgzip have their own.
+                size = int.from_bytes(f.read(), "little")
+            end %= 1 << 32
+            if flags & 4:
+                return
+        if size != end:
+            self.close()
+            msg = f"{self.path}: cut short (its HDUs end at byte {end}, the file at {size})"
+            raise SpectraError(msg)
 
     def close(self) -> None:
         """Close the file."""
@@ -107,12 +130,13 @@ class FitsFile:
         if "dims" not in info:
             raise self.problem(name, "an image is expected")
         shape = tuple(int(size) for size in info["dims"])
-        scaled = any(
-            header.get(key) is not None for key in ("BSCALE", "BZERO", "BLANK")
-        )
-        if self._compressed or scaled or hdu.is_compressed():
+        scaled = any(header.get(key) is not None for key in ("BSCALE", "BZERO"))
+        code = _BITPIX.get(info["img_type"])
+        if header.get("BLANK") is not None:
+            raise self.problem(name, "integers with a BLANK value are not supported")
+        if self._compressed or scaled or code is None or hdu.is_compressed():
             return Image(self, name, shape, None, 0, hdu)
-        dtype = np.dtype(_BITPIX.get(info["img_type"], ">f4"))
+        dtype = np.dtype(code)
         start = int(hdu.get_offsets()["data_start"])
         if start + int(np.prod(shape)) * dtype.itemsize > self.path.stat().st_size:
             raise self.problem(name, "the file ends before the data do")

@@ -43,7 +43,7 @@ def _opened(filename: str | Path) -> Iterator[Any]:
     try:
         with fitsio.FITS(str(path)) as h:
             yield h
-    except (OSError, ValueError, KeyError, IndexError) as err:
+    except (AttributeError, IndexError, KeyError, OSError, ValueError) as err:
         msg = f"{path}: not the table that is expected ({err})"
         raise SpectraError(msg) from err
 

@@ -296,11 +296,15 @@ def _activation(layer: Layer) -> str:
 def _lambda_scaling(layer: Layer) -> tuple[float, float]:
     """Scale and shift of QuasarNET's Lambda; its bytecode is looked at, never run."""
     function = layer.config.get("function")
-    if isinstance(function, Mapping):
-        function = function.get("config", {}).get("code")  # Keras 3
-    elif isinstance(function, (list, tuple)) and function:
-        function = function[0]  # Keras 2
-    code = base64.b64decode(function) if isinstance(function, str) else b""
+    if isinstance(function, Mapping):  # Keras 3
+        inner = function.get("config")
+        function = inner.get("code") if isinstance(inner, Mapping) else None
+    elif isinstance(function, (list, tuple)) and function:  # Keras 2
+        function = function[0]
+    try:
+        code = base64.b64decode(function) if isinstance(function, str) else b""
+    except ValueError:
+        code = b""
     # QuasarNET's function is `-0.1 + 1.2 * x`. Marshalled floats are the letter g,
     # perhaps with a flag in its highest bit, and eight bytes; in that order.
     shift, scale = (b"[g\xe7]" + re.escape(struct.pack("<d", x)) for x in (-0.1, 1.2))

@@ -12,6 +12,7 @@ import json
 import logging
 import re
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,6 +141,7 @@ def _naming(path: Path) -> Iterator[None]:
         TypeError,
         ValueError,
         zipfile.BadZipFile,
+        zlib.error,
     ) as err:
         msg = f"{path}: damaged, or not a QuasarNET weights file ({err})"
         raise WeightsError(msg) from err
@@ -198,6 +200,7 @@ def _read_hdf5(path: Path) -> _Contents:
                 # Keras 2 wrote `kernel:0`, Keras 3 writes `kernel`.
                 variable.rsplit("/", 1)[-1].split(":")[0]: group[variable][()]
                 for variable in map(_text, group.attrs.get("weight_names", ()))
+                if variable in group
             }
         grid = f["model_grid"][()] if "model_grid" in f else None
         version = _text(f.attrs.get("keras_version", "unknown"))
@@ -220,6 +223,7 @@ def _read_archive(path: Path) -> _Contents:
             name: {
                 variable: groups[places[name]]["vars"][str(number)][()]
                 for number, variable in enumerate(variable_names(layer))
+                if f"{places[name]}/vars/{number}" in groups
             }
             for name, layer in graph.layers.items()
             if variable_names(layer)

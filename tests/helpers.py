@@ -1,0 +1,309 @@
+"""Small files for the tests: spectra as DESI writes them, networks with a change.
+
+All of it is written with fitsio, h5py and zipfile, and none of it with the package.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import shutil
+import zipfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import fitsio
+import h5py
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Hdus = dict[str, NDArray[Any]]
+
+#: First and last wavelength of DESI's arms, in Angstrom.
+ARMS = {"B": (3600.0, 5800.0), "R": (5760.0, 7620.0), "Z": (7520.0, 9824.0)}
+
+#: A real TARGETID is far beyond what float64 counts exactly.
+TARGETID = 39633140000000001
+
+LIGHT_SPEED = 299792.458  # km/s
+
+#: Rest wavelengths in Angstrom of DESI's six emission lines, in their order.
+REST = (1215.67, 1548.2049, 1908.734, 2796.3511, 4862.68, 6562.8)
+
+
+def coadd_hdus(
+    n: int = 6,
+    *,
+    arms: Sequence[str] = "BRZ",
+    step: float = 4.0,
+    dtype: str = "f4",
+    mask: str | None = None,
+    fibermap: bool = True,
+    objtype: Sequence[str] | None = None,
+    seed: int = 0,
+) -> Hdus:
+    """The HDUs of a coadd of noise with a broad line, in DESI's order.
+
+    Pixels are `step` Angstrom wide, five of DESI's by default, to keep files small.
+    The same spectrum has the same values whatever `n` and `arms` are.
+    """
+    hdus: Hdus = {}
+    if fibermap:
+        hdus["FIBERMAP"] = fibermap_table(n, objtype)
+    for number, (arm, (low, high)) in enumerate(ARMS.items()):
+        if arm not in arms:
+            continue
+        wave = np.arange(low, high + step / 2, step)
+        rows = [np.random.default_rng([seed, number, row]) for row in range(n)]
+        shape = (n, wave.size)
+        flux = np.array([rng.normal(size=wave.size) for rng in rows]).reshape(shape)
+        for row in range(n):
+            centre = 4000 + 700 * row
+            flux[row] += 20 * np.exp(-0.5 * ((wave - centre) / 60) ** 2)
+        ivar = np.array([rng.uniform(0.5, 2, wave.size) for rng in rows])
+        hdus[f"{arm}_WAVELENGTH"] = wave
+        hdus[f"{arm}_FLUX"] = flux.astype(dtype)
+        hdus[f"{arm}_IVAR"] = ivar.reshape(shape).astype(dtype)
+        if mask is not None:
+            bad = np.array([rng.uniform(size=wave.size) < 0.1 for rng in rows])
+            hdus[f"{arm}_MASK"] = bad.reshape(shape).astype(mask)
+    return hdus
+
+
+def fibermap_table(n: int, objtype: Sequence[str] | None = None) -> NDArray[Any]:
+    """A FIBERMAP with a column more than is needed."""
+    columns = [
+        ("TARGETID", "i8"),
+        ("FIBER", "i4"),
+        ("TARGET_RA", "f8"),
+        ("TARGET_DEC", "f8"),
+        ("OBJTYPE", "S3"),
+    ]
+    table = np.zeros(n, dtype=columns)
+    table["TARGETID"] = TARGETID + np.arange(n)
+    table["FIBER"] = np.arange(n)
+    table["TARGET_RA"] = 150.1 + np.arange(n) / 100
+    table["TARGET_DEC"] = -2.5 + np.arange(n) / 100
+    table["OBJTYPE"] = list(objtype) if objtype is not None else "TGT"
+    return table
+
+
+def join_arms(hdus: Hdus) -> Hdus:
+    """The same spectra with their arms as one, which DESI calls BRZ."""
+    joined: Hdus = {k: v for k, v in hdus.items() if k == "FIBERMAP"}
+    for part in ("WAVELENGTH", "FLUX", "IVAR"):
+        arrays = [hdus[f"{arm}_{part}"] for arm in ARMS]
+        joined[f"BRZ_{part}"] = np.concatenate(arrays, axis=-1)
+    return joined
+
+
+def write_hdus(path: Path, hdus: Mapping[str, NDArray[Any]], **options: Any) -> Path:
+    """Write images and tables by name, after an empty primary HDU."""
+    path.unlink(missing_ok=True)
+    with fitsio.FITS(str(path), "rw") as f:
+        f.write(None)
+        for name, values in hdus.items():
+            compressed = options if values.ndim == 2 else {}
+            f.write(values, extname=name, **compressed)
+    return path
+
+
+def write_coadd(path: Path, n: int = 6, **options: Any) -> Path:
+    """Write a coadd; `options` are those of `coadd_hdus`."""
+    return write_hdus(path, coadd_hdus(n, **options))
+
+
+def write_images_by_hand(path: Path, hdus: Mapping[str, NDArray[Any]]) -> Path:
+    """Write images byte by byte, also such as fitsio refuses: those without rows."""
+    blocks = [_header([("SIMPLE", "T"), ("BITPIX", 8), ("NAXIS", 0)])]
+    bitpix = {"f4": -32, "f8": -64, "u1": 8, "i2": 16, "i4": 32, "i8": 64}
+    for name, values in hdus.items():
+        cards: list[tuple[str, Any]] = [
+            ("XTENSION", "'IMAGE   '"),
+            ("BITPIX", bitpix[values.dtype.str[1:]]),
+            ("NAXIS", values.ndim),
+        ]
+        sizes = enumerate(reversed(values.shape), start=1)
+        cards += [(f"NAXIS{axis}", size) for axis, size in sizes]
+        cards += [("PCOUNT", 0), ("GCOUNT", 1), ("EXTNAME", f"'{name:8}'")]
+        big = values.astype(values.dtype.newbyteorder(">")).tobytes()
+        blocks += [_header(cards), big, b"\0" * (-len(big) % 2880)]
+    path.write_bytes(b"".join(blocks))
+    return path
+
+
+def _header(cards: Sequence[tuple[str, Any]]) -> bytes:
+    lines = []
+    for key, value in cards:
+        text = f"{value:8}" if str(value).startswith("'") else f"{value:>20}"
+        lines.append(f"{key:8}= {text}".ljust(80))
+    lines.append("END".ljust(80))
+    text = "".join(lines)
+    return (text + " " * (-len(text) % 2880)).encode("ascii")
+
+
+def read_hdus(path: Path) -> Hdus:
+    """The HDUs of a file that have a name, in their order."""
+    with fitsio.FITS(str(path)) as f:
+        return {hdu.get_extname(): hdu.read() for hdu in f if hdu.get_extname()}
+
+
+def gzipped(path: Path) -> Path:
+    """Write a copy compressed by gzip beside a file."""
+    copy = path.with_name(f"{path.name}.gz")
+    copy.write_bytes(gzip.compress(path.read_bytes(), compresslevel=1))
+    return copy
+
+
+def write_cframes(
+    night_folder: Path,
+    hdus: Hdus,
+    *,
+    expid: str = "00071246",
+    spec_number: int = 0,
+    arms: Sequence[str] = "BRZ",
+    compressed: Sequence[str] = "",
+) -> Path:
+    """Write the arms of a coadd as the cframes of an exposure, and name its folder."""
+    folder = night_folder / expid
+    folder.mkdir(parents=True, exist_ok=True)
+    for arm in arms:
+        images = {
+            name.removeprefix(f"{arm}_"): values
+            for name, values in hdus.items()
+            if name.startswith(f"{arm}_")
+        }
+        if "FIBERMAP" in hdus:
+            images["FIBERMAP"] = hdus["FIBERMAP"]
+        path = folder / f"cframe-{arm.lower()}{spec_number}-{expid}.fits"
+        write_hdus(path, images)
+        if arm in compressed:
+            gzipped(path)
+            path.unlink()
+    return folder
+
+
+def copy_hdf5(
+    source: Path, target: Path, edit: Callable[[dict[str, Any], h5py.File], None]
+) -> Path:
+    """Copy an HDF5 network after an edit of its description, or of the file itself."""
+    shutil.copyfile(source, target)
+    target.chmod(0o644)
+    with h5py.File(target, "r+") as f:
+        model = json.loads(f.attrs["model_config"])
+        edit(model, f)
+        if "model_config" in f.attrs:
+            f.attrs["model_config"] = json.dumps(model)
+    return target
+
+
+def copy_archive(
+    source: Path, target: Path, edit: Callable[[dict[str, bytes]], None]
+) -> Path:
+    """Copy a .keras archive after an edit of its members."""
+    with zipfile.ZipFile(source) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    edit(members)
+    with zipfile.ZipFile(target, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return target
+
+
+def edit_member_hdf5(
+    members: dict[str, bytes], edit: Callable[[h5py.File], None]
+) -> None:
+    """Edit the weights within the members of a .keras archive."""
+    buffer = io.BytesIO(members["model.weights.h5"])
+    with h5py.File(buffer, "r+") as f:
+        edit(f)
+    members["model.weights.h5"] = buffer.getvalue()
+
+
+def layer(model: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The description of a layer in that of a model."""
+    found: dict[str, Any] = next(
+        entry for entry in model["config"]["layers"] if entry["config"]["name"] == name
+    )
+    return found
+
+
+def decode_line(
+    pred: ArrayLike, grid: ArrayLike, rest: float
+) -> tuple[list[float], list[float]]:
+    """Confidence and redshift of one line, one spectrum at a time."""
+    wave = np.asarray(grid, dtype=np.float64)
+    confidences, redshifts = [], []
+    for row in np.asarray(pred, dtype=np.float64):
+        boxes, offsets = row[: row.size // 2], row[row.size // 2 :]
+        box = int(np.argmax(boxes))
+        bin_number = (box + offsets[box]) * wave.size / boxes.size
+        observed = np.interp(bin_number, np.arange(wave.size), wave)
+        confidences.append(float(boxes[box]))
+        redshifts.append(float(observed) / rest - 1)
+    return confidences, redshifts
+
+
+def best_redshifts(
+    preds: ArrayLike, grid: ArrayLike
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Confidence and redshift of the most confident of DESI's six emission lines."""
+    values = np.asarray(preds)
+    lines = [
+        decode_line(pred, grid, rest)
+        for pred, rest in zip(values[: len(REST)], REST, strict=True)
+    ]
+    c = np.array([line[0] for line in lines])
+    z = np.array([line[1] for line in lines])
+    best = np.argmax(c, axis=0), np.arange(c.shape[1])
+    return c[best], z[best]
+
+
+def open_files(folder: Path) -> list[str]:
+    """Files of a folder that this process holds open (Linux)."""
+    found = []
+    for descriptor in Path("/proc/self/fd").iterdir():
+        try:
+            target = str(descriptor.readlink())
+        except OSError:  # that of the listing itself
+            continue
+        if target.startswith(str(folder)):
+            found.append(target)
+    return found
+
+
+def expected_input(
+    hdus: Hdus, *, linear: bool = False
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Input of the network by the formulas, and the rows that have one."""
+    size = 458 if linear else 443
+    arms = [name.split("_")[0] for name in hdus if name.endswith("_FLUX")]
+    n = hdus[f"{arms[0]}_FLUX"].shape[0]
+    x, kept = np.zeros((n, size)), []
+    for row in range(n):
+        sums = np.zeros((2, size))
+        for arm in arms:
+            wave = hdus[f"{arm}_WAVELENGTH"].astype(np.float64)
+            flux = hdus[f"{arm}_FLUX"][row].astype(np.float64)
+            ivar = hdus[f"{arm}_IVAR"][row].astype(np.float64)
+            if linear:
+                bins = np.floor(np.round((wave - 3600) / 13.6, 10)).astype(int)
+            else:
+                bins = np.floor((np.log10(wave) - np.log10(3600)) / 1e-3).astype(int)
+            used = (bins >= 0) & (bins < size) & np.isfinite(flux) & np.isfinite(ivar)
+            used &= ivar > 0
+            place, weight, value = bins[used], ivar[used], flux[used]
+            sums[0] += np.bincount(place, weight, size)
+            sums[1] += np.bincount(place, weight * value, size)
+        ivar, flux = sums[0], sums[1]
+        flux = np.divide(flux, ivar, out=np.zeros(size), where=ivar > 0)
+        if not np.any(ivar > 0):
+            continue
+        flux = flux - np.average(flux, weights=ivar)
+        rms = np.sqrt(np.average(flux**2, weights=ivar))
+        if rms > 0:
+            x[row] = flux / rms
+            kept.append(row)
+    return x[kept], np.array(kept, dtype=np.int64)

@@ -1,0 +1,915 @@
+"""Weights files: what is read from them, and what is said of those that are wrong."""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import shutil
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from helpers import (
+    copy_archive,
+    copy_hdf5,
+    edit_member_hdf5,
+    layer,
+    write_coadd,
+)
+
+from qnp_xp import WeightsError, classify, load_model
+from qnp_xp.grids import linear_wave, wave
+from qnp_xp.io import embed_grid, load_file
+from qnp_xp.lines import LINES, LINES_BAL
+from qnp_xp.model import QuasarNP
+
+HEADS = [f"fc_{kind}_{i}" for kind in ("box", "offset") for i in range(7)]
+BATCH_NORM = {"gamma", "beta", "moving_mean", "moving_variance"}
+WITH_ARCHIVE = (
+    "deep",
+    "epsilon",
+    "lambda_k3",
+    "nine_boxes",
+    "odd_same",
+    "options",
+    "same",
+    "stride3",
+    "valid",
+    "valid_rescaled",
+)
+
+Edit = Callable[[dict[str, Any], h5py.File], None]
+
+
+@pytest.fixture
+def keras(data: Path) -> Path:
+    return data / "keras"
+
+
+def predict(model: QuasarNP) -> np.ndarray:
+    """What a model makes of some noise."""
+    x = np.random.default_rng(5).normal(size=(3, model.nbins))
+    return np.stack(model.predict(x))
+
+
+def stored(path: Path, place: str) -> np.ndarray:
+    """An array of a layer by its place within the weights of an HDF5 file."""
+    with h5py.File(path, "r") as f:
+        return np.asarray(f["model_weights"][place])
+
+
+# What is read.
+
+
+def test_load_file_gives_the_dictionaries_that_quasarnp_gives(reference: Path) -> None:
+    path = reference / "quasarnp" / "test_weights.h5"
+    weights, config, grid = load_file(path)
+    norms = [f"batch_normalization_{i}" for i in range(1, 6)]
+    convs = [f"conv_{i}" for i in range(1, 5)]
+    assert set(weights) == {*norms, *convs, "fc_common", *HEADS, "lambda"}
+    assert weights["lambda"] == []
+    assert all(set(weights[name]) == BATCH_NORM for name in norms)
+    dense = [*convs, "fc_common", *HEADS]
+    assert all(set(weights[name]) == {"kernel", "bias"} for name in dense)
+    assert config == {name: {"padding": "valid", "strides": [2]} for name in convs}
+    np.testing.assert_array_equal(grid, wave)
+
+
+def test_load_file_gives_arrays_as_they_are_stored(reference: Path) -> None:
+    path = reference / "quasarnp" / "test_weights.h5"
+    weights, _, _ = load_file(path)
+    for name, place in (
+        ("conv_1", "conv_1/conv_1"),
+        ("conv_4", "conv_4/conv_4"),
+        ("fc_common", "fc_common/fc_common"),
+        ("fc_box_6", "fc_box_6/fc_box_6"),
+        # The file counts its batch normalisations from 0.
+        ("batch_normalization_1", "batch_normalization/batch_normalization"),
+        ("batch_normalization_5", "batch_normalization_4/batch_normalization_4"),
+    ):
+        for variable, values in weights[name].items():
+            expected = stored(path, f"{place}/{variable}:0")
+            assert values.dtype == expected.dtype == np.float32
+            np.testing.assert_array_equal(values, expected)
+
+
+def test_load_file_keeps_names_of_batch_norms_that_count_from_one(
+    reference: Path,
+) -> None:
+    path = reference / "quasarnp" / "test_weights_6_layer.h5"
+    weights, config, _ = load_file(path)
+    norms = [f"batch_normalization_{i}" for i in range(1, 8)]
+    convs = [f"conv_{i}" for i in range(1, 7)]
+    # Its Lambda layers are lambda_0 to lambda_6, which QuasarNP passes over.
+    assert set(weights) == {*norms, *convs, "fc_common", *HEADS}
+    assert config == {name: {"padding": "same", "strides": [2]} for name in convs}
+    for name in norms:
+        expected = stored(path, f"{name}/{name}/moving_variance:0")
+        np.testing.assert_array_equal(weights[name]["moving_variance"], expected)
+
+
+@pytest.mark.parametrize("name", WITH_ARCHIVE)
+def test_load_file_gives_the_same_for_both_kinds_of_keras_3(
+    keras: Path, name: str
+) -> None:
+    weights, config, grid = load_file(keras / f"{name}.h5")
+    other, other_config, other_grid = load_file(keras / f"{name}.keras")
+    assert set(weights) == set(other)
+    assert config == other_config
+    np.testing.assert_array_equal(grid, other_grid)
+    for key in set(weights) - {"lambda"}:
+        assert set(weights[key]) == set(other[key])
+        for variable, values in weights[key].items():
+            np.testing.assert_array_equal(values, other[key][variable])
+
+
+def test_load_file_reads_names_without_a_colon(keras: Path) -> None:
+    path = keras / "stride3.h5"
+    weights, config, _ = load_file(path)
+    assert set(weights["conv_2"]) == {"kernel", "bias"}
+    expected = stored(path, "conv_2/conv_2/kernel")
+    np.testing.assert_array_equal(weights["conv_2"]["kernel"], expected)
+    assert config == {
+        "conv_1": {"padding": "valid", "strides": [3]},
+        "conv_2": {"padding": "same", "strides": [3]},
+    }
+
+
+def test_load_file_gives_the_grid_of_the_file(keras: Path) -> None:
+    _, _, grid = load_file(keras / "linear_grid.h5")
+    np.testing.assert_array_equal(grid, linear_wave)
+
+
+def test_load_file_has_only_the_arrays_that_a_layer_has(keras: Path) -> None:
+    for suffix in (".h5", ".keras"):
+        weights, _, _ = load_file(keras / f"options{suffix}")
+        assert set(weights["alpha"]) == {"kernel"}
+        assert set(weights["beta7"]) == BATCH_NORM - {"beta"}
+        assert set(weights["kernel"]) == BATCH_NORM - {"gamma"}
+
+
+def test_filenames_may_be_strings(keras: Path) -> None:
+    path = keras / "same.keras"
+    assert set(load_file(str(path))[0]) == set(load_file(path)[0])
+    assert load_model(str(path)).weights_name == "same.keras"
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".keras"])
+def test_layers_are_paired_by_the_graph_and_not_by_their_names(
+    keras: Path, suffix: str
+) -> None:
+    net = load_model(keras / f"options{suffix}").network
+    assert [conv.name for conv in net.convs] == ["alpha", "trunk_c", "a_last"]
+    assert [dense.name for dense in net.trunk] == ["mix"]
+    boxes = ["zebra", "fc_box_0", "fc_offset_1"]
+    offsets = ["fc_box_2", "otter", "conc_box_0"]
+    assert [head.box.name for head in net.heads] == boxes
+    assert [head.offset.name for head in net.heads] == offsets
+    assert {(head.scale, head.shift) for head in net.heads} == {(1.2, -0.1)}
+    for head in net.heads:
+        for dense in (head.box, head.offset):
+            place = f"{dense.name}/{dense.name}/kernel"
+            np.testing.assert_array_equal(
+                dense.kernel, stored(keras / "options.h5", place)
+            )
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".keras"])
+def test_more_than_nine_layers_keep_their_order(keras: Path, suffix: str) -> None:
+    convs = load_model(keras / f"deep{suffix}").network.convs
+    assert [conv.name for conv in convs] == [f"conv_{i}" for i in range(1, 12)]
+    assert [conv.stride for conv in convs] == [1 + i % 2 for i in range(11)]
+
+
+@pytest.mark.parametrize("name", WITH_ARCHIVE)
+def test_archives_without_names_of_layers_read_alike(
+    keras: Path, tmp_path: Path, name: str
+) -> None:
+    source = keras / f"{name}.keras"
+
+    def forget(f: h5py.File) -> None:
+        for group in f["layers"].values():
+            if "vars" in group:
+                del group["vars"].attrs["name"]
+
+    older = copy_archive(
+        source,
+        tmp_path / source.name,
+        lambda members: edit_member_hdf5(members, forget),
+    )
+    np.testing.assert_array_equal(
+        predict(load_model(older)), predict(load_model(source))
+    )
+
+
+@pytest.mark.parametrize(("name", "conv"), [("options", "alpha"), ("same", "conv_1")])
+def test_arrays_may_have_the_names_that_keras_2_gave_them(
+    keras: Path, tmp_path: Path, name: str, conv: str
+) -> None:
+    source = keras / f"{name}.h5"
+
+    def rename(_: dict[str, Any], f: h5py.File) -> None:
+        for group in f["model_weights"].values():
+            names = [str(old) for old in group.attrs["weight_names"]]
+            for old in names:
+                group.move(old, f"{old}:0")
+            if names:
+                renamed = np.array([f"{old}:0" for old in names], dtype="S")
+                group.attrs["weight_names"] = renamed
+
+    older = copy_hdf5(source, tmp_path / "keras2.h5", rename)
+    assert stored(older, f"{conv}/{conv}/kernel:0").ndim == 3
+    np.testing.assert_array_equal(
+        predict(load_model(older)), predict(load_model(source))
+    )
+
+
+# The grid.
+
+
+def test_the_grid_of_a_file_is_taken_without_a_word(
+    keras: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        model = load_model(keras / "linear_grid.h5")
+    np.testing.assert_array_equal(model.wave, linear_wave)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("name", ["same.h5", "same.keras"])
+def test_a_missing_grid_is_one_warning_and_nothing_is_printed(
+    keras: Path,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        model = load_model(keras / name)
+    np.testing.assert_array_equal(model.wave, wave)
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert record.name.startswith("qnp_xp")
+    assert name in record.getMessage()
+    assert "model_grid" in record.getMessage()
+    assert capsys.readouterr() == ("", "")
+
+
+def set_grid(values: Any) -> Edit:
+    def edit(_: dict[str, Any], f: h5py.File) -> None:
+        if "model_grid" in f:
+            del f["model_grid"]
+        f["model_grid"] = values
+
+    return edit
+
+
+BAD_GRIDS = {
+    "size": (wave[:442], r"model_grid has shape \(442,\).*443 bins"),
+    "dimensions": (wave[None, :], r"model_grid has shape \(1, 443\)"),
+    "spacing": (np.sqrt(np.linspace(1e7, 1e8, 443)), "constant spacing"),
+    "order": (wave[::-1], "constant spacing"),
+    "nan": (np.where(np.arange(443) == 9, np.nan, wave), "finite and positive"),
+    "negative": (wave - 4000, "finite and positive"),
+    "text": ([b"blue"] * 443, "damaged, or not a QuasarNET weights file"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_GRIDS)
+def test_a_grid_that_is_none_is_an_error_that_names_the_file(
+    keras: Path, tmp_path: Path, case: str
+) -> None:
+    values, match = BAD_GRIDS[case]
+    path = copy_hdf5(keras / "same.h5", tmp_path / "net.h5", set_grid(values))
+    with pytest.raises(WeightsError, match=match) as caught:
+        load_model(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_grid_with_one_impossible_wavelength_is_an_error_without_a_warning(
+    keras: Path, tmp_path: Path
+) -> None:
+    values = np.where(np.arange(443) == 9, -1.0, wave)
+    path = copy_hdf5(keras / "same.h5", tmp_path / "net.h5", set_grid(values))
+    with pytest.raises(WeightsError, match=r"net\.h5"):
+        load_model(path)
+
+
+def test_a_grid_of_an_archive_is_checked_as_well(keras: Path, tmp_path: Path) -> None:
+    def edit(members: dict[str, bytes]) -> None:
+        members["model_grid.json"] = json.dumps(wave[:440].tolist()).encode()
+
+    path = copy_archive(keras / "same.keras", tmp_path / "net.keras", edit)
+    with pytest.raises(WeightsError, match=r"net.keras.*model_grid has shape \(440,\)"):
+        load_model(path)
+
+
+def test_another_number_of_bins_without_a_grid_says_what_to_do(
+    keras: Path, tmp_path: Path
+) -> None:
+    def edit(_: dict[str, Any], f: h5py.File) -> None:
+        del f["model_grid"]
+
+    path = copy_hdf5(keras / "linear_grid.h5", tmp_path / "net.h5", edit)
+    with pytest.raises(WeightsError, match=r"net.h5.*458 bins.*embed-grid"):
+        load_model(path)
+
+
+# Files that are something else, or damaged.
+
+
+def test_a_missing_file_is_the_usual_error(tmp_path: Path) -> None:
+    for reader in (load_model, load_file):
+        with pytest.raises(FileNotFoundError, match=r"absent\.h5"):
+            reader(tmp_path / "absent.h5")
+
+
+def test_a_folder_is_the_usual_error(tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError, match=tmp_path.name):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\x89HDF", b"SIMPLE  =                    T", b"hello\n" * 99]
+)
+def test_a_file_that_is_neither_hdf5_nor_an_archive_is_refused(
+    tmp_path: Path, content: bytes
+) -> None:
+    path = tmp_path / "net.h5"
+    path.write_bytes(content)
+    for reader in (load_model, load_file):
+        with pytest.raises(WeightsError, match=r"net\.h5: neither an HDF5 file nor"):
+            reader(path)
+
+
+@pytest.mark.parametrize("name", ["same.h5", "stride3.h5", "same.keras"])
+def test_a_file_cut_short_anywhere_is_refused(
+    keras: Path, tmp_path: Path, name: str
+) -> None:
+    content = (keras / name).read_bytes()
+    path = tmp_path / name
+    cuts = [*range(1, len(content), len(content) // 60), len(content) - 1]
+    for length in cuts:
+        path.write_bytes(content[:length])
+        with pytest.raises(WeightsError, match=rf"{name}: ") as caught:
+            load_model(path)
+        assert str(path) in str(caught.value), length
+
+
+def test_hdf5_of_somebody_else_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "other.h5"
+    with h5py.File(path, "w") as f:
+        f["flux"] = np.arange(3.0)
+    with pytest.raises(WeightsError, match=r"other\.h5: no model_config"):
+        load_model(path)
+
+
+def test_weights_without_the_description_of_the_model_are_refused(
+    keras: Path, tmp_path: Path
+) -> None:
+    def only_weights(_: dict[str, Any], f: h5py.File) -> None:
+        del f.attrs["model_config"]
+
+    path = copy_hdf5(keras / "same.h5", tmp_path / "net.h5", only_weights)
+    with pytest.raises(WeightsError, match=r"net\.h5: no model_config"):
+        load_model(path)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", '{"class_name": "Functional"', "[]", "3", "null", "{}"]
+)
+def test_a_broken_description_is_refused(
+    keras: Path, tmp_path: Path, text: str
+) -> None:
+    path = tmp_path / "net.h5"
+    shutil.copyfile(keras / "same.h5", path)
+    with h5py.File(path, "r+") as f:
+        f.attrs["model_config"] = text
+    with pytest.raises(WeightsError, match=r"net\.h5: "):
+        load_model(path)
+
+    def edit(members: dict[str, bytes]) -> None:
+        members["config.json"] = text.encode()
+
+    archive = copy_archive(keras / "same.keras", tmp_path / "net.keras", edit)
+    with pytest.raises(WeightsError, match=r"net\.keras: "):
+        load_model(archive)
+
+
+@pytest.mark.parametrize("kind", ["Sequential", "MyModel"])
+def test_models_of_another_kind_are_refused(
+    keras: Path, tmp_path: Path, kind: str
+) -> None:
+    def edit(model: dict[str, Any], _: h5py.File) -> None:
+        model["class_name"] = kind
+
+    path = copy_hdf5(keras / "same.h5", tmp_path / "net.h5", edit)
+    with pytest.raises(WeightsError, match=rf"net\.h5: a functional.*'{kind}'"):
+        load_model(path)
+
+
+def setting(name: str, key: str, value: Any) -> Edit:
+    """Change a setting of a layer."""
+
+    def edit(model: dict[str, Any], _: h5py.File) -> None:
+        layer(model, name)["config"][key] = value
+
+    return edit
+
+
+def both(first: Edit, second: Edit) -> Edit:
+    """Change two things."""
+
+    def edit(model: dict[str, Any], f: h5py.File) -> None:
+        first(model, f)
+        second(model, f)
+
+    return edit
+
+
+def kind(name: str, value: str) -> Edit:
+    """Change the class of a layer."""
+
+    def edit(model: dict[str, Any], _: h5py.File) -> None:
+        layer(model, name)["class_name"] = value
+
+    return edit
+
+
+def values(place: str, change: Callable[[np.ndarray], np.ndarray]) -> Edit:
+    """Change an array of a layer."""
+
+    def edit(_: dict[str, Any], f: h5py.File) -> None:
+        group, full = f["model_weights"], place
+        changed = change(np.asarray(group[full]))
+        del group[full]
+        group[full] = changed
+
+    return edit
+
+
+def without_array(_: dict[str, Any], f: h5py.File) -> None:
+    del f["model_weights/conv_2/conv_2/kernel"]
+
+
+def without_array_and_name(_: dict[str, Any], f: h5py.File) -> None:
+    del f["model_weights/conv_2/conv_2/kernel"]
+    f["model_weights/conv_2"].attrs["weight_names"] = ["conv_2/bias"]
+
+
+def without_layer(_: dict[str, Any], f: h5py.File) -> None:
+    del f["model_weights/conv_2"]
+
+
+def without_outputs(model: dict[str, Any], _: h5py.File) -> None:
+    model["config"]["output_layers"] = []
+
+
+def with_an_output_too_early(model: dict[str, Any], _: h5py.File) -> None:
+    model["config"]["output_layers"] = [["fc_box_0", 0, 0]]
+
+
+def with_unknown_output(model: dict[str, Any], _: h5py.File) -> None:
+    model["config"]["output_layers"] = [["nothing", 0, 0]]
+
+
+def with_a_cycle(model: dict[str, Any], _: h5py.File) -> None:
+    text = json.dumps(layer(model, "conv_1")["inbound_nodes"])
+    model_input = model["config"]["input_layers"][0]
+    name = model_input if isinstance(model_input, str) else model_input[0]
+    changed = text.replace(f'"{name}"', '"conv_2"')
+    layer(model, "conv_1")["inbound_nodes"] = json.loads(changed)
+
+
+def with_the_last_rescaling_on_a_box(model: dict[str, Any], _: h5py.File) -> None:
+    swapped = json.dumps(layer(model, "conc_box_0")["inbound_nodes"])
+    swapped = swapped.replace("fc_box_0", "_").replace('"rescaling"', '"fc_box_0"')
+    nodes = json.loads(swapped.replace('"_"', '"rescaling"'))
+    layer(model, "conc_box_0")["inbound_nodes"] = nodes
+
+
+def nan_at_one_place(x: np.ndarray) -> np.ndarray:
+    x = x.copy()
+    x.flat[x.size // 2] = np.nan
+    return x
+
+
+BAD_NETWORKS: dict[str, tuple[Edit, str]] = {
+    "kind of layer": (kind("activation_2", "Softmax"), r"'activation_2' \(Softmax\)"),
+    "kind of convolution": (kind("conv_2", "Conv2D"), r"'conv_2' \(Conv2D\)"),
+    "kind of head": (kind("fc_box_1", "Conv1D"), r"'fc_box_1' \(Conv1D\)"),
+    "padding": (setting("conv_2", "padding", "causal"), r"'conv_2'.*padding='causal'"),
+    "dilation": (setting("conv_2", "dilation_rate", [2]), r"'conv_2'.*dilation_rate="),
+    "groups": (setting("conv_2", "groups", 2), r"'conv_2'.*groups=2"),
+    "data format": (
+        setting("conv_3", "data_format", "channels_first"),
+        r"'conv_3'.*data_format='channels_first'",
+    ),
+    "stride": (setting("conv_2", "strides", [0]), r"'conv_2'.*positive"),
+    "activation": (setting("activation_1", "activation", "swish"), r"'swish'"),
+    "activation of a convolution": (
+        setting("conv_1", "activation", "gelu"),
+        r"'conv_1'.*'gelu'",
+    ),
+    "activation of a head": (
+        setting("fc_offset_1", "activation", "softmax"),
+        r"'fc_offset_1'.*sigmoid",
+    ),
+    "array missing": (without_array_and_name, r"'conv_2'.*'kernel' is missing"),
+    "array gone and still listed": (without_array, r"conv_2"),
+    "layer missing": (without_layer, r"'conv_2'.*'kernel' is missing"),
+    "shape of an array": (
+        values("conv_2/conv_2/kernel", lambda x: x[:-1]),
+        r"'conv_2'.*'kernel' has shape \(9, 4, 4\), not \(10, 4, 4\)",
+    ),
+    "shape of the dense kernel": (
+        values("fc_common/fc_common/kernel", lambda x: x[:-1]),
+        r"'fc_common'.*'kernel' has shape",
+    ),
+    "NaN in a kernel": (
+        values("conv_3/conv_3/kernel", nan_at_one_place),
+        r"'conv_3'.*'kernel' has values not finite",
+    ),
+    "NaN in a head": (
+        values("fc_box_1/fc_box_1/bias", nan_at_one_place),
+        r"'fc_box_1'.*'bias' has values not finite",
+    ),
+    "infinite mean": (
+        values(
+            "batch_normalization_2/batch_normalization_2/moving_mean",
+            lambda x: x + np.inf,
+        ),
+        r"'batch_normalization_2'.*'moving_mean' has values not finite",
+    ),
+    "negative variance": (
+        values(
+            "batch_normalization_2/batch_normalization_2/moving_variance",
+            lambda x: -1 - x,
+        ),
+        r"'batch_normalization_2'.*variance plus epsilon must be positive",
+    ),
+    "epsilon": (
+        setting("batch_normalization_1", "epsilon", float("nan")),
+        r"'batch_normalization_1'.*variance plus epsilon must be positive",
+    ),
+    "boxes": (
+        setting("fc_box_1", "units", 12),
+        r"'fc_box_1'.*'kernel' has shape \(8, 13\), not \(8, 12\)",
+    ),
+    "no outputs": (without_outputs, "the model has no outputs"),
+    "output of a head": (with_an_output_too_early, r"'fc_box_0'.*one box and one"),
+    "unknown output": (with_unknown_output, "'nothing' is referred to and not"),
+    "cycle": (with_a_cycle, "the graph has a cycle"),
+    "rescaled box": (with_the_last_rescaling_on_a_box, "'fc_offset_0'.*box head"),
+    "input shape": (
+        setting("input_layer", "batch_shape", [None, None, 1]),
+        r"'input_layer'.*\(None, bins, 1\)",
+    ),
+    "size of the input": (
+        setting("input_layer", "batch_shape", [None, 400, 1]),
+        r"'fc_common'.*'kernel' has shape \(112, 8\), not \(100, 8\)",
+    ),
+    "kernel longer than its input": (
+        both(
+            setting("input_layer", "batch_shape", [None, 8, 1]),
+            setting("conv_1", "padding", "valid"),
+        ),
+        "'conv_1'.*its kernel is longer than its input",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_NETWORKS)
+def test_another_network_is_an_error_that_names_the_file_and_the_layer(
+    keras: Path, tmp_path: Path, case: str
+) -> None:
+    edit, match = BAD_NETWORKS[case]
+    path = copy_hdf5(keras / "same.h5", tmp_path / "net.h5", edit)
+    with pytest.raises(WeightsError, match=match) as caught:
+        load_model(path)
+    assert str(path) in str(caught.value)
+
+
+def test_a_layer_that_does_nothing_at_prediction_is_passed_over(
+    keras: Path, tmp_path: Path
+) -> None:
+    path = copy_hdf5(
+        keras / "same.h5", tmp_path / "net.h5", kind("dropout_1", "GaussianNoise")
+    )
+    expected = predict(load_model(keras / "same.h5"))
+    np.testing.assert_array_equal(predict(load_model(path)), expected)
+
+
+def test_a_member_of_an_archive_that_lacks_an_array_names_its_layer(
+    keras: Path, tmp_path: Path
+) -> None:
+    def without(f: h5py.File) -> None:
+        del f["layers/conv1d_1/vars/0"]
+
+    path = copy_archive(
+        keras / "same.keras",
+        tmp_path / "net.keras",
+        lambda members: edit_member_hdf5(members, without),
+    )
+    with pytest.raises(WeightsError, match="conv_2") as caught:
+        load_model(path)
+    assert str(path) in str(caught.value)
+
+
+# Lambda layers.
+
+
+def replaced_constant(code: str, old: float, new: float) -> str:
+    """Marshalled code with another constant."""
+    content = base64.b64decode(code)
+    assert struct.pack("<d", old) in content
+    changed = content.replace(struct.pack("<d", old), struct.pack("<d", new))
+    return base64.b64encode(changed).decode()
+
+
+def lambda_layer(model: dict[str, Any], number: int) -> dict[str, Any]:
+    found = [e for e in model["config"]["layers"] if e["class_name"] == "Lambda"]
+    config: dict[str, Any] = found[number]["config"]
+    return config
+
+
+@pytest.mark.parametrize(("old", "new"), [(1.2, 1.3), (-0.1, -0.2), (1.2, -1.2)])
+def test_a_lambda_with_other_constants_is_refused(
+    keras: Path, tmp_path: Path, old: float, new: float
+) -> None:
+    def edit(model: dict[str, Any], _: h5py.File) -> None:
+        function = lambda_layer(model, 1)["function"]["config"]
+        function["code"] = replaced_constant(function["code"], old, new)
+
+    path = copy_hdf5(keras / "lambda_k3.h5", tmp_path / "net.h5", edit)
+    match = r"net\.h5: layer 'lambda_1' \(Lambda\): only QuasarNET's own"
+    with pytest.raises(WeightsError, match=match):
+        load_model(path)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        "relu",
+        None,
+        3,
+        [],
+        {"class_name": "__lambda__", "config": {}},
+        {"class_name": "function", "config": "relu", "registered_name": "relu"},
+        {"class_name": "__lambda__", "config": {"code": "not base64!"}},
+    ],
+)
+def test_a_lambda_of_an_unknown_function_is_refused(
+    keras: Path, tmp_path: Path, function: Any
+) -> None:
+    def edit(model: dict[str, Any], _: h5py.File) -> None:
+        lambda_layer(model, 0)["function"] = function
+
+    path = copy_hdf5(keras / "lambda_k3.h5", tmp_path / "net.h5", edit)
+    with pytest.raises(WeightsError, match=r"net\.h5: .*lambda"):
+        load_model(path)
+
+
+def test_a_lambda_of_keras_2_is_read(reference: Path, tmp_path: Path) -> None:
+    source = reference / "quasarnp" / "test_weights.h5"
+    heads = load_model(source).network.heads
+    assert {(head.scale, head.shift) for head in heads} == {(1.2, -0.1)}
+
+    def edit(model: dict[str, Any], _: h5py.File) -> None:
+        function = layer(model, "lambda_3")["config"]["function"]
+        function[0] = replaced_constant(function[0], 1.2, 1.1)
+
+    path = copy_hdf5(source, tmp_path / "net.h5", edit)
+    with pytest.raises(WeightsError, match=r"net\.h5: layer 'lambda_3' \(Lambda\)"):
+        load_model(path)
+
+
+# Archives.
+
+
+@pytest.mark.parametrize("member", ["config.json", "metadata.json", "model.weights.h5"])
+def test_an_archive_without_a_member_is_refused(
+    keras: Path, tmp_path: Path, member: str
+) -> None:
+    path = copy_archive(
+        keras / "same.keras", tmp_path / "net.keras", lambda m: m.pop(member) and None
+    )
+    with pytest.raises(WeightsError, match=rf"net\.keras: .*{member}"):
+        load_model(path)
+
+
+def test_an_archive_with_weights_cut_short_is_refused(
+    keras: Path, tmp_path: Path
+) -> None:
+    for part in range(20):
+
+        def edit(members: dict[str, bytes], part: int = part) -> None:
+            content = members["model.weights.h5"]
+            members["model.weights.h5"] = content[: len(content) * part // 20]
+
+        path = copy_archive(keras / "same.keras", tmp_path / "net.keras", edit)
+        with pytest.raises(WeightsError, match=r"net\.keras: "):
+            load_model(path)
+
+
+def test_an_archive_with_damaged_members_is_refused(
+    keras: Path, tmp_path: Path
+) -> None:
+    source = keras / "same.keras"
+    content = source.read_bytes()
+    path = tmp_path / "net.keras"
+    with zipfile.ZipFile(source) as archive:
+        places = [info.header_offset for info in archive.infolist()]
+    # Ones in the midst of what each member was deflated to, and at its beginning.
+    for first, last in zip(places, [*places[1:], len(content) - 300], strict=True):
+        for place in (first + 60, (first + last) // 2, last - 40):
+            damaged = bytearray(content)
+            damaged[place : place + 8] = b"\xff" * 8
+            path.write_bytes(damaged)
+            with pytest.raises(WeightsError, match=r"net\.keras: "):
+                load_model(path)
+
+
+# embed_grid.
+
+
+def grid_of(path: Path) -> np.ndarray:
+    return load_file(path)[2]
+
+
+@pytest.mark.parametrize("suffix", [".h5", ".keras"])
+def test_embedding_a_grid_changes_nothing_else(
+    keras: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, suffix: str
+) -> None:
+    source = tmp_path / f"source{suffix}"
+    shutil.copyfile(keras / f"valid_rescaled{suffix}", source)
+    before = source.read_bytes()
+    target = tmp_path / f"target{suffix}"
+    embed_grid(source, target, "log")
+    assert source.read_bytes() == before
+    assert {path.name for path in tmp_path.iterdir()} == {source.name, target.name}
+    expected = predict(load_model(source))
+    caplog.clear()
+    model = load_model(target)
+    assert not caplog.records  # the grid is there now
+    np.testing.assert_array_equal(model.wave, wave)
+    np.testing.assert_array_equal(predict(model), expected)
+    assert model.weights_sha256 != load_model(source).weights_sha256
+
+
+def test_embedding_a_linear_grid_replaces_a_wrong_one(
+    keras: Path, tmp_path: Path
+) -> None:
+    wrong = copy_hdf5(
+        keras / "linear_grid.h5", tmp_path / "wrong.h5", set_grid(linear_wave + 1)
+    )
+    embed_grid(str(wrong), str(tmp_path / "right.h5"), "linear")
+    np.testing.assert_array_equal(grid_of(tmp_path / "right.h5"), linear_wave)
+    np.testing.assert_array_equal(grid_of(wrong), linear_wave + 1)
+
+
+@pytest.mark.parametrize(
+    ("name", "grid", "spacing"),
+    [("same.h5", "log", "logarithmic"), ("linear_grid.h5", "linear", "linear")],
+)
+def test_embedded_grids_are_found_by_quasarnp(
+    keras: Path, tmp_path: Path, name: str, grid: str, spacing: str
+) -> None:
+    target = tmp_path / "net.h5"
+    embed_grid(keras / name, target, grid)
+    with h5py.File(target, "r") as f:
+        assert f["model_grid"].dtype == np.float64
+        assert f.attrs["grid_spacing"] == spacing
+
+
+def test_archives_with_a_grid_keep_their_members(keras: Path, tmp_path: Path) -> None:
+    source, target = keras / "same.keras", tmp_path / "net.keras"
+    embed_grid(source, target)
+    # Twice, for there must not be two members of one name.
+    embed_grid(target, tmp_path / "again.keras")
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(tmp_path / "again.keras") as z:
+        assert z.namelist() == [*old.namelist(), "model_grid.json"]
+        for name in old.namelist():
+            assert z.read(name) == old.read(name)
+
+
+def test_an_output_that_exists_is_not_replaced_unasked(
+    keras: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "net.h5"
+    target.write_text("mine")
+    with pytest.raises(FileExistsError, match=r"net\.h5 exists.*overwrite"):
+        embed_grid(keras / "same.h5", target)
+    assert target.read_text() == "mine"
+    embed_grid(keras / "same.h5", target, overwrite=True)
+    np.testing.assert_array_equal(grid_of(target), wave)
+    assert [path.name for path in tmp_path.iterdir()] == ["net.h5"]
+
+
+def test_a_file_can_be_given_a_grid_in_its_place(keras: Path, tmp_path: Path) -> None:
+    path = tmp_path / "net.keras"
+    shutil.copyfile(keras / "same.keras", path)
+    embed_grid(path, path, overwrite=True)
+    np.testing.assert_array_equal(grid_of(path), wave)
+
+
+@pytest.mark.parametrize(
+    ("name", "grid"), [("same.h5", "linear"), ("linear_grid.h5", "log")]
+)
+def test_a_grid_of_another_size_is_refused_and_nothing_is_written(
+    keras: Path, tmp_path: Path, name: str, grid: str
+) -> None:
+    match = rf"{name}: takes (443|458) bins, and the {grid} grid has (443|458)"
+    with pytest.raises(WeightsError, match=match):
+        embed_grid(keras / name, tmp_path / "net.h5", grid)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_unknown_grid_is_refused(keras: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="grid='wide' is not one of 'log', 'linear'"):
+        embed_grid(keras / "same.h5", tmp_path / "net.h5", "wide")
+
+
+def test_embedding_into_something_else_is_refused(tmp_path: Path) -> None:
+    other = tmp_path / "other.h5"
+    other.write_text("nothing")
+    with pytest.raises(WeightsError, match=r"other\.h5: neither an HDF5"):
+        embed_grid(other, tmp_path / "net.h5")
+    with pytest.raises(FileNotFoundError, match=r"absent\.h5"):
+        embed_grid(tmp_path / "absent.h5", tmp_path / "net.h5")
+    assert [path.name for path in tmp_path.iterdir()] == ["other.h5"]
+
+
+def test_a_failure_while_embedding_leaves_no_file(
+    keras: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(h5py, "File", _failing_for(tmp_path, fail))
+    with pytest.raises(KeyboardInterrupt):
+        embed_grid(keras / "same.h5", tmp_path / "net.h5")
+    assert not list(tmp_path.iterdir())
+
+
+def _failing_for(folder: Path, fail: Callable[..., Any]) -> Callable[..., Any]:
+    """h5py.File that fails for files of a folder, and for those only."""
+    original = h5py.File
+
+    def opened(name: Any, *args: Any, **kwargs: Any) -> Any:
+        inside = isinstance(name, (str, Path)) and folder in Path(name).parents
+        return (fail if inside else original)(name, *args, **kwargs)
+
+    return opened
+
+
+# Lines.
+
+
+def test_seven_outputs_are_the_lines_of_desi(keras: Path) -> None:
+    model = load_model(keras / "valid.h5")
+    assert (model.lines, model.lines_bal) == (LINES, LINES_BAL)
+
+
+def test_lines_can_be_named(keras: Path) -> None:
+    lines, bal = ["LYA", "CIV(1548)"], ["CIV(1548)", "SiIV(1394)", "LYA"]
+    model = load_model(keras / "nine_boxes.h5", lines=lines, lines_bal=bal)
+    assert (model.lines, model.lines_bal) == (tuple(lines), tuple(bal))
+    model = load_model(keras / "same.h5", lines=["Halpha", "Hbeta"])
+    assert (model.lines, model.lines_bal) == (("Halpha", "Hbeta"), ())
+
+
+@pytest.mark.parametrize(
+    ("lines", "bal", "match"),
+    [
+        (["LYA"], None, r"same\.h5 has 2 outputs; .* name 1 and 0"),
+        (["LYA"], ["LYA", "LYB"], r"same\.h5 has 2 outputs; .* name 1 and 2"),
+        ([], [], r"same\.h5 has 2 outputs; .* name 0 and 0"),
+        (["LYA", "lya"], None, "unknown line 'lya'"),
+        (["LYA"], ["CIV"], "unknown line 'CIV'"),
+    ],
+)
+def test_wrong_lines_are_refused(
+    keras: Path, lines: list[str], bal: list[str] | None, match: str
+) -> None:
+    with pytest.raises(ValueError, match=match):
+        load_model(keras / "same.h5", lines=lines, lines_bal=bal)
+
+
+def test_other_outputs_than_desi_s_load_and_have_no_names(
+    keras: Path, tmp_path: Path
+) -> None:
+    model = load_model(keras / "nine_boxes.h5")
+    assert (model.lines, model.lines_bal) == ((), ())
+    assert (model.nlines, model.nboxes) == (5, 9)
+    coadd = write_coadd(tmp_path / "coadd.fits", n=2)
+    match = r"nine_boxes\.h5 has 5 outputs.*lines= and lines_bal= \(--lines, --lines-"
+    with pytest.raises(ValueError, match=match):
+        classify(coadd, model)
+    with pytest.raises(ValueError, match=match):
+        classify(coadd, keras / "nine_boxes.h5")
