@@ -114,6 +114,24 @@ def _library(xp: Any) -> str:
     return str(xp.__name__).removeprefix("array_api_compat.")
 
 
+def _of_library(xp: Any, device: Any) -> Backend:
+    """The backend of a namespace that the user names."""
+    namespace = array_namespace(xp.asarray([0.0]))
+    if array_api_compat.is_numpy_namespace(namespace):
+        if device not in (None, "cpu"):
+            msg = f"device={device!r} with numpy, which knows only the CPU"
+            raise ValueError(msg)
+        return resolve("cpu")
+    if array_api_compat.is_cupy_namespace(namespace):
+        return resolve("gpu" if device in (None, "cpu") else device)
+    if isinstance(device, str) and (device == "auto" or device.startswith("gpu")):
+        msg = f"device={device!r} with xp=: name a device of that library instead"
+        raise ValueError(msg)
+    if device in (None, "cpu"):
+        device = array_api_compat.device(namespace.asarray([0.0]))
+    return Backend(namespace, device, _library(namespace))
+
+
 def resolve(device: Any = "cpu", xp: Any = None) -> Backend:
     """Turn what a user says of a device into a `Backend`.
 
@@ -137,20 +155,7 @@ def resolve(device: Any = "cpu", xp: Any = None) -> Backend:
         If `device` is none of the above.
     """
     if xp is not None:
-        namespace = array_namespace(xp.asarray([0.0]))
-        if array_api_compat.is_numpy_namespace(namespace):
-            if device not in (None, "cpu"):
-                msg = f"device={device!r} with numpy, which knows only the CPU"
-                raise ValueError(msg)
-            return resolve("cpu")
-        if array_api_compat.is_cupy_namespace(namespace):
-            return resolve("gpu" if device in (None, "cpu") else device)
-        if isinstance(device, str) and (device == "auto" or device.startswith("gpu")):
-            msg = f"device={device!r} with xp=: name a device of that library instead"
-            raise ValueError(msg)
-        if device in (None, "cpu"):
-            device = array_api_compat.device(namespace.asarray([0.0]))
-        return Backend(namespace, device, _library(namespace))
+        return _of_library(xp, device)
     if device == "auto":
         try:
             return _gpu(None)

@@ -178,7 +178,8 @@ def combine(
     for w_grid, flux, ivar in arms:
         _check_shapes(w_grid, flux, ivar)
         if total and flux.shape[0] != total[0].shape[0]:
-            msg = f"the arms must have one shape: arms of {total[0].shape[0]} and of {flux.shape[0]} spectra"
+            n = total[0].shape[0]
+            msg = f"all arms must have one shape: {n} and {flux.shape[0]} spectra"
             raise ValueError(msg)
         flux, ivar, cleaned = clean(flux, ivar)  # noqa: PLW2901
         sums = [*_sum_bins(flux, ivar, w_grid, out_grid), cleaned]

@@ -75,7 +75,7 @@ class FitsFile:
                 return
         if size != end:
             self.close()
-            msg = f"{self.path}: cut short (its HDUs end at byte {end}, the file at {size})"
+            msg = f"{self.path}: cut short (HDUs end at byte {end}, the file at {size})"
             raise SpectraError(msg)
 
     def close(self) -> None:
