@@ -48,6 +48,10 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(msg)
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def install_as_quasarnp() -> None:
     """Register this package under the name ``quasarnp``.
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -22,7 +24,7 @@ from .io.catalog import check_output, write_catalog, write_priors
 from .io.weights import embed_grid
 from .lines import LINES, column_names
 from .model import QuasarNP
-from .outputs import output_paths
+from .outputs import keep_inputs, output_paths
 from .pipeline import as_model, classify_file
 from .results import Options, Result, header_cards
 
@@ -142,17 +144,28 @@ def _add_classify(commands: Any) -> None:
 def _row_list(text: str) -> NDArray[np.int64]:
     numbers: list[int] = []
     for part in text.split(","):
-        first, _, last = part.partition("-")
-        numbers += range(int(first), int(last or first) + 1)
+        match = re.fullmatch(r"(\d{1,18})(?:-(\d{1,18}))?", part.strip())
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if last < first:
+            msg = f"rows are numbers and ranges, as in 0,3,5-9; {part!r} is neither"
+            raise argparse.ArgumentTypeError(msg)
+        numbers += range(first, last + 1)
     return np.asarray(numbers, dtype=np.int64)
 
 
 def _id_list(text: str) -> NDArray[np.int64]:
+    words: Iterable[str] = text.split(",")
     if text.startswith("@"):
-        words: Iterable[str] = Path(text[1:]).read_text(encoding="utf-8").split()
-    else:
-        words = text.split(",")
-    return np.asarray([int(word) for word in words], dtype=np.int64)
+        try:
+            words = Path(text[1:]).read_text(encoding="utf-8").split()
+        except (OSError, ValueError) as err:
+            msg = f"{text}: no list of targets ({err})"
+            raise argparse.ArgumentTypeError(msg) from err
+    try:
+        return np.asarray([int(word) for word in words], dtype=np.int64)
+    except (OverflowError, ValueError) as err:
+        msg = f"{text}: TARGETIDs are integers of 64 bits ({err})"
+        raise argparse.ArgumentTypeError(msg) from err
 
 
 def _names(text: str) -> list[str]:
@@ -162,6 +175,13 @@ def _names(text: str) -> list[str]:
 def _classify(args: argparse.Namespace) -> int:
     options = Options(args.c_thresh, args.n_thresh, args.use_mask, args.batch_size)
     outputs = output_paths(args.files, args.output, args.outdir)
+    priors = [_priors_path(args, output) for output in outputs]
+    written = [*outputs, *(path for path in priors if path is not None)]
+    if len(set(written)) < len(written):
+        msg = f"{args.priors}: tables and priors need files of their own"
+        raise ValueError(msg)
+    weights = args.model or os.environ.get("QN_MODEL_FILE")
+    keep_inputs(written, [*args.files, *([weights] if weights else [])])
     model = as_model(
         args.model, args.device, args.dtype, lines=args.lines, lines_bal=args.lines_bal
     )
@@ -169,11 +189,11 @@ def _classify(args: argparse.Namespace) -> int:
     found: set[int] = set()
     say, files = _progress(args)
     terminal = sys.stdout.isatty()
-    for filename, output in zip(files, outputs, strict=True):
+    for filename, output, prior in zip(files, outputs, priors, strict=True):
         start = time.perf_counter()
         try:
             check_output(output, args.overwrite)
-            result = _classify_one(filename, output, model, options, args)
+            result = _classify_one(filename, (output, prior), model, options, args)
         except NoSpectraError as err:
             # Wildcards catch the tables that lie beside the spectra.
             skipped += 1
@@ -200,21 +220,26 @@ def _classify(args: argparse.Namespace) -> int:
     return 1 if failed or skipped == len(outputs) else 0
 
 
+def _priors_path(args: argparse.Namespace, output: Path) -> Path | None:
+    if not args.priors:
+        return None
+    if len(args.files) == 1:
+        return Path(args.priors)
+    return Path(args.priors) / output.name.replace("qn-", "priors-", 1)
+
+
 def _classify_one(
     filename: str,
-    output: Path,
+    outputs: tuple[Path, Path | None],
     model: QuasarNP,
     options: Options,
     args: argparse.Namespace,
 ) -> Result:
-    priors = None
-    if args.priors:
-        priors = Path(args.priors)
-        if len(args.files) > 1:
-            priors = priors / output.name.replace("qn-", "priors-", 1)
+    output, priors = outputs
+    if priors is not None:
         check_output(priors, args.overwrite)
     result = classify_file(
-        filename, model, options, rows=args.rows, targetids=args.targetids
+        filename, model, options, numbers=args.rows, targetids=args.targetids
     )
     cards = header_cards(model, options, result)
     write_catalog(output, result.table, cards, overwrite=args.overwrite)

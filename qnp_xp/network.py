@@ -34,9 +34,36 @@ class BatchNorm:
     def from_moments(
         cls, mean: Float64, var: Float64, beta: Float64, gamma: Float64, epsilon: float
     ) -> BatchNorm:
-        """Make it from what Keras stores; see `qnp_xp.layers.batch_normalization`."""
+        """Make it from what Keras stores.
+
+        Parameters
+        ----------
+        mean, var, beta, gamma, epsilon
+            As for `qnp_xp.layers.batch_normalization`.
+
+        Returns
+        -------
+        BatchNorm
+        """
         scale = gamma / np.sqrt(var + epsilon)
         return cls(scale, beta - mean * scale)
+
+    def fold(self, kernel: Float64, bias: Float64) -> tuple[Float64, Float64]:
+        """Kernel and bias of a linear layer with this normalisation behind it.
+
+        Parameters
+        ----------
+        kernel
+            Shape ``(..., channels)``.
+        bias
+            Shape ``(channels,)``.
+
+        Returns
+        -------
+        kernel, bias : numpy.ndarray
+            Of the same shapes.
+        """
+        return kernel * self.scale, bias * self.scale + self.shift
 
 
 @dataclass(frozen=True)
@@ -65,12 +92,19 @@ class Conv:
     activation: str = "linear"
 
     def folded(self, norm: BatchNorm) -> Conv:
-        """This layer with the batch normalisation behind it folded in."""
-        return dataclasses.replace(
-            self,
-            kernel=self.kernel * norm.scale,
-            bias=self.bias * norm.scale + norm.shift,
-        )
+        """Fold the batch normalisation behind this layer into it.
+
+        Parameters
+        ----------
+        norm
+            For as many channels as the layer has outputs.
+
+        Returns
+        -------
+        of the same class
+        """
+        kernel, bias = norm.fold(self.kernel, self.bias)
+        return dataclasses.replace(self, kernel=kernel, bias=bias)
 
 
 @dataclass(frozen=True)
@@ -95,12 +129,19 @@ class Dense:
     activation: str = "linear"
 
     def folded(self, norm: BatchNorm) -> Dense:
-        """This layer with the batch normalisation behind it folded in."""
-        return dataclasses.replace(
-            self,
-            kernel=self.kernel * norm.scale,
-            bias=self.bias * norm.scale + norm.shift,
-        )
+        """Fold the batch normalisation behind this layer into it.
+
+        Parameters
+        ----------
+        norm
+            For as many channels as the layer has outputs.
+
+        Returns
+        -------
+        of the same class
+        """
+        kernel, bias = norm.fold(self.kernel, self.bias)
+        return dataclasses.replace(self, kernel=kernel, bias=bias)
 
 
 @dataclass(frozen=True)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-__all__ = ["output_paths"]
+__all__ = ["keep_inputs", "output_paths"]
 
 
 def output_paths(
@@ -34,8 +34,7 @@ def output_paths(
     Raises
     ------
     ValueError
-        If `output` is given for several inputs, two inputs still share a name, or an
-        output would replace its input.
+        If `output` is given for several inputs, or two inputs still share a name.
     """
     if output is not None:
         if len(files) > 1:
@@ -53,14 +52,33 @@ def output_paths(
             for stem, s in zip(stems, short, strict=True)
         ]
     counts = collections.Counter(paths)
-    for path, name in zip(paths, files, strict=True):
+    for path in paths:
         if counts[path] > 1:
             msg = f"several inputs would be written to {path}; classify them apart"
             raise ValueError(msg)
-        if path.exists() and Path(name).exists() and path.samefile(name):
+    return paths
+
+
+def keep_inputs(outputs: Iterable[Path], inputs: Iterable[str | Path]) -> None:
+    """Complain where an output would replace an input.
+
+    Parameters
+    ----------
+    outputs
+        Files to be written.
+    inputs
+        Files to be read.
+
+    Raises
+    ------
+    ValueError
+        If one of them is both.
+    """
+    present = [Path(name) for name in inputs if Path(name).exists()]
+    for path in outputs:
+        if path.exists() and any(path.samefile(name) for name in present):
             msg = f"{path} is an input and cannot be the output"
             raise ValueError(msg)
-    return paths
 
 
 def _stem(name: str) -> str:

@@ -16,10 +16,12 @@ from numpy.typing import ArrayLike, NDArray
 from ._backend import to_device, to_host
 from .decode import Decoded, decode, is_quasar
 from .io.catalog import check_output, table_dtype, write_catalog
-from .io.spectra_file import SpectraFile, open_spectra, select_rows
+from .io.rows import row_numbers, select_rows
+from .io.spectra_file import SpectraFile, open_spectra
 from .io.weights import load_model
 from .lines import column_names
 from .model import QuasarNP
+from .outputs import keep_inputs
 from .results import Options, Result, header_cards
 from .spectra import combine, normalize
 from .status import Status
@@ -132,6 +134,11 @@ def classify(
     options = Options(c_thresh, n_thresh, use_mask, batch_size)
     if output is not None:
         check_output(Path(output), overwrite)
+        read = [
+            filename,
+            *([] if isinstance(model, QuasarNP) or not model else [model]),
+        ]
+        keep_inputs([Path(output)], read)
     network = as_model(model, device, dtype)
     result = classify_file(filename, network, options, rows=rows, targetids=targetids)
     if output is not None:
@@ -146,6 +153,7 @@ def classify_file(
     options: Options,
     *,
     rows: ArrayLike | None = None,
+    numbers: NDArray[np.int64] | None = None,
     targetids: ArrayLike | None = None,
 ) -> Result:
     """Classify the spectra of one file.
@@ -154,6 +162,8 @@ def classify_file(
     ----------
     filename, rows, targetids
         As for `classify`; TARGETIDs that the file lacks are passed over.
+    numbers
+        Row numbers, which `rows` might take for a mask in files of one or two rows.
     model, options
         What to do it with.
 
@@ -170,7 +180,7 @@ def classify_file(
     with _timed(seconds, "read"):
         source = open_spectra(filename)
     with source:
-        numbers = _numbers(source, rows, targetids)
+        numbers = _numbers(source, rows, numbers, targetids)
         table = _empty_table(source, numbers, model)
         if source.missing:
             _log.warning("%s: no arm %s", source.path, ", ".join(source.missing))
@@ -189,9 +199,14 @@ def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
 
 
 def _numbers(
-    source: SpectraFile, rows: ArrayLike | None, targetids: ArrayLike | None
+    source: SpectraFile,
+    rows: ArrayLike | None,
+    numbers: NDArray[np.int64] | None,
+    targetids: ArrayLike | None,
 ) -> NDArray[np.int64]:
     """Numbers of the selected rows."""
+    if numbers is not None:
+        return row_numbers(numbers, source.n, "rows")
     if targetids is None:
         return select_rows(rows, source.n)
     if rows is not None:

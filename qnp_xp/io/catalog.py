@@ -83,7 +83,12 @@ def check_output(path: Path, overwrite: bool) -> None:
         If there is one and it may not.
     NotADirectoryError
         If its folder does not exist.
+    ValueError
+        If cfitsio would take part of its name for something else.
     """
+    if re.search(r"[\[\](]", str(path)):
+        msg = f"{path}: brackets in the name of a file or folder confuse cfitsio"
+        raise ValueError(msg)
     if not path.parent.is_dir():
         msg = f"{path.parent}: no such folder, for the output {path.name}"
         raise NotADirectoryError(msg)

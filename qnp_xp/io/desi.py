@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from .._backend import Array, resolve, to_device, to_host
 from ..grids import wave
 from ..spectra import combine, normalize
-from .spectra_file import SpectraFile, open_exposure, open_spectra, select_rows
+from .rows import select_rows
+from .spectra_file import SpectraFile, open_exposure, open_spectra
 
 __all__ = ["load_desi_coadd", "load_desi_daily", "load_desi_exposure"]
 

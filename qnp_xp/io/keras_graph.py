@@ -35,7 +35,17 @@ class Layer:
     inputs: tuple[str, ...]
 
     def unsupported(self, what: str) -> WeightsError:
-        """An error that names this layer."""
+        """An error that names this layer.
+
+        Parameters
+        ----------
+        what
+            What is wrong with it.
+
+        Returns
+        -------
+        WeightsError
+        """
         return WeightsError(f"layer {self.name!r} ({self.kind}): {what}")
 
 

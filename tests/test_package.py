@@ -1,0 +1,333 @@
+"""What the package promises of its names, its imports and its exceptions."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import inspect
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import qnp_xp
+from qnp_xp import (
+    DeviceError,
+    NoSpectraError,
+    QnpError,
+    SpectraError,
+    Status,
+    WeightsError,
+    grids,
+    utils,
+)
+
+#: Libraries that only some of the package's functions need.
+OPTIONAL = (
+    "cupy",
+    "fitsio",
+    "h5py",
+    "matplotlib",
+    "mpi4py",
+    "threadpoolctl",
+    "torch",
+    "tqdm",
+)
+
+
+def python(code: str, path: Path | None = None) -> Any:
+    """Run code in an interpreter of its own and return what it prints as JSON."""
+    command = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=path,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+# Imports.
+
+
+def loaded_by(statement: str) -> set[str]:
+    """Libraries that a statement loads, by the names of their packages."""
+    code = f"import json, sys; {statement}; print(json.dumps(list(sys.modules)))"
+    return {name.partition(".")[0] for name in python(code)}
+
+
+def test_importing_the_package_loads_no_optional_library() -> None:
+    loaded = loaded_by("import qnp_xp")
+    assert "qnp_xp" in loaded
+    assert loaded.isdisjoint(OPTIONAL)
+
+
+@pytest.mark.parametrize("module", ["utils", "layers", "model", "decode", "spectra"])
+def test_importing_the_array_functions_loads_no_optional_library(module: str) -> None:
+    loaded = loaded_by(f"import qnp_xp.{module}")
+    assert "numpy" in loaded
+    assert loaded.isdisjoint(OPTIONAL)
+
+
+@pytest.mark.parametrize("module", ["io", "pipeline", "cli"])
+def test_importing_the_rest_loads_the_readers_of_files_alone(module: str) -> None:
+    loaded = loaded_by(f"import qnp_xp.{module}")
+    assert {"fitsio", "h5py"} <= loaded
+    assert loaded.isdisjoint(set(OPTIONAL) - {"fitsio", "h5py"})
+
+
+def test_the_version_is_that_of_the_distribution() -> None:
+    assert qnp_xp.__version__ == importlib.metadata.version("qnp-xp")
+
+
+def test_the_package_ships_its_types() -> None:
+    assert (Path(qnp_xp.__file__).parent / "py.typed").is_file()
+
+
+# Names.
+
+
+@pytest.mark.parametrize("name", ["", "io", "utils", "layers", "model", "lines"])
+def test_all_names_that_are_announced_are_there(name: str) -> None:
+    module = importlib.import_module(f"qnp_xp.{name}".rstrip("."))
+    for attribute in module.__all__:
+        assert hasattr(module, attribute), attribute
+    assert len(set(module.__all__)) == len(module.__all__)
+
+
+def test_names_that_are_loaded_late_are_found_by_completion() -> None:
+    code = "import json, qnp_xp; print(json.dumps(dir(qnp_xp)))"
+    assert set(qnp_xp.__all__) <= set(python(code))
+
+
+def test_unknown_names_are_the_usual_error() -> None:
+    with pytest.raises(AttributeError, match="'qnp_xp' has no attribute 'predict'"):
+        _ = qnp_xp.predict
+    assert not hasattr(qnp_xp, "predict")
+
+
+#: Arguments that a caller may give by place, with the defaults of those that have one,
+#: and those to be given by name: QuasarNP's, and what this package adds.
+SIGNATURES: dict[str, tuple[list[str], dict[str, Any], set[str]]] = {
+    "io.load_model": (
+        ["filename", "device"],
+        {"device": "cpu", "dtype": "float32", "xp": None},
+        {"dtype", "xp"},
+    ),
+    "io.load_file": (["filename"], {}, set()),
+    "io.load_desi_coadd": (
+        ["filename", "rows", "out_grid"],
+        {"rows": None, "out_grid": None},
+        set(),
+    ),
+    "io.load_desi_exposure": (
+        ["dir_name", "spec_number", "fibers", "out_grid"],
+        {"fibers": None, "out_grid": None},
+        set(),
+    ),
+    "io.load_desi_daily": (
+        ["night", "exp_id", "spec_number", "fibers", "out_grid", "root"],
+        {"fibers": None, "out_grid": None, "root": None},
+        set(),
+    ),
+    "io.read_truth": (["fi"], {}, set()),
+    "io.read_data": (
+        ["fi", "truth", "z_lim", "return_pmf", "nspec"],
+        {"truth": None, "z_lim": 2.1, "return_pmf": False, "nspec": None},
+        set(),
+    ),
+    "utils.process_preds": (
+        ["preds", "lines", "lines_bal", "verbose", "wave"],
+        {"verbose": False},
+        set(),
+    ),
+    "utils.rebin": (["flux", "ivar", "w_grid", "out_grid"], {}, set()),
+    "utils.renormalize": (["flux", "ivar"], {}, set()),
+    "utils.regrid": (["old_grid", "out_grid"], {}, set()),
+    "layers.conv1d": (
+        ["x", "w", "stride", "b", "padding"],
+        {"stride": 1, "b": None, "padding": "valid"},
+        set(),
+    ),
+    "layers.batch_normalization": (
+        ["x", "mean", "var", "beta", "gamma", "epsilon"],
+        {},
+        set(),
+    ),
+    "layers.dense": (["x", "w", "b", "phi"], {}, set()),
+    "layers.flatten": (["x"], {}, set()),
+    "layers.relu": (["x"], {}, set()),
+    "layers.linear": (["x"], {}, set()),
+    "layers.sigmoid": (["x"], {}, set()),
+    "model.QuasarNP.predict": (["self", "x"], {}, set()),
+    "install_as_quasarnp": ([], {}, set()),
+}
+
+
+def named(path: str) -> Any:
+    """An attribute of the package by its path."""
+    module, *rest = path.split(".")
+    if not rest:
+        return getattr(qnp_xp, module)
+    found = importlib.import_module(f"qnp_xp.{module}")
+    for name in rest:
+        found = getattr(found, name)
+    return found
+
+
+@pytest.mark.parametrize("path", SIGNATURES)
+def test_arguments_have_the_names_order_and_defaults_of_quasarnp(path: str) -> None:
+    positional, defaults, keywords = SIGNATURES[path]
+    parameters = inspect.signature(named(path)).parameters
+    by_place = [
+        p.name for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD
+    ]
+    by_name = {p.name for p in parameters.values() if p.kind is p.KEYWORD_ONLY}
+    assert by_place == positional
+    assert keywords <= by_name
+    assert len(by_place) + len(by_name) == len(parameters)
+    for name, value in defaults.items():
+        assert parameters[name].default == value
+    # What is added to QuasarNP's arguments has to be optional.
+    for name in by_name:
+        assert parameters[name].default is not inspect.Parameter.empty
+
+
+@pytest.mark.parametrize(
+    ("path", "argument"),
+    [
+        ("utils.process_preds", "wave"),
+        ("utils.rebin", "out_grid"),
+        ("utils.regrid", "out_grid"),
+    ],
+)
+def test_the_grid_is_quasarnet_s_by_default(path: str, argument: str) -> None:
+    assert inspect.signature(named(path)).parameters[argument].default is utils.wave
+
+
+def test_constants_of_quasarnp_are_where_it_has_them() -> None:
+    assert utils.wave is grids.wave
+    assert utils.nbins == utils.wave.size == 443
+    assert utils.nbins_linear == utils.linear_wave.size == 458
+    assert utils.desi_wave.size == 7781
+    assert utils.absorber_IGM["LYA"] == 1215.67
+
+
+def test_grids_cannot_be_changed_by_accident() -> None:
+    for grid in (utils.wave, utils.linear_wave, utils.desi_wave):
+        with pytest.raises(ValueError, match="read-only"):
+            grid[0] = 0
+
+
+def test_the_same_function_has_one_home() -> None:
+    assert qnp_xp.load_model is named("io.load_model")
+    assert qnp_xp.classify is named("pipeline.classify")
+
+
+# In the place of QuasarNP.
+
+
+def test_code_written_for_quasarnp_gets_this_package() -> None:
+    code = """
+import json
+import qnp_xp, qnp_xp.io, qnp_xp.utils
+qnp_xp.install_as_quasarnp()
+import quasarnp
+import quasarnp.layers
+import quasarnp.utils as utils
+from quasarnp import io
+from quasarnp.io import load_desi_coadd, load_desi_daily, load_desi_exposure
+from quasarnp.io import load_file, load_model, read_data, read_spall, read_truth
+from quasarnp.layers import batch_normalization, conv1d, dense, flatten
+from quasarnp.layers import linear, relu, sigmoid
+from quasarnp.model import QuasarNP
+from quasarnp.utils import absorber_IGM, desi_wave, linear_wave, nbins, nbins_linear
+from quasarnp.utils import process_preds, rebin, regrid, renormalize, wave
+print(json.dumps([
+    quasarnp is qnp_xp,
+    io is qnp_xp.io,
+    utils is qnp_xp.utils,
+    load_model is qnp_xp.load_model,
+    QuasarNP is qnp_xp.model.QuasarNP,
+    wave is qnp_xp.utils.wave,
+    quasarnp.__version__ == qnp_xp.__version__,
+]))
+"""
+    assert python(code) == [True] * 7
+
+
+def test_taking_the_place_of_quasarnp_twice_changes_nothing() -> None:
+    code = """
+import json, sys
+import qnp_xp
+def found():
+    return {n: id(m) for n, m in sys.modules.items() if n.startswith("quasarnp")}
+before = found()
+qnp_xp.install_as_quasarnp()
+first = found()
+qnp_xp.install_as_quasarnp()
+print(json.dumps([sorted(before), sorted(first), first == found()]))
+"""
+    before, names, same = python(code)
+    assert before == []
+    assert {"quasarnp", "quasarnp.io", "quasarnp.utils"} <= set(names)
+    assert same
+
+
+def test_quasarnp_itself_is_not_displaced_once_it_was_imported(tmp_path: Path) -> None:
+    (tmp_path / "quasarnp").mkdir()
+    (tmp_path / "quasarnp" / "__init__.py").write_text("ITSELF = True\n")
+    code = """
+import json, sys
+sys.path.insert(0, "")
+import quasarnp
+import qnp_xp
+try:
+    qnp_xp.install_as_quasarnp()
+except RuntimeError as err:
+    message = str(err)
+print(json.dumps([message, sys.modules["quasarnp"].ITSELF]))
+"""
+    message, itself = python(code, tmp_path)
+    assert message.startswith("quasarnp was imported before, from ")
+    assert str(Path("quasarnp", "__init__.py")) in message
+    assert itself
+
+
+# Exceptions and status bits.
+
+
+@pytest.mark.parametrize(
+    ("error", "builtin"),
+    [
+        (WeightsError, ValueError),
+        (SpectraError, ValueError),
+        (NoSpectraError, SpectraError),
+        (DeviceError, RuntimeError),
+    ],
+)
+def test_exceptions_are_ours_and_those_that_others_expect(
+    error: type[Exception], builtin: type[Exception]
+) -> None:
+    assert issubclass(error, QnpError)
+    assert issubclass(error, builtin)
+
+
+def test_bits_of_the_status_are_fixed() -> None:
+    # They are in files that exist: neither values nor names may ever change.
+    bits = {
+        "NO_GOOD_PIXEL": 1,
+        "ZERO_VARIANCE": 2,
+        "ARM_MISSING": 4,
+        "PIXELS_CLEANED": 8,
+        "NOT_TARGET": 16,
+    }
+    assert {name: int(Status[name]) for name in bits} == bits
+    assert Status.UNSCORED == Status.NO_GOOD_PIXEL | Status.ZERO_VARIANCE
+    assert int(np.bitwise_or.reduce([int(status) for status in Status])) == 31
