@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,21 +12,27 @@ from numpy.typing import NDArray
 
 from . import layers
 from ._backend import Array, Backend, resolve, to_device
+from ._threads import granted_cores, thread_map
+from .convolution import prepare
 from .network import Network
+from .padding import fill_rows
 
 __all__ = ["QuasarNP"]
 
 # Spectra of one pass through the network. Always as many, the last tile being filled
-# up with zeros: products of another shape may add in another order, and the bits of
-# a spectrum would depend on how many others came with it.
-_TILE = 16
+# up with zeros: products of another shape may add in another order, and the bits of a
+# spectrum would depend on how many others came with it. On a CPU the arrays of a tile
+# stay in the cache. A thread takes a block.
+_TILE = 8
+_BLOCK = 32
+_TILE_ON_DEVICE = 128
 
 
 @dataclass(frozen=True)
 class _Weights:
     """The arrays of a network on a device, ready for use."""
 
-    convs: list[tuple[Array, Array]]
+    convs: list[Callable[[Array], Array]]
     trunk: list[tuple[Array, Array]]
     heads: tuple[Array, Array]
     scale: Array
@@ -53,6 +59,9 @@ class QuasarNP:
         ``"float32"`` or ``"float64"``: what the network computes in.
     weights_name, weights_sha256
         Name of the file and SHA-256 of its bytes.
+    nproc
+        Threads to predict with on a CPU; None for ``$OMP_NUM_THREADS``, or the cores
+        that the process was granted. Results do not depend on it.
     """
 
     network: Network
@@ -63,6 +72,7 @@ class QuasarNP:
     weights_name: str
     weights_sha256: str
     backend: Backend
+    nproc: int | None = None
     _weights: _Weights = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -130,7 +140,7 @@ class QuasarNP:
         scale = [factor * ones for head in net.heads for factor in (1.0, head.scale)]
         shift = [term * ones for head in net.heads for term in (0.0, head.shift)]
         return _Weights(
-            convs=[(move(conv.kernel), move(conv.bias)) for conv in net.convs],
+            convs=[prepare(conv, self.backend, self.dtype) for conv in net.convs],
             trunk=[(move(dense.kernel), move(dense.bias)) for dense in net.trunk],
             heads=(
                 move(np.concatenate([layer.kernel for layer in heads], axis=1)),
@@ -174,24 +184,73 @@ class QuasarNP:
                 f"predict takes (n, {self.nbins}) or (n, {self.nbins}, 1), got {shape}"
             )
             raise ValueError(msg)
-        n, width = shape[0], 2 * self.nboxes
-        with self.backend.active():
-            tiles = [
-                self._predict_tile(x[first : min(first + _TILE, n), ...])
-                for first in range(0, max(n, 1), _TILE)
-            ]
-            out = self.backend.xp.concat(tiles, axis=0)[:n, :]
-            return [out[:, i * width : (i + 1) * width] for i in range(self.nlines)]
+        n, block = shape[0], self.block
+        blocks = [
+            x[first : min(first + block, n), ...]
+            for first in range(0, max(n, 1), block)
+        ]
+        if self.backend.name == "cpu":
+            done = thread_map(self.forward, blocks, self.threads)
+        else:
+            done = [self.forward(x) for x in blocks]
+        return self.split(self.backend.xp.concat(done, axis=0))
 
-    def _predict_tile(self, x: Array) -> Array:
-        """Outputs of all heads, shape ``(_TILE, nlines * 2 * nboxes)``."""
+    @property
+    def threads(self) -> int:
+        """Threads that `predict` takes."""
+        return (self.nproc or granted_cores()) if self.backend.name == "cpu" else 1
+
+    @property
+    def block(self) -> int:
+        """Spectra that `predict` hands to a thread at once."""
+        return _BLOCK if self.backend.name == "cpu" else _TILE_ON_DEVICE
+
+    def forward(self, x: Array) -> Array:
+        """Run the network on a few spectra, in the thread that calls it.
+
+        Parameters
+        ----------
+        x
+            As for `predict`.
+
+        Returns
+        -------
+        array
+            Outputs of all lines side by side, shape ``(n, nlines * 2 * nboxes)``; see
+            `split`.
+        """
+        n = x.shape[0]
+        tile = _TILE if self.backend.name == "cpu" else _TILE_ON_DEVICE
+        with self.backend.active():
+            x = layers.flatten(to_device(x, self.backend, self.dtype))
+            x = fill_rows(x, max(-(-n // tile), 1) * tile)
+            x = self.backend.xp.expand_dims(x, axis=2)
+            tiles = [
+                self._forward_tile(x[first : first + tile, :, :])
+                for first in range(0, x.shape[0], tile)
+            ]
+            return self.backend.xp.concat(tiles, axis=0)[:n, :]
+
+    def split(self, outputs: Array) -> list[Array]:
+        """Part the outputs of the lines.
+
+        Parameters
+        ----------
+        outputs
+            As `forward` returns them.
+
+        Returns
+        -------
+        list of array
+            As `predict` returns it.
+        """
+        width = 2 * self.nboxes
+        return [outputs[:, i * width : (i + 1) * width] for i in range(self.nlines)]
+
+    def _forward_tile(self, x: Array) -> Array:
         weights = self._weights
-        x = to_device(x, self.backend, self.dtype)
-        x = layers.fill_rows(layers.flatten(x), _TILE)
-        x = self.backend.xp.reshape(x, (_TILE, self.nbins, 1))
-        for conv, (kernel, bias) in zip(self.network.convs, weights.convs, strict=True):
-            phi = layers.ACTIVATIONS[conv.activation]
-            x = phi(layers.conv1d(x, kernel, conv.stride, bias, conv.padding))
+        for conv, convolve in zip(self.network.convs, weights.convs, strict=True):
+            x = layers.ACTIVATIONS[conv.activation](convolve(x))
         # A product for each spectrum: BLAS kernels may sum the rows of one product in
         # different orders, and a result would depend on the row that it comes from.
         x = self.backend.xp.expand_dims(layers.flatten(x), axis=1)

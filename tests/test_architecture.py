@@ -24,39 +24,44 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 #: Modules import modules of lower levels only; within io, see below.
 LEVELS = {
     # Names and plain data.
+    "_clock": 0,
+    "_threads": 0,
     "_version": 0,
     "errors": 0,
     "lines": 0,
     "network": 0,
     "outputs": 0,
     "status": 0,
+    "toomcook": 0,
     # Libraries and devices; grids on the host.
     "_backend": 1,
     "grids": 1,
     # Array functions.
-    "layers": 2,
-    "decode": 3,
-    "model": 3,
-    "spectra": 3,
+    "padding": 2,
+    "layers": 3,
+    "convolution": 4,
+    "decode": 4,
+    "spectra": 4,
+    "model": 5,
     # Files, and what QuasarNP's users import.
-    "io": 4,
-    "results": 4,
-    "utils": 4,
+    "io": 6,
+    "results": 6,
+    "utils": 6,
     # One file, and what a network is in words.
-    "describe": 5,
-    "pipeline": 5,
+    "describe": 7,
+    "pipeline": 7,
     # Many.
-    "demo": 6,
-    "mpi": 6,
-    "plot": 6,
-    "cli": 7,
+    "demo": 8,
+    "mpi": 8,
+    "plot": 8,
+    "cli": 9,
 }
 
 #: Modules that may name a library; a folder stands for all in it.
 LIBRARIES = {
     "array_api_compat": {"_backend"},
     "cupy": {"_backend"},
-    "threadpoolctl": {"_backend"},
+    "threadpoolctl": {"_threads"},
     "fitsio": {"io"},
     "h5py": {"io"},
     "mpi4py": {"mpi"},
@@ -66,7 +71,7 @@ LIBRARIES = {
 REQUIRED = {"array_api_compat", "fitsio", "h5py", "numpy"}
 
 #: Pure array functions: whatever they compute, they compute with their input's library.
-WITHOUT_NUMPY = {"layers", "spectra"}
+WITHOUT_NUMPY = {"layers", "padding", "spectra"}
 
 LONGEST = 350  # lines of a module
 

@@ -10,7 +10,7 @@ import pytest
 import reference as oracle
 from numpy.typing import NDArray
 
-from qnp_xp import layers
+from qnp_xp import layers, padding
 
 if TYPE_CHECKING:
     from conftest import ArrayBackend
@@ -373,13 +373,13 @@ def test_activations_keep_the_shape(
 @pytest.mark.parametrize("n", [0, 1, 4])
 def test_fill_rows_puts_zeros_below(backend: ArrayBackend, n: int) -> None:
     x = draw((n, 3), "float32")
-    found = backend.host(layers.fill_rows(backend.array(x), 5), "float32")
+    found = backend.host(padding.fill_rows(backend.array(x), 5), "float32")
     np.testing.assert_array_equal(found, np.vstack([x, np.zeros((5 - n, 3))]))
 
 
 def test_fill_rows_returns_a_full_array_itself(backend: ArrayBackend) -> None:
     x = backend.array(np.ones((5, 3)))
-    assert layers.fill_rows(x, 5) is x
+    assert padding.fill_rows(x, 5) is x
 
 
 @pytest.mark.parametrize(("left", "length"), [(0, 4), (2, 6), (2, 9), (2, 4), (1, 3)])
@@ -388,7 +388,7 @@ def test_fit_length_pads_and_cuts(
     backend: ArrayBackend, n: int, left: int, length: int
 ) -> None:
     x = np.arange(1, n * 8 + 1, dtype="float32").reshape(n, 4, 2)
-    found = backend.host(layers.fit_length(backend.array(x), left, length), "float32")
+    found = backend.host(padding.fit_length(backend.array(x), left, length), "float32")
     expected = np.zeros((n, left + 4 + length, 2))
     expected[:, left : left + 4] = x
     np.testing.assert_array_equal(found, expected[:, :length])
@@ -399,7 +399,7 @@ def test_phase_kernel_stacks_the_phases_as_channels(
     backend: ArrayBackend, k: int, stride: int, taps: int
 ) -> None:
     kernel = draw((k, 3, 2), "float32")
-    found = layers.phase_kernel(backend.array(kernel), stride)
+    found = padding.phase_kernel(backend.array(kernel), stride)
     expected = np.zeros((taps, stride * 3, 2))
     for tap in range(k):
         phase = tap % stride

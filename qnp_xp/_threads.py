@@ -1,0 +1,105 @@
+"""Work spread over threads, with BLAS held to one thread in each."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import numpy as np
+
+__all__ = ["granted_cores", "thread_map", "worker_pool"]
+
+Item = TypeVar("Item")
+Outcome = TypeVar("Outcome")
+
+_KEPT = 30 << 20  # bytes; glibc learns from arrays of up to 32 MiB
+
+
+def granted_cores() -> int:
+    """Cores that this process may use.
+
+    Returns
+    -------
+    int
+        ``$OMP_NUM_THREADS`` where it is set, as batch systems do; else the cores that
+        the scheduler grants.
+    """
+    asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    if asked.isdigit() and int(asked):
+        return int(asked)
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@functools.cache
+def _blas() -> Any:
+    """The BLAS libraries of this process, or None without threadpoolctl."""
+    try:
+        from threadpoolctl import ThreadpoolController  # noqa: PLC0415
+    except ImportError:
+        return None
+    return ThreadpoolController().select(user_api="blas")
+
+
+@functools.cache
+def _keep_memory() -> None:
+    """Have the C library keep the memory of arrays that come and go.
+
+    By itself glibc gives arrays of some 100 kB back to the system and takes them anew,
+    zeroed page by page, which costs more than computing them. It keeps what is smaller
+    than the largest array that it ever got back; this one is never touched.
+    """
+    np.empty(_KEPT, dtype=np.uint8)
+
+
+@contextmanager
+def worker_pool(threads: int) -> Iterator[ThreadPoolExecutor]:
+    """Threads to compute in.
+
+    Parameters
+    ----------
+    threads
+        How many. BLAS is held to one thread in each, by threadpoolctl; where that is
+        not installed there is one thread, and BLAS spreads each product as it likes.
+
+    Yields
+    ------
+    concurrent.futures.ThreadPoolExecutor
+    """
+    _keep_memory()
+    blas = _blas()
+    if blas is None:
+        with ThreadPoolExecutor(1) as pool:
+            yield pool
+        return
+    with blas.limit(limits=1), ThreadPoolExecutor(max(threads, 1)) as pool:
+        yield pool
+
+
+def thread_map(
+    function: Callable[[Item], Outcome], items: Iterable[Item], threads: int
+) -> list[Outcome]:
+    """Apply a function to items over the threads of a `worker_pool`.
+
+    Parameters
+    ----------
+    function
+        Computes mostly in BLAS and in numpy, which let other threads run meanwhile.
+    items
+        What to apply it to.
+    threads
+        How many threads to take.
+
+    Returns
+    -------
+    list
+        Outcomes, in the order of `items`.
+    """
+    work = list(items)
+    with worker_pool(min(threads, len(work))) as pool:
+        return list(pool.map(function, work))

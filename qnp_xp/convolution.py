@@ -1,0 +1,138 @@
+"""Convolutions made ready for a device: kernels transformed once, then applied."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from . import layers
+from ._backend import Array, Backend, array_namespace, device, to_device
+from .network import Conv
+from .padding import fit_length, phase_kernel
+from .toomcook import MOST_TAPS, toom_cook
+
+__all__ = ["DirectConv", "ToomCookConv", "prepare"]
+
+# With fewer channels or filters the transforms cost more than the products they save.
+_FEWEST_CHANNELS = 32
+
+
+@dataclass(frozen=True)
+class DirectConv:
+    """A convolution as one matrix product over the windows of its input.
+
+    Attributes
+    ----------
+    size, stride, padding
+        As for `qnp_xp.layers.conv1d`.
+    kernel
+        Shape ``(size * channels + 1, filters)``; its last row is the bias, which meets
+        a column of ones.
+    """
+
+    size: int
+    stride: int
+    padding: str
+    kernel: Array
+
+    def __call__(self, x: Array) -> Array:
+        """Convolve, as `qnp_xp.layers.conv1d` does."""
+        xp = array_namespace(x)
+        n, length, channels = x.shape
+        outputs = layers.conv_output(length, self.size, self.stride, self.padding)
+        left, _ = layers.pad_width(length, self.size, self.stride, self.padding)
+        taps = -(-self.size // self.stride)
+        x = fit_length(x, left, (outputs - 1 + taps) * self.stride)
+        x = xp.reshape(x, (n, outputs - 1 + taps, self.stride * channels))
+        windows = [x[:, tap : tap + outputs, :] for tap in range(taps)]
+        rest = self.size * channels - (taps - 1) * self.stride * channels
+        windows[-1] = windows[-1][:, :, :rest]
+        ones = xp.ones((n, outputs, 1), dtype=x.dtype, device=device(x))
+        return xp.matmul(xp.concat([*windows, ones], axis=2), self.kernel)
+
+
+@dataclass(frozen=True)
+class ToomCookConv:
+    """A convolution by Toom-Cook: fewer products, with transforms before and behind.
+
+    Attributes
+    ----------
+    size, stride, padding
+        As for `qnp_xp.layers.conv1d`.
+    kernel
+        Transformed, shape ``(points, stride * channels, filters)``.
+    bias
+        Shape ``(filters,)``.
+    before, behind
+        The transforms ``input`` and ``output`` of `qnp_xp.toomcook.ToomCook`.
+    joined
+        Join the rows of all spectra in one product for each point. Otherwise each
+        spectrum has its own, and its bits depend on no other: OpenBLAS sums the rows
+        of one product in different orders.
+    """
+
+    size: int
+    stride: int
+    padding: str
+    kernel: Array
+    bias: Array
+    before: Array
+    behind: Array
+    joined: bool
+
+    def __call__(self, x: Array) -> Array:
+        """Convolve, as `qnp_xp.layers.conv1d` does."""
+        xp = array_namespace(x)
+        n, length, channels = x.shape
+        m, points = self.behind.shape
+        width, filters = self.stride * channels, self.bias.shape[0]
+        outputs = layers.conv_output(length, self.size, self.stride, self.padding)
+        left, _ = layers.pad_width(length, self.size, self.stride, self.padding)
+        tiles = -(-outputs // m)
+        # For m outputs a tile sees `points` phases: its own m and some of those behind.
+        seen = -(-points // m)
+        x = fit_length(x, left, (tiles - 1 + seen) * m * self.stride)
+        x = xp.reshape(x, (n, tiles - 1 + seen, m, width))
+        windows = xp.concat([x[:, i : i + tiles, :, :] for i in range(seen)], axis=2)
+        y = xp.matmul(self.before, windows[:, :, :points, :])
+        y = xp.reshape(y, (1 if self.joined else n, -1, points, width))
+        y = xp.matmul(xp.permute_dims(y, (0, 2, 1, 3)), self.kernel)
+        y = xp.matmul(self.behind, xp.permute_dims(y, (0, 2, 1, 3)))
+        return xp.reshape(y, (n, tiles * m, filters))[:, :outputs, :] + self.bias
+
+
+def prepare(
+    conv: Conv, backend: Backend, dtype: str, fewest_channels: int = _FEWEST_CHANNELS
+) -> Callable[[Array], Array]:
+    """Put a convolution onto a device in the form that is fastest there.
+
+    Parameters
+    ----------
+    conv
+        The layer, batch normalisation folded in.
+    backend, dtype
+        Where it is to compute, and in what.
+    fewest_channels
+        Channels and filters from which Toom-Cook is taken.
+
+    Returns
+    -------
+    callable
+        Takes ``(n, length, channels)`` and returns ``(n, outputs, filters)``.
+    """
+    size, channels, filters = conv.kernel.shape
+    shape = (size, conv.stride, conv.padding)
+    taps = -(-size // conv.stride)
+    if min(channels, filters) < fewest_channels or not 2 <= taps <= MOST_TAPS:
+        windows = conv.kernel.reshape(size * channels, filters)
+        kernel = np.concatenate([windows, conv.bias[None, :]])
+        return DirectConv(*shape, to_device(kernel, backend, dtype))
+    transform = toom_cook(taps)
+    phases = phase_kernel(conv.kernel, conv.stride)
+    kernel = np.tensordot(transform.kernel, phases, axes=1)
+    arrays = (kernel, conv.bias, transform.input, transform.output)
+    kernel, bias, before, behind = (to_device(x, backend, dtype) for x in arrays)
+    joined = backend.name != "cpu"
+    return ToomCookConv(*shape, kernel, bias, before, behind, joined)
