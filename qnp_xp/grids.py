@@ -7,17 +7,19 @@ this is small and done once for a pair of grids, so it is numpy on the host.
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
+    "BLOCK",
     "BinBlock",
     "Grid",
     "bin_blocks",
     "desi_wave",
+    "from_key",
+    "grid_key",
     "linear_wave",
     "nbins",
     "nbins_linear",
@@ -43,9 +45,10 @@ desi_wave: Float64 = np.round(3600 + 0.8 * np.arange(7781), 1)
 for _grid in (wave, linear_wave, desi_wave):
     _grid.setflags(write=False)
 
-# Bins of one block of the banded matrix, and how far a grid may stray from constant
-# spacing, as a part of its step.
-_BLOCK = 16
+#: Bins of one block of the banded matrix.
+BLOCK = 16
+
+# How far a grid may stray from constant spacing, as a part of its step.
 _TOLERANCE = 1e-2
 
 
@@ -215,18 +218,8 @@ def bin_blocks(
     blocks : tuple of BinBlock
         One for each 16 bins of the grid, in order.
     """
-    Grid.from_wave(out_grid)
-    pixels = np.ascontiguousarray(wavelength, dtype=np.float64)
-    grid = np.ascontiguousarray(out_grid, dtype=np.float64)
-    return _bin_blocks(pixels.tobytes(), grid.tobytes())
-
-
-@functools.lru_cache(maxsize=64)
-def _bin_blocks(
-    wavelength: bytes, out_grid: bytes
-) -> tuple[NDArray[np.int64] | None, tuple[BinBlock, ...]]:
-    bins, _ = regrid(np.frombuffer(wavelength), np.frombuffer(out_grid))
-    size = len(out_grid) // np.dtype(np.float64).itemsize
+    bins, _ = regrid(wavelength, out_grid)
+    size = np.asarray(out_grid).size
     # Pixels off the grid belong to no block: before the first or behind the last.
     bins = np.clip(bins, -1, size)
     order = None
@@ -235,10 +228,42 @@ def _bin_blocks(
         order.setflags(write=False)
         bins = bins[order]
     blocks = []
-    for low in range(0, size, _BLOCK):
-        first, last = np.searchsorted(bins, [low, min(low + _BLOCK, size)])
-        here = low + np.arange(_BLOCK)
+    for low in range(0, size, BLOCK):
+        first, last = np.searchsorted(bins, [low, min(low + BLOCK, size)])
+        here = low + np.arange(BLOCK)
         matrix = np.equal(bins[first:last, None], here).astype(np.float64)
         matrix.setflags(write=False)  # the next caller gets the same one
         blocks.append(BinBlock(slice(int(first), int(last)), matrix))
     return order, tuple(blocks)
+
+
+def grid_key(wavelength: ArrayLike) -> bytes:
+    """Wavelengths as something that a cache can look up.
+
+    Parameters
+    ----------
+    wavelength
+        Wavelengths in Angstrom, any shape.
+
+    Returns
+    -------
+    bytes
+        Their float64 numbers; `from_key` gives them back.
+    """
+    return np.asarray(wavelength, dtype=np.float64).tobytes()
+
+
+def from_key(key: bytes) -> Float64:
+    """Wavelengths from the key of a cache.
+
+    Parameters
+    ----------
+    key
+        As `grid_key` returns it.
+
+    Returns
+    -------
+    numpy.ndarray
+        Wavelengths in Angstrom, 1 dimension.
+    """
+    return np.frombuffer(key, dtype=np.float64)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import logging
 import os
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._backend import to_device, to_host
+from ._backend import Array, to_device, to_host
+from ._clock import Clock
+from ._threads import worker_pool
 from .decode import Decoded, decode, is_quasar
 from .io.catalog import check_output, table_dtype, write_catalog
 from .io.rows import row_numbers, select_rows
@@ -87,7 +89,7 @@ def classify(
     c_thresh: float = 0.5,
     n_thresh: int = 1,
     use_mask: bool = False,
-    batch_size: int = 512,
+    batch_size: int = 128,
 ) -> NDArray[Any]:
     """Find the quasars in a DESI coadd or ``spectra-*`` file.
 
@@ -114,7 +116,8 @@ def classify(
     use_mask
         Give no weight to pixels whose MASK is not zero.
     batch_size
-        Spectra that are in memory at a time; results do not depend on it.
+        Spectra that are read at a time; up to three times as many are in memory.
+        Results do not depend on it.
 
     Returns
     -------
@@ -176,26 +179,103 @@ def classify_file(
     FileNotFoundError, SpectraError, ValueError, TypeError
         As for `classify`.
     """
-    seconds = dict.fromkeys(("read", "prepare", "predict", "decode"), 0.0)
-    with _timed(seconds, "read"):
+    clock = Clock()
+    with clock("read"):
         source = open_spectra(filename)
-    with source:
+    with source, worker_pool(model.threads) as pool:
         numbers = _numbers(source, rows, numbers, targetids)
         table = _empty_table(source, numbers, model)
         if source.missing:
             _log.warning("%s: no arm %s", source.path, ", ".join(source.missing))
             table["QN_STATUS"] |= int(Status.ARM_MISSING)
+        # This thread reads a batch while the others compute the one before.
+        waiting: list[tuple[NDArray[Any], list[Future[_Scores]]]] = []
         for first in range(0, numbers.size, options.batch_size):
-            part = slice(first, first + options.batch_size)
-            _classify_chunk(source, numbers[part], model, options, table[part], seconds)
-    return Result(source.path, table, source.missing, seconds)
+            batch = slice(first, first + options.batch_size)
+            with clock("read"):
+                arms = list(source.read(numbers[batch], options.use_mask))
+            step, n = model.block, numbers[batch].size
+            scores = [
+                pool.submit(_score, model, arms, slice(low, min(low + step, n)), clock)
+                for low in range(0, n, step)
+            ]
+            waiting.append((table[batch], scores))
+            if len(waiting) > 1:
+                _finish(*waiting.pop(0), model, options, clock)
+        for done in waiting:
+            _finish(*done, model, options, clock)
+    return Result(source.path, table, source.missing, clock.seconds)
 
 
-@contextmanager
-def _timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
-    start = time.perf_counter()
-    yield
-    seconds[stage] += time.perf_counter() - start
+@dataclass(frozen=True)
+class _Scores:
+    """What the network says of a few spectra.
+
+    Attributes
+    ----------
+    outputs
+        Of the spectra that could be normalised, as `QuasarNP.forward` returns them.
+    weighted, varied, cleaned
+        Which spectra could be, and why not; see `qnp_xp.spectra`.
+    """
+
+    outputs: Array
+    weighted: NDArray[np.bool_]
+    varied: NDArray[np.bool_]
+    cleaned: NDArray[np.bool_]
+
+
+def _score(
+    model: QuasarNP,
+    arms: list[tuple[NDArray[np.float64], NDArray[Any], NDArray[Any]]],
+    rows: slice,
+    clock: Clock,
+) -> _Scores:
+    """Rebin, normalise and run the network on some rows of a batch."""
+    backend = model.backend
+    with backend.active():
+        with clock("upload"):
+            on_device = [
+                (w, to_device(flux[rows], backend), to_device(ivar[rows], backend))
+                for w, flux, ivar in arms
+            ]
+        with clock("rebin"):
+            flux, ivar, cleaned = combine(on_device, model.wave)
+        with clock("normalise"):
+            x, weighted, varied = normalize(flux, ivar)
+            flags = [to_host(flag) for flag in (weighted, varied, cleaned)]
+            good = np.flatnonzero(flags[0] & flags[1])
+            x = backend.xp.take(x, to_device(good, backend), axis=0)
+        with clock("predict"):
+            return _Scores(model.forward(x), *flags)
+
+
+def _finish(
+    table: NDArray[Any],
+    scores: list[Future[_Scores]],
+    model: QuasarNP,
+    options: Options,
+    clock: Clock,
+) -> None:
+    """Wait for the scores of a batch, decode them, and fill its rows of the table."""
+    done = [score.result() for score in scores]
+    weighted = np.concatenate([score.weighted for score in done])
+    varied = np.concatenate([score.varied for score in done])
+    cleaned = np.concatenate([score.cleaned for score in done])
+    good = np.flatnonzero(weighted & varied)
+    with clock("decode"), model.backend.active():
+        outputs = model.backend.xp.concat([score.outputs for score in done], axis=0)
+        preds = model.split(outputs)
+        found = decode(preds, model.lines, model.lines_bal, model.wave)
+        quasar = to_host(is_quasar(found.c_line, options.c_thresh, options.n_thresh))
+        table["QN_STATUS"] |= (
+            np.where(weighted, 0, int(Status.NO_GOOD_PIXEL))
+            | np.where(weighted & ~varied, int(Status.ZERO_VARIANCE), 0)
+            | np.where(cleaned, int(Status.PIXELS_CLEANED), 0)
+        ).astype(np.int32)
+        _fill(table, good, found, model)
+        target = (table["QN_STATUS"][good] & int(Status.NOT_TARGET)) == 0
+        table["IS_QSO_QN"][good] = quasar & target
 
 
 def _numbers(
@@ -240,45 +320,6 @@ def _empty_table(
         objtype = np.char.strip(fibermap["OBJTYPE"][numbers].astype("U"))
         table["QN_STATUS"] |= np.where(objtype == "TGT", 0, int(Status.NOT_TARGET))
     return table
-
-
-def _classify_chunk(
-    source: SpectraFile,
-    numbers: NDArray[np.int64],
-    model: QuasarNP,
-    options: Options,
-    table: NDArray[Any],
-    seconds: dict[str, float],
-) -> None:
-    """Fill the rows of the table that belong to some rows of the file."""
-    backend = model.backend
-    with _timed(seconds, "read"):
-        arms = list(source.read(numbers, options.use_mask))
-    with backend.active():
-        with _timed(seconds, "prepare"):
-            flux, ivar, cleaned = combine(
-                [(w, to_device(f, backend), to_device(i, backend)) for w, f, i in arms],
-                model.wave,
-            )
-            x, weighted, varied = normalize(flux, ivar)
-            weighted, varied, cleaned = map(to_host, (weighted, varied, cleaned))
-            good = np.flatnonzero(weighted & varied)
-            x = backend.xp.take(x, to_device(good, backend), axis=0)
-        with _timed(seconds, "predict"):
-            preds = model.predict(x)
-        with _timed(seconds, "decode"):
-            found = decode(preds, model.lines, model.lines_bal, model.wave)
-            quasar = to_host(
-                is_quasar(found.c_line, options.c_thresh, options.n_thresh)
-            )
-            table["QN_STATUS"] |= (
-                np.where(weighted, 0, int(Status.NO_GOOD_PIXEL))
-                | np.where(weighted & ~varied, int(Status.ZERO_VARIANCE), 0)
-                | np.where(cleaned, int(Status.PIXELS_CLEANED), 0)
-            ).astype(np.int32)
-            _fill(table, good, found, model)
-            target = (table["QN_STATUS"][good] & int(Status.NOT_TARGET)) == 0
-            table["IS_QSO_QN"][good] = quasar & target
 
 
 def _fill(

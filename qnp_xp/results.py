@@ -32,13 +32,13 @@ class Options:
     use_mask
         Give no weight to pixels whose MASK is not zero.
     batch_size
-        Spectra that are in memory at a time.
+        Spectra that are read at a time.
     """
 
     c_thresh: float = 0.5
     n_thresh: int = 1
     use_mask: bool = False
-    batch_size: int = 512
+    batch_size: int = 128
 
     def __post_init__(self) -> None:
         if not 0 <= self.c_thresh <= 1:
@@ -64,7 +64,8 @@ class Result:
     missing
         Arms that the file lacks.
     seconds
-        Time by stage: read, prepare, predict, decode.
+        Time by stage, summed over threads: read, upload, rebin, normalise, predict,
+        decode.
     """
 
     path: Path
