@@ -104,7 +104,7 @@ class ToomCookConv:
 
 
 def prepare(
-    conv: Conv, backend: Backend, dtype: str, fewest_channels: int = _FEWEST_CHANNELS
+    conv: Conv, backend: Backend, dtype: str, fewest_channels: int | None = None
 ) -> Callable[[Array], Array]:
     """Put a convolution onto a device in the form that is fastest there.
 
@@ -115,7 +115,7 @@ def prepare(
     backend, dtype
         Where it is to compute, and in what.
     fewest_channels
-        Channels and filters from which Toom-Cook is taken.
+        Channels and filters from which Toom-Cook is taken, 32 by default.
 
     Returns
     -------
@@ -125,7 +125,8 @@ def prepare(
     size, channels, filters = conv.kernel.shape
     shape = (size, conv.stride, conv.padding)
     taps = -(-size // conv.stride)
-    if min(channels, filters) < fewest_channels or not 2 <= taps <= MOST_TAPS:
+    fewest = _FEWEST_CHANNELS if fewest_channels is None else fewest_channels
+    if min(channels, filters) < fewest or not 2 <= taps <= MOST_TAPS:
         windows = conv.kernel.reshape(size * channels, filters)
         kernel = np.concatenate([windows, conv.bias[None, :]])
         return DirectConv(*shape, to_device(kernel, backend, dtype))

@@ -1,0 +1,199 @@
+"""Work over threads: how many, in which order, and with the same bits."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import qnp_xp.model
+from qnp_xp import _threads
+from qnp_xp._threads import granted_cores, thread_map, worker_pool
+from qnp_xp.io import load_model
+from qnp_xp.network import Conv, Dense, Head, Network
+
+
+@pytest.mark.parametrize(
+    ("value", "cores"), [("1", 1), ("3", 3), ("4,2", 4), (" 2 ", 2)]
+)
+def test_omp_num_threads_says_how_many_cores(
+    monkeypatch: pytest.MonkeyPatch, value: str, cores: int
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", value)
+    assert granted_cores() == cores
+
+
+@pytest.mark.parametrize("value", ["", "0", "many", "-1"])
+def test_cores_are_those_granted_where_it_says_nothing(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", value)
+    assert granted_cores() == len(os.sched_getaffinity(0))
+
+
+def test_outcomes_come_in_the_order_of_the_items() -> None:
+    def slow(x: int) -> int:
+        time.sleep(0.002 * (5 - x))
+        return x * x
+
+    assert thread_map(slow, range(5), 3) == [0, 1, 4, 9, 16]
+    assert thread_map(slow, [], 3) == []
+
+
+def test_an_error_in_a_thread_is_raised() -> None:
+    def fail(x: int) -> int:
+        msg = f"item {x}"
+        raise ValueError(msg)
+
+    with pytest.raises(ValueError, match="item 0"):
+        thread_map(fail, range(3), 2)
+
+
+def test_no_more_threads_than_asked_for() -> None:
+    running: list[int] = []
+    most = 0
+    lock = threading.Lock()
+
+    def work(x: int) -> None:
+        nonlocal most
+        with lock:
+            running.append(x)
+            most = max(most, len(running))
+        time.sleep(0.005)
+        with lock:
+            running.remove(x)
+
+    thread_map(work, range(12), 2)
+    assert most <= 2
+
+
+def test_blas_has_one_thread_within_and_its_own_again_behind() -> None:
+    threadpoolctl = pytest.importorskip("threadpoolctl", reason="not installed")
+
+    def counts() -> list[int]:
+        info = threadpoolctl.threadpool_info()
+        return [lib["num_threads"] for lib in info if lib["user_api"] == "blas"]
+
+    before = counts()
+    with worker_pool(2) as pool:
+        assert set(pool.submit(counts).result()) <= {1}
+    assert counts() == before
+
+
+def test_without_threadpoolctl_there_is_one_thread(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_threads, "_blas", lambda: None)
+    names = thread_map(lambda _: threading.current_thread().name, range(8), 4)
+    assert len(set(names)) == 1
+
+
+def draw_network(filters: int) -> Network:
+    """A network wide enough for Toom-Cook."""
+    rng = np.random.default_rng(filters)
+
+    def normal(*shape: int) -> np.ndarray:
+        return rng.normal(size=shape) / np.sqrt(
+            shape[0] * shape[-2] if shape[1:] else 4
+        )
+
+    convs = [Conv("a", normal(10, 1, filters), normal(filters), 2, "valid", "relu")]
+    convs += [
+        Conv(name, normal(10, filters, filters), normal(filters), 2, "valid", "relu")
+        for name in "bcd"
+    ]
+    trunk = Dense("t", normal(20 * filters, filters), normal(filters), "relu")
+    heads = [
+        Head(
+            Dense("box", normal(filters, 13), normal(13), "sigmoid"),
+            Dense("offset", normal(filters, 13), normal(13), "sigmoid"),
+        )
+        for _ in range(7)
+    ]
+    return Network(443, tuple(convs), (trunk,), tuple(heads), 0)
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> qnp_xp.model.QuasarNP:
+    del tmp_path_factory
+    path = Path(__file__).parent / "data" / "keras" / "valid.h5"
+    return dataclasses.replace(load_model(path), network=draw_network(48))
+
+
+SPECTRA = np.random.default_rng(3).normal(size=(150, 443)).astype(np.float32)
+
+
+@pytest.mark.parametrize("nproc", [1, 2, 3, 8, None])
+def test_bits_do_not_depend_on_the_number_of_threads(
+    wide: qnp_xp.model.QuasarNP, nproc: int | None
+) -> None:
+    expected = np.stack(dataclasses.replace(wide, nproc=1).predict(SPECTRA))
+    found = np.stack(dataclasses.replace(wide, nproc=nproc).predict(SPECTRA))
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize(("tile", "block"), [(1, 1), (4, 12), (8, 64), (32, 32)])
+def test_bits_do_not_depend_on_the_tile(
+    wide: qnp_xp.model.QuasarNP,
+    monkeypatch: pytest.MonkeyPatch,
+    tile: int,
+    block: int,
+) -> None:
+    expected = np.stack(wide.predict(SPECTRA))
+    monkeypatch.setattr(qnp_xp.model, "_TILE", tile)
+    monkeypatch.setattr(qnp_xp.model, "_BLOCK", block)
+    np.testing.assert_array_equal(np.stack(wide.predict(SPECTRA)), expected)
+
+
+@pytest.mark.parametrize("n", [1, 7, 8, 9, 31, 33, 100])
+def test_bits_do_not_depend_on_the_batch(wide: qnp_xp.model.QuasarNP, n: int) -> None:
+    expected = np.stack(wide.predict(SPECTRA))
+    rows = np.random.default_rng(n).permutation(150)[:n]
+    np.testing.assert_array_equal(
+        np.stack(wide.predict(SPECTRA[rows])), expected[:, rows]
+    )
+
+
+def test_every_spectrum_gets_its_own_bits_in_every_place(
+    wide: qnp_xp.model.QuasarNP,
+) -> None:
+    found = np.stack(wide.predict(np.repeat(SPECTRA[:1], 150, axis=0)))
+    np.testing.assert_array_equal(found, np.repeat(found[:, :1], 150, axis=1))
+
+
+@pytest.mark.parametrize("kernels", ["Haswell", "Zen", "SkylakeX"])
+def test_bits_hold_with_other_kernels_of_openblas(kernels: str) -> None:
+    code = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import numpy as np
+from test_threads import SPECTRA, draw_network
+import dataclasses
+from pathlib import Path
+from qnp_xp.io import load_model
+path = Path(sys.argv[1]) / "data" / "keras" / "valid.h5"
+model = dataclasses.replace(load_model(path), network=draw_network(48))
+everything = np.stack(model.predict(SPECTRA))
+rows = np.random.default_rng(0).permutation(150)[:77]
+same = np.array_equal(np.stack(model.predict(SPECTRA[rows])), everything[:, rows])
+alone = dataclasses.replace(model, nproc=1)
+print(same, np.array_equal(np.stack(alone.predict(SPECTRA)), everything))
+"""
+    pytest.importorskip("threadpoolctl", reason="BLAS threads are not held to one")
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(Path(__file__).parent)],
+        env={**os.environ, "OPENBLAS_CORETYPE": kernels, "OMP_NUM_THREADS": "2"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode < 0:
+        pytest.skip(f"this CPU cannot run the kernels for {kernels}")
+    assert done.stdout == "True True\n", done.stderr
