@@ -33,6 +33,7 @@ LEVELS = {
     "outputs": 0,
     "status": 0,
     "toomcook": 0,
+    "_console": 1,
     # Libraries and devices; grids on the host.
     "_backend": 1,
     "grids": 1,
@@ -51,10 +52,12 @@ LEVELS = {
     "describe": 7,
     "pipeline": 7,
     # Many.
+    "benchmark": 9,
     "demo": 8,
     "mpi": 8,
     "plot": 8,
-    "cli": 9,
+    "cli_classify": 9,
+    "cli": 10,
 }
 
 #: Modules that may name a library; a folder stands for all in it.
@@ -66,7 +69,7 @@ LIBRARIES = {
     "h5py": {"io"},
     "mpi4py": {"mpi"},
     "matplotlib": {"plot"},
-    "tqdm": {"cli"},
+    "tqdm": {"cli_classify"},
 }
 REQUIRED = {"array_api_compat", "fitsio", "h5py", "numpy"}
 

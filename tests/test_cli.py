@@ -17,7 +17,7 @@ import pytest
 from helpers import TARGETID, coadd_hdus, gzipped, write_coadd, write_hdus
 
 import qnp_xp
-from qnp_xp import classify, cli, load_model
+from qnp_xp import classify, cli, cli_classify, load_model
 from qnp_xp.grids import linear_wave, wave
 from qnp_xp.io import embed_grid
 
@@ -727,14 +727,14 @@ def test_an_interrupt_leaves_what_is_whole(
     run: Run, inputs: Path, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = [write_coadd(inputs / f"coadd-{i}.fits", 1) for i in range(3)]
-    original = cli.classify_file
+    original = cli_classify.classify_file
 
     def second_time(filename: Any, *args: Any, **kwargs: Any) -> Any:
         if Path(filename) == paths[1]:
             interrupt()
         return original(filename, *args, **kwargs)
 
-    monkeypatch.setattr(cli, "classify_file", second_time)
+    monkeypatch.setattr(cli_classify, "classify_file", second_time)
     status, out, err = run("classify", *paths)
     assert status == 130
     assert len(out.splitlines()) == 1

@@ -1,0 +1,96 @@
+"""Cost from 1 to 100,000 spectra, over threads, and over the rows of a file."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from bench_pipeline import peak
+from common import coadd, header, interleave, median, model, parser, save
+
+from qnp_xp.pipeline import classify_file
+from qnp_xp.results import Options
+
+SPECTRA = (1, 3, 10, 30, 100, 300, 1000, 10_000, 100_000)
+ROWS = (500, 2000, 20_000)
+
+
+def main() -> None:
+    """Measure and report."""
+    p = parser(__doc__)
+    p.add_argument("--device", default="cpu")
+    p.add_argument("--most", type=int, default=SPECTRA[-1], help="spectra at the most")
+    args = p.parse_args()
+    network = model(args.model, device=args.device)
+    facts = header(device=network.device)
+    counts = [n for n in SPECTRA if n <= args.most]
+    threads = sorted({1, 2, network.threads}) if network.device == "cpu" else [1]
+    x = np.random.default_rng(0).normal(size=(counts[-1], network.nbins))
+    x = x.astype(np.float32)
+    predict: dict[int, list[float]] = {}
+    for count in threads:
+        on = model(args.model, device=args.device, nproc=count)
+        predict[count] = []
+        for n in counts:
+            repeats = args.repeats if n <= 1000 else 1
+            run = {"": lambda on=on, n=n: on.predict(x[:n])}
+            predict[count].append(median(interleave(run, repeats)[""]))
+            rate = n / predict[count][-1]
+            sys.stdout.write(
+                f"predict  {n:7d} spectra  {count} threads"
+                f"  {1e3 * predict[count][-1]:9.2f} ms  {rate:8.0f} spectra/s\n"
+            )
+    files = []
+    with tempfile.TemporaryDirectory() as folder:
+        for rows in [n for n in ROWS if n <= args.most]:
+            path = Path(folder) / f"coadd-{rows}.fits"
+            coadd(path, rows)
+            run = {"": lambda path=path: classify_file(path, network, Options())}
+            seconds = median(interleave(run, 3)[""])
+            memory = peak(path, args)
+            path.unlink()
+            files.append((rows, seconds, memory))
+            sys.stdout.write(
+                f"classify {rows:7d} rows     {1e3 * seconds:9.1f} ms"
+                f"  {rows / seconds:8.0f} spectra/s  peak memory {memory:.0f} MiB\n"
+            )
+    result = {
+        "environment": facts,
+        "spectra": counts,
+        "predict": predict,
+        "files": files,
+    }
+    draw(save(args, f"scaling-{args.device.replace(':', '')}", result), counts, predict)
+
+
+def draw(path: Path, counts: list[int], predict: dict[int, list[float]]) -> None:
+    """Spectra per second against their number, a line for each number of threads."""
+    import matplotlib as mpl  # noqa: PLC0415
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt  # noqa: PLC0415
+
+    figure, axes = plt.subplots(figsize=(6.4, 3.2), layout="constrained")
+    styles: list[dict[str, Any]] = [
+        {"color": "#0072B2", "marker": "o"},
+        {"color": "#D55E00", "marker": "s"},
+        {"color": "#009E73", "marker": "^"},
+    ]
+    for (count, seconds), style in zip(predict.items(), styles, strict=False):
+        rates = [n / value for n, value in zip(counts, seconds, strict=True)]
+        label = f"{count} thread{'s' if count > 1 else ''}"
+        axes.plot(counts, rates, label=label, **style)
+    axes.set_xscale("log")
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("spectra in one call of predict")
+    axes.set_ylabel("spectra per second")
+    axes.legend(frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(path, dpi=150)
+
+
+if __name__ == "__main__":
+    main()

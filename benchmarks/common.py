@@ -1,0 +1,162 @@
+"""What the benchmarks share: a network, a coadd, timing and reporting."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import fitsio
+import numpy as np
+
+from qnp_xp import load_model
+from qnp_xp._threads import granted_cores
+from qnp_xp.demo import demo_file
+from qnp_xp.layers import conv_output
+from qnp_xp.model import QuasarNP
+from qnp_xp.network import Conv, Dense, Head, Network
+
+#: Multiply-adds of the network below for one spectrum, times two.
+FLOP_PER_SPECTRUM = 35.2e6
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """Arguments that all scripts take."""
+    p = argparse.ArgumentParser(description=description)
+    p.add_argument("-m", "--model", help="weights file; a random 4 x 100 by default")
+    p.add_argument("--out", type=Path, default=Path(), help="folder for JSON and PNG")
+    p.add_argument("--repeats", type=int, default=15, help="rounds of each rival")
+    return p
+
+
+def network(filters: int = 100, seed: int = 1) -> Network:
+    """A QuasarNET of DESI's size with random weights of a sensible scale."""
+    rng = np.random.default_rng(seed)
+
+    def weights(*shape: int) -> np.ndarray:
+        return rng.normal(size=shape) * np.sqrt(2 / np.prod(shape[:-1]))
+
+    convs, length, channels = [], 443, 1
+    for number in range(4):
+        kernel = weights(10, channels, filters)
+        bias = 0.1 * rng.normal(size=filters)
+        convs.append(Conv(f"conv_{number + 1}", kernel, bias, 2, "valid", "relu"))
+        length, channels = conv_output(length, 10, 2, "valid"), filters
+    trunk = Dense(
+        "fc_common", weights(length * channels, filters), np.zeros(filters), "relu"
+    )
+    heads = tuple(
+        Head(
+            Dense(f"fc_box_{line}", weights(filters, 13), np.zeros(13), "sigmoid"),
+            Dense(f"fc_offset_{line}", weights(filters, 13), np.zeros(13), "sigmoid"),
+            1.2,
+            -0.1,
+        )
+        for line in range(7)
+    )
+    return Network(443, tuple(convs), (trunk,), heads, 0)
+
+
+def model(weights: str | None, **changes: Any) -> QuasarNP:
+    """The model to measure: from a file, or the random one."""
+    device = changes.pop("device", "cpu")
+    loaded = load_model(weights or demo_file("demo-network.h5"), device)
+    if weights is None:
+        changes["network"] = network()
+    return dataclasses.replace(loaded, **changes)
+
+
+def coadd(path: Path, rows: int) -> None:
+    """Write a coadd of the demo's spectra, repeated."""
+    with (
+        fitsio.FITS(str(demo_file("demo-coadd.fits"))) as source,
+        fitsio.FITS(str(path), "rw", clobber=True) as f,
+    ):
+        fibermap = source["FIBERMAP"].read()
+        take = np.arange(rows) % len(fibermap)
+        fibermap = fibermap[take]
+        fibermap["TARGETID"] += np.arange(rows)
+        f.write(fibermap, extname="FIBERMAP")
+        for arm in "BRZ":
+            wavelength = source[f"{arm}_WAVELENGTH"].read()
+            f.write(wavelength, extname=f"{arm}_WAVELENGTH")
+            for name in ("FLUX", "IVAR"):
+                f.write(source[f"{arm}_{name}"].read()[take], extname=f"{arm}_{name}")
+
+
+def interleave(
+    rivals: Mapping[str, Callable[[], Any]], repeats: int
+) -> dict[str, list[float]]:
+    """Time each rival in turn, round after round, one round not counted."""
+    seconds: dict[str, list[float]] = {name: [] for name in rivals}
+    for turn in range(repeats + 1):
+        for name, run in rivals.items():
+            start = time.perf_counter()
+            run()
+            if turn:
+                seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def median(values: list[float]) -> float:
+    """The middle one."""
+    return statistics.median(values)
+
+
+def header(**more: Any) -> dict[str, Any]:
+    """Print and return what the figures hold for."""
+    facts: dict[str, Any] = {
+        "date": time.strftime("%Y-%m-%d"),
+        "processor": _processor(),
+        "cores": granted_cores(),
+        "python": platform.python_version(),
+        **more,
+    }
+    names = ("qnp-xp", "numpy", "threadpoolctl", "onnxruntime", "torch", "keras")
+    for name in (*names, "cupy-cuda12x"):
+        try:
+            facts[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    facts["blas"] = _blas()
+    if "OPENBLAS_CORETYPE" in os.environ:
+        facts["OPENBLAS_CORETYPE"] = os.environ["OPENBLAS_CORETYPE"]
+    for name, value in facts.items():
+        sys.stdout.write(f"# {name}: {value}\n")
+    return facts
+
+
+def _processor() -> str:
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor()
+
+
+def _blas() -> str:
+    try:
+        from threadpoolctl import threadpool_info  # noqa: PLC0415
+    except ImportError:
+        return "unknown (no threadpoolctl)"
+    libraries = [lib for lib in threadpool_info() if lib["user_api"] == "blas"]
+    return ", ".join(
+        f"{lib['internal_api']} {lib['version']} {lib.get('architecture', '')}".strip()
+        for lib in libraries
+    )
+
+
+def save(args: argparse.Namespace, name: str, result: dict[str, Any]) -> Path:
+    """Write the figures as JSON; return the name for a picture beside it."""
+    args.out.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(result, indent=1)
+    (args.out / f"{name}.json").write_text(f"{text}\n", encoding="utf-8")
+    return Path(args.out / f"{name}.png")

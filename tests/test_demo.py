@@ -1,0 +1,52 @@
+"""The demo: what ships is found, and the answer is right."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import fitsio
+import numpy as np
+import pytest
+
+from qnp_xp.cli import main
+from qnp_xp.demo import DEMO_OUTPUT, classify_demo
+
+
+def test_quasars_are_found_where_they_were_simulated_and_nowhere_else(
+    tmp_path: Path,
+) -> None:
+    _, table, truth = classify_demo(tmp_path / "qn.fits")
+    simulated = truth["TRUE_SPECTYPE"] == "QSO"
+    assert simulated.sum() >= 9
+    np.testing.assert_array_equal(table["IS_QSO_QN"] == 1, simulated)
+    z = truth["TRUE_Z"][simulated]
+    dz = (table["Z_QN"][simulated] - z) / (1 + z)
+    assert np.abs(dz).max() < 0.02
+    written = fitsio.read(str(tmp_path / "qn.fits"), ext="QN")
+    np.testing.assert_array_equal(written["Z_QN"], table["Z_QN"])
+
+
+def test_the_command_writes_a_table_and_tells_what_was_simulated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["demo"]) == 0
+    out = capsys.readouterr().out
+    assert [path.name for path in tmp_path.iterdir()] == [DEMO_OUTPUT]
+    assert f"quasars -> {DEMO_OUTPUT}" in out
+    assert "nan" not in out
+    rows = [line for line in out.splitlines() if line.strip().startswith("39627")]
+    found = [("QSO" in row, "yes" in row) for row in rows]
+    assert len(found) == len(fitsio.read(DEMO_OUTPUT, ext="QN"))
+    assert all(quasar == yes for quasar, yes in found)
+
+
+def test_an_older_table_is_not_replaced_unasked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / DEMO_OUTPUT).write_text("mine")
+    assert main(["demo"]) == 1
+    assert "exists" in capsys.readouterr().err
+    assert (tmp_path / DEMO_OUTPUT).read_text() == "mine"
+    assert main(["demo", "--overwrite"]) == 0
