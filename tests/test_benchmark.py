@@ -20,7 +20,9 @@ def test_it_tells_each_stage_and_the_whole(capsys: pytest.CaptureFixture[str]) -
     stages = ["read", "upload", "rebin", "normalise", "predict", "decode"]
     assert {*stages, "file to table", "predict() alone"} == set(rates)
     for milliseconds, rate in rates.values():
-        assert 30e3 / float(milliseconds) == pytest.approx(float(rate), rel=0.6)
+        if float(milliseconds) > 1:
+            assert 30e3 / float(milliseconds) == pytest.approx(float(rate), rel=0.1)
+    assert float(rates["file to table"][0]) > float(rates["decode"][0]) > 0
 
 
 @pytest.mark.parametrize("wrong", [{"spectra": 0}, {"repeats": 0}])
