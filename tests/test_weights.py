@@ -735,6 +735,19 @@ def test_an_archive_with_damaged_members_is_refused(
                 load_model(path)
 
 
+def test_an_archive_whose_member_claims_more_than_there_is_is_refused(
+    keras: Path, tmp_path: Path
+) -> None:
+    path = copy_archive(keras / "same.keras", tmp_path / "net.keras", lambda _: None)
+    content = bytearray(path.read_bytes())
+    # Both sizes of the last member, in the directory at the end of the archive.
+    place = content.rfind(b"PK\x01\x02") + 20
+    content[place : place + 8] = 2 * struct.pack("<I", 2 * len(content))
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"net\.keras: "):
+        load_model(path)
+
+
 # embed_grid.
 
 

@@ -75,7 +75,10 @@ class FitsFile:
                 return
         if size != end:
             self.close()
-            msg = f"{self.path}: cut short (HDUs end at byte {end}, the file at {size})"
+            msg = (
+                f"{self.path}: cut short, or followed by something else (its HDUs end"
+                f" at byte {end}, the file at {size})"
+            )
             raise SpectraError(msg)
 
     def close(self) -> None:

@@ -210,7 +210,7 @@ def open_spectra(filename: str | Path) -> SpectraFile:
                 f"{path}: holds no spectra: no HDU B_FLUX, R_FLUX or Z_FLUX, only"
                 f" {', '.join(file.names) or 'HDUs without a name'}"
             )
-            tables = "FIBERMAP" in file or "REDSHIFTS" in file
+            tables = {"FIBERMAP", "PRIORS", "QN", "REDSHIFTS"} & set(file.names)
             raise NoSpectraError(msg) if tables else SpectraError(msg)
         arms = [_arm(file, name, f"{name}_") for name in names]
         return _assemble(path, arms, [file])

@@ -133,6 +133,7 @@ def _naming(path: Path) -> Iterator[None]:
     except (
         ArithmeticError,
         AttributeError,
+        EOFError,
         LookupError,
         MemoryError,
         OSError,
