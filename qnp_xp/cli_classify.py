@@ -67,7 +67,7 @@ def add_classify(commands: Any) -> None:
     add("--lines-bal", type=_names, help="BAL lines of its other outputs")
     add("--device", default="cpu", help="cpu, gpu, gpu:N or auto (cpu)")
     add("--dtype", choices=("float32", "float64"), default="float32")
-    add("--batch-size", type=int, default=128, help="spectra read at a time (128)")
+    add("--batch-size", type=int, default=256, help="spectra read at a time (256)")
     loud = p.add_mutually_exclusive_group()
     loud.add_argument("-q", "--quiet", action="store_true", help="say errors only")
     loud.add_argument("-v", "--verbose", action="store_true", help="say times by stage")

@@ -89,7 +89,7 @@ def classify(
     c_thresh: float = 0.5,
     n_thresh: int = 1,
     use_mask: bool = False,
-    batch_size: int = 128,
+    batch_size: int = 256,
 ) -> NDArray[Any]:
     """Find the quasars in a DESI coadd or ``spectra-*`` file.
 
@@ -188,18 +188,21 @@ def classify_file(
         if source.missing:
             _log.warning("%s: no arm %s", source.path, ", ".join(source.missing))
             table["QN_STATUS"] |= int(Status.ARM_MISSING)
-        # This thread reads a batch while the others compute the one before.
-        waiting: list[tuple[NDArray[Any], list[Future[_Scores]]]] = []
+        # This thread prepares a batch while the others compute the one before.
+        waiting: list[tuple[NDArray[Any], _Ready, list[Future[Array]]]] = []
         for first in range(0, numbers.size, options.batch_size):
             batch = slice(first, first + options.batch_size)
             with clock("read"):
                 arms = list(source.read(numbers[batch], options.use_mask))
-            step, n = model.block, numbers[batch].size
-            scores = [
-                pool.submit(_score, model, arms, slice(low, min(low + step, n)), clock)
-                for low in range(0, n, step)
+            ready = _prepare(model, arms, clock)
+            n, step = ready.x.shape[0], model.block
+            outputs = [
+                pool.submit(
+                    _forward, model, ready.x[low : min(low + step, n), :], clock
+                )
+                for low in range(0, max(n, 1), step)
             ]
-            waiting.append((table[batch], scores))
+            waiting.append((table[batch], ready, outputs))
             if len(waiting) > 1:
                 _finish(*waiting.pop(0), model, options, clock)
         for done in waiting:
@@ -208,35 +211,34 @@ def classify_file(
 
 
 @dataclass(frozen=True)
-class _Scores:
-    """What the network says of a few spectra.
+class _Ready:
+    """A batch of spectra, ready for the network.
 
     Attributes
     ----------
-    outputs
-        Of the spectra that could be normalised, as `QuasarNP.forward` returns them.
+    x
+        Those that could be normalised, on the device.
     weighted, varied, cleaned
         Which spectra could be, and why not; see `qnp_xp.spectra`.
     """
 
-    outputs: Array
+    x: Array
     weighted: NDArray[np.bool_]
     varied: NDArray[np.bool_]
     cleaned: NDArray[np.bool_]
 
 
-def _score(
+def _prepare(
     model: QuasarNP,
     arms: list[tuple[NDArray[np.float64], NDArray[Any], NDArray[Any]]],
-    rows: slice,
     clock: Clock,
-) -> _Scores:
-    """Rebin, normalise and run the network on some rows of a batch."""
+) -> _Ready:
+    """Rebin and normalise a batch on the device."""
     backend = model.backend
     with backend.active():
         with clock("upload"):
             on_device = [
-                (w, to_device(flux[rows], backend), to_device(ivar[rows], backend))
+                (w, to_device(flux, backend), to_device(ivar, backend))
                 for w, flux, ivar in arms
             ]
         with clock("rebin"):
@@ -246,32 +248,34 @@ def _score(
             flags = [to_host(flag) for flag in (weighted, varied, cleaned)]
             good = np.flatnonzero(flags[0] & flags[1])
             x = backend.xp.take(x, to_device(good, backend), axis=0)
-        with clock("predict"):
-            return _Scores(model.forward(x), *flags)
+            return _Ready(x, *flags)
+
+
+def _forward(model: QuasarNP, x: Array, clock: Clock) -> Array:
+    with clock("predict"):
+        return model.forward(x)
 
 
 def _finish(
     table: NDArray[Any],
-    scores: list[Future[_Scores]],
+    ready: _Ready,
+    outputs: list[Future[Array]],
     model: QuasarNP,
     options: Options,
     clock: Clock,
 ) -> None:
-    """Wait for the scores of a batch, decode them, and fill its rows of the table."""
-    done = [score.result() for score in scores]
-    weighted = np.concatenate([score.weighted for score in done])
-    varied = np.concatenate([score.varied for score in done])
-    cleaned = np.concatenate([score.cleaned for score in done])
-    good = np.flatnonzero(weighted & varied)
+    """Wait for the outputs of a batch, decode them, and fill its rows of the table."""
+    done = [output.result() for output in outputs]
+    good = np.flatnonzero(ready.weighted & ready.varied)
+    constant = ready.weighted & ~ready.varied
     with clock("decode"), model.backend.active():
-        outputs = model.backend.xp.concat([score.outputs for score in done], axis=0)
-        preds = model.split(outputs)
+        preds = model.split(model.backend.xp.concat(done, axis=0))
         found = decode(preds, model.lines, model.lines_bal, model.wave)
         quasar = to_host(is_quasar(found.c_line, options.c_thresh, options.n_thresh))
         table["QN_STATUS"] |= (
-            np.where(weighted, 0, int(Status.NO_GOOD_PIXEL))
-            | np.where(weighted & ~varied, int(Status.ZERO_VARIANCE), 0)
-            | np.where(cleaned, int(Status.PIXELS_CLEANED), 0)
+            np.where(ready.weighted, 0, int(Status.NO_GOOD_PIXEL))
+            | np.where(constant, int(Status.ZERO_VARIANCE), 0)
+            | np.where(ready.cleaned, int(Status.PIXELS_CLEANED), 0)
         ).astype(np.int32)
         _fill(table, good, found, model)
         target = (table["QN_STATUS"][good] & int(Status.NOT_TARGET)) == 0

@@ -38,7 +38,7 @@ class Options:
     c_thresh: float = 0.5
     n_thresh: int = 1
     use_mask: bool = False
-    batch_size: int = 128
+    batch_size: int = 256
 
     def __post_init__(self) -> None:
         if not 0 <= self.c_thresh <= 1:

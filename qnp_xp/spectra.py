@@ -28,7 +28,7 @@ __all__ = ["clean", "combine", "normalize", "rebin", "renormalize"]
 # Spectra of one matrix product. The shape is always the same, the last tile being
 # filled up with zeros: a product of another shape may add in another order, and the
 # bits of a spectrum would depend on how many others came with it.
-_ROWS = 32
+_ROWS = 64
 
 # A spectrum whose rms is below this part of its mean is rounding noise on a constant.
 _FLAT = 1e-10
@@ -198,24 +198,20 @@ def _sum_tile(
 ) -> tuple[Array, Array]:
     """`_sum_bins` for one tile of spectra."""
     xp = array_namespace(parts[0][0])
-    count = plans[0].count
-    sums: tuple[list[Array], list[Array]] = ([None] * count, [None] * count)
+    blocks: list[Array | None] = [None] * plans[0].count
     for (flux, ivar), plan in zip(parts, plans, strict=True):
         weight = fill_rows(xp.astype(ivar, xp.float64), _ROWS)
         weighted = fill_rows(xp.astype(flux, xp.float64), _ROWS) * weight
-        for blocks, x in zip(sums, (weighted, weight), strict=True):
-            pixels = x if plan.order is None else xp.take(x, plan.order, axis=1)
-            for number, where, matrix in plan.blocks:
-                part = xp.matmul(pixels[:, where], matrix)
-                blocks[number] = (
-                    part if blocks[number] is None else blocks[number] + part
-                )
-    zero = xp.zeros((_ROWS, BLOCK), dtype=xp.float64, device=device(parts[0][0]))
-    flux_sum, ivar_sum = (
-        xp.concat([zero if block is None else block for block in blocks], axis=1)
-        for blocks in sums
-    )
-    return flux_sum, ivar_sum
+        both = xp.concat([weighted, weight], axis=0)
+        if plan.order is not None:
+            both = xp.take(both, plan.order, axis=1)
+        for number, pixels, matrix in plan.blocks:
+            part = xp.matmul(both[:, pixels], matrix)
+            before = blocks[number]
+            blocks[number] = part if before is None else before + part
+    zero = xp.zeros((2 * _ROWS, BLOCK), dtype=xp.float64, device=device(parts[0][0]))
+    sums = xp.concat([zero if block is None else block for block in blocks], axis=1)
+    return sums[:_ROWS, :], sums[_ROWS:, :]
 
 
 def combine(
