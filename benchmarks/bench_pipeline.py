@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import resource
 import subprocess
 import sys
 import tempfile
@@ -38,8 +37,10 @@ def main() -> None:
     options = Options()
     if args.only_memory:
         classify_file(args.only_memory, network, options)
-        used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        sys.stdout.write(f"{used}\n")
+        # Not getrusage: a child begins with the peak of its parent there.
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+        peak_kib = int(status.split("VmHWM:")[1].split()[0])
+        sys.stdout.write(f"{peak_kib / 1024}\n")
         return
     facts = header(rows=args.rows, device=network.device, threads=network.threads)
     with tempfile.TemporaryDirectory() as folder:

@@ -97,7 +97,8 @@ class ToomCookConv:
         x = xp.reshape(x, (n, tiles - 1 + seen, m, width))
         windows = xp.concat([x[:, i : i + tiles, :, :] for i in range(seen)], axis=2)
         y = xp.matmul(self.before, windows[:, :, :points, :])
-        y = xp.reshape(y, (1 if self.joined else n, -1, points, width))
+        rows = (1, n * tiles) if self.joined else (n, tiles)
+        y = xp.reshape(y, (*rows, points, width))
         y = xp.matmul(xp.permute_dims(y, (0, 2, 1, 3)), self.kernel)
         y = xp.matmul(self.behind, xp.permute_dims(y, (0, 2, 1, 3)))
         return xp.reshape(y, (n, tiles * m, filters))[:, :outputs, :] + self.bias

@@ -19,11 +19,11 @@ from .padding import fill_rows
 
 __all__ = ["QuasarNP"]
 
-# Spectra of one pass through the network. Always as many, the last tile being filled
-# up with zeros: products of another shape may add in another order, and the bits of a
-# spectrum would depend on how many others came with it. On a CPU the arrays of a tile
-# stay in the cache. A thread takes a block.
-_TILE = 8
+# Spectra of one pass through the network. On a CPU the arrays of a tile stay in the
+# cache, a thread takes a block, and each spectrum has its own products, so that its
+# bits depend on no other. On a device a tile is always of one shape, the last one
+# filled up with zeros: products of another shape may add in another order.
+_TILE = 16
 _BLOCK = 32
 _TILE_ON_DEVICE = 128
 
@@ -219,15 +219,16 @@ class QuasarNP:
             Outputs of all lines side by side, shape ``(n, nlines * 2 * nboxes)``; see
             `split`.
         """
-        n = x.shape[0]
-        tile = _TILE if self.backend.name == "cpu" else _TILE_ON_DEVICE
+        n, on_host = x.shape[0], self.backend.name == "cpu"
+        tile = _TILE if on_host else _TILE_ON_DEVICE
         with self.backend.active():
             x = layers.flatten(to_device(x, self.backend, self.dtype))
-            x = fill_rows(x, max(-(-n // tile), 1) * tile)
+            if not on_host:
+                x = fill_rows(x, max(-(-n // tile), 1) * tile)
             x = self.backend.xp.expand_dims(x, axis=2)
             tiles = [
                 self._forward_tile(x[first : first + tile, :, :])
-                for first in range(0, x.shape[0], tile)
+                for first in range(0, max(n, 1), tile)
             ]
             return self.backend.xp.concat(tiles, axis=0)[:n, :]
 
