@@ -249,7 +249,7 @@ def draw(
     limit = sgemm / FLOP_PER_SPECTRUM
     axes.axvline(limit, color="#D55E00", linestyle="--")
     axes.text(
-        limit, -0.42, " direct convolution at the rate of sgemm", color="#D55E00",
+        limit, -0.42, " direct convolution at the rate of sgemm ", color="#D55E00",
         fontsize=8, ha="right" if limit > 0.6 * max(rates.values()) else "left",
     )  # fmt: skip
     threads = facts["threads"]
