@@ -196,10 +196,15 @@ def _progress(args: argparse.Namespace) -> tuple[Callable[[str], None], Iterable
 
 
 def _line(result: Result, output: Path, model: QuasarNP, seconds: float) -> str:
+    rows, quasars = _count(result.table.size, "row"), _count(result.quasars, "quasar")
     return (
-        f"{result.path.name}: {result.table.size} rows, {result.scored} scored,"
-        f" {result.quasars} quasars, {seconds:.2f} s, {model.weights_name} -> {output}"
+        f"{result.path.name}: {rows}, {result.scored} scored, {quasars},"
+        f" {seconds:.2f} s, {model.weights_name} -> {output}"
     )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _times(result: Result) -> list[str]:

@@ -79,6 +79,9 @@ class QuasarNP:
         if not isinstance(self.dtype, str) or self.dtype not in ("float32", "float64"):
             msg = f"dtype={self.dtype!r} is not one of 'float32', 'float64'"
             raise ValueError(msg)
+        if self.nproc is not None and self.nproc < 1:
+            msg = f"nproc must be 1 or more, got {self.nproc!r}"
+            raise ValueError(msg)
         object.__setattr__(self, "_weights", self._upload())
 
     def __getstate__(self) -> dict[str, Any]:

@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BatchNorm", "Conv", "Dense", "Head", "Network"]
+__all__ = ["BatchNorm", "Conv", "Dense", "Head", "Linear", "Network"]
 
 Float64 = NDArray[np.float64]
+
+Layer = TypeVar("Layer", bound="Linear")
 
 
 @dataclass(frozen=True)
@@ -67,31 +70,24 @@ class BatchNorm:
 
 
 @dataclass(frozen=True)
-class Conv:
-    """A convolution with its activation.
+class Linear:
+    """What a convolution and a fully connected layer have in common.
 
     Attributes
     ----------
     name
         Name of the layer in the file.
     kernel
-        Shape ``(k, channels, filters)``, float64.
+        Shape ``(..., outputs)``, float64.
     bias
-        Shape ``(filters,)``, float64.
-    stride, padding
-        As for `qnp_xp.layers.conv1d`.
-    activation
-        Name of a function of `qnp_xp.layers`.
+        Shape ``(outputs,)``, float64.
     """
 
     name: str
     kernel: Float64
     bias: Float64
-    stride: int
-    padding: str
-    activation: str = "linear"
 
-    def folded(self, norm: BatchNorm) -> Conv:
+    def folded(self: Layer, norm: BatchNorm) -> Layer:
         """Fold the batch normalisation behind this layer into it.
 
         Parameters
@@ -108,40 +104,33 @@ class Conv:
 
 
 @dataclass(frozen=True)
-class Dense:
-    """A fully connected layer with its activation.
+class Conv(Linear):
+    """A convolution with its activation; the kernel is ``(k, channels, filters)``.
 
     Attributes
     ----------
-    name
-        Name of the layer in the file.
-    kernel
-        Shape ``(n_in, n_out)``, float64.
-    bias
-        Shape ``(n_out,)``, float64.
+    stride, padding
+        As for `qnp_xp.layers.conv1d`.
     activation
         Name of a function of `qnp_xp.layers`.
     """
 
-    name: str
-    kernel: Float64
-    bias: Float64
+    stride: int
+    padding: str
     activation: str = "linear"
 
-    def folded(self, norm: BatchNorm) -> Dense:
-        """Fold the batch normalisation behind this layer into it.
 
-        Parameters
-        ----------
-        norm
-            For as many channels as the layer has outputs.
+@dataclass(frozen=True)
+class Dense(Linear):
+    """A fully connected layer with its activation; the kernel is ``(n_in, n_out)``.
 
-        Returns
-        -------
-        of the same class
-        """
-        kernel, bias = norm.fold(self.kernel, self.bias)
-        return dataclasses.replace(self, kernel=kernel, bias=bias)
+    Attributes
+    ----------
+    activation
+        Name of a function of `qnp_xp.layers`.
+    """
+
+    activation: str = "linear"
 
 
 @dataclass(frozen=True)

@@ -139,6 +139,14 @@ def test_bits_do_not_depend_on_the_number_of_threads(
     np.testing.assert_array_equal(found, expected)
 
 
+def test_a_model_is_loaded_with_a_number_of_threads() -> None:
+    path = Path(__file__).parent / "data" / "keras" / "valid.h5"
+    assert load_model(path, nproc=3).threads == 3
+    assert load_model(path).threads == granted_cores()
+    with pytest.raises(ValueError, match="nproc must be 1 or more, got 0"):
+        load_model(path, nproc=0)
+
+
 @pytest.mark.parametrize(("tile", "block"), [(1, 1), (4, 12), (8, 64), (32, 32)])
 def test_bits_do_not_depend_on_the_tile(
     wide: qnp_xp.model.QuasarNP,

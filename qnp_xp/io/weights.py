@@ -35,6 +35,7 @@ def load_model(
     xp: Any = None,
     lines: Sequence[str] | None = None,
     lines_bal: Sequence[str] | None = None,
+    nproc: int | None = None,
 ) -> QuasarNP:
     """Load a trained network onto a device.
 
@@ -53,6 +54,9 @@ def load_model(
         Names of the emission and broad absorption lines in the order of the outputs.
         The files do not say; by default DESI's six and one where there are seven
         outputs.
+    nproc
+        Threads to predict with on a CPU; by default ``$OMP_NUM_THREADS``, or the cores
+        that the process was granted. Results do not depend on it.
 
     Returns
     -------
@@ -95,6 +99,7 @@ def load_model(
         weights_name=weights.path.name,
         weights_sha256=weights.sha256,
         backend=backend,
+        nproc=nproc,
     )
 
 
