@@ -52,6 +52,10 @@ class Backend:
     device: Any
     name: str
 
+    def __hash__(self) -> int:
+        # By name: CuPy's devices have no hash.
+        return hash((self.xp.__name__, self.name))
+
     def __reduce__(self) -> tuple[Callable[..., Backend], tuple[Any, ...]]:
         # Modules cannot be pickled, and neither can CuPy's devices.
         if self.name.startswith("gpu"):

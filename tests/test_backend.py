@@ -204,6 +204,22 @@ def test_strict_is_taken_with_a_device_of_its_own() -> None:
     assert resolve(device, strict) == Backend(strict, device, "array_api_strict")
 
 
+def test_backends_are_looked_up_whatever_their_devices_are() -> None:
+    class Device:  # as CuPy's: equal by number, and without a hash
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        def __eq__(self, other: object) -> bool:
+            return isinstance(other, Device) and other.number == self.number
+
+        __hash__ = None  # type: ignore[assignment]
+
+    xp = resolve("cpu").xp
+    first, again = (Backend(xp, Device(0), "gpu:0") for _ in range(2))
+    other = Backend(xp, Device(1), "gpu:1")
+    assert {first: "first", other: "other"}[again] == "first"
+
+
 def test_backend_of_an_array_is_where_it_lives(backend: ArrayBackend) -> None:
     found = backend_of(backend.array([1.0]))
     assert found.xp is backend.xp
