@@ -143,14 +143,13 @@ def _classify(args: argparse.Namespace) -> int:
                 say(line)
             for line in _quasars(result, model, args.c_thresh) if terminal else ():
                 say(line)
-    if args.targetids is not None:
-        lost = sorted(set(args.targetids.tolist()) - found)
-        if lost:
-            complain(f"{len(lost)} TARGETIDs are in no file, {lost[0]} first")
-            return 1
+    wanted = set() if args.targetids is None else set(args.targetids.tolist())
+    lost = sorted(wanted - found)
     if failed:
         complain(f"{failed} of {len(outputs)} files failed")
-    return 1 if failed or skipped == len(outputs) else 0
+    if lost:
+        complain(f"{len(lost)} TARGETIDs are in no file, {lost[0]} first")
+    return 1 if failed or lost or skipped == len(outputs) else 0
 
 
 def _priors_path(args: argparse.Namespace, output: Path) -> Path | None:

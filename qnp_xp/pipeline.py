@@ -137,10 +137,10 @@ def classify(
     options = Options(c_thresh, n_thresh, use_mask, batch_size)
     if output is not None:
         check_output(Path(output), overwrite)
-        read = [
-            filename,
-            *([] if isinstance(model, QuasarNP) or not model else [model]),
-        ]
+        read = [filename]
+        weights = model or os.environ.get("QN_MODEL_FILE")
+        if isinstance(weights, (str, Path)):
+            read.append(weights)
         keep_inputs([Path(output)], read)
     network = as_model(model, device, dtype)
     result = classify_file(filename, network, options, rows=rows, targetids=targetids)
