@@ -62,7 +62,8 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser(
         "demo", help="classify the simulated coadd that ships with the package"
     )
-    demo.add_argument("-o", "--output", metavar="OUT", default=DEMO_OUTPUT)
+    demo.add_argument("-o", "--output", metavar="OUT", default=DEMO_OUTPUT,
+        help=f"table to write ({DEMO_OUTPUT})")  # fmt: skip
     demo.add_argument("--overwrite", action="store_true", help="replace OUT")
     demo.add_argument("--device", default="cpu", help="cpu, gpu, gpu:N or auto (cpu)")
     demo.set_defaults(run=_demo)
@@ -76,7 +77,8 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--spectra", type=int, default=500, help="at a time (500)")
     bench.add_argument("--repeats", type=int, default=5, help="rounds (5)")
     bench.add_argument("--device", default="cpu", help="cpu, gpu, gpu:N or auto (cpu)")
-    bench.add_argument("--dtype", choices=("float32", "float64"), default="float32")
+    bench.add_argument("--dtype", choices=("float32", "float64"), default="float32",
+        help="what the network computes in (float32)")  # fmt: skip
     bench.set_defaults(run=_benchmark)
 
     info = commands.add_parser("info", help="say what a weights file holds")
@@ -88,7 +90,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     embed.add_argument("source", metavar="IN", help="weights file")
     embed.add_argument("target", metavar="OUT", help="the copy")
-    embed.add_argument("--grid", choices=("log", "linear"), default="log")
+    embed.add_argument("--grid", choices=("log", "linear"), default="log",
+        help="443 bins of 1e-3 in log10, or 458 of 13.6 Angstrom (log)")  # fmt: skip
     embed.add_argument("--overwrite", action="store_true", help="replace OUT")
     embed.set_defaults(run=_embed_grid)
     return parser

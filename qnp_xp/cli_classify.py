@@ -50,7 +50,11 @@ def add_classify(commands: Any) -> None:
     where.add_argument(
         "-o", "--output", metavar="OUT", help="table to write (one FILE)"
     )
-    where.add_argument("--outdir", metavar="DIR", help="folder for the tables, made")
+    where.add_argument(
+        "--outdir",
+        metavar="DIR",
+        help="folder for the tables, made where it is missing",
+    )
     add("--overwrite", action="store_true", help="replace older outputs")
     add("--priors", metavar="PATH", help="priors of the quasars for rrdesi; a folder"
         " where there are several FILEs")  # fmt: skip
@@ -66,7 +70,8 @@ def add_classify(commands: Any) -> None:
         f" not DESI's {','.join(LINES)}")  # fmt: skip
     add("--lines-bal", type=_names, help="BAL lines of its other outputs")
     add("--device", default="cpu", help="cpu, gpu, gpu:N or auto (cpu)")
-    add("--dtype", choices=("float32", "float64"), default="float32")
+    add("--dtype", choices=("float32", "float64"), default="float32", help="what the"
+        " network computes in (float32)")  # fmt: skip
     add("--batch-size", type=int, default=256, help="spectra read at a time (256)")
     loud = p.add_mutually_exclusive_group()
     loud.add_argument("-q", "--quiet", action="store_true", help="say errors only")
@@ -145,7 +150,7 @@ def _classify(args: argparse.Namespace) -> int:
                 say(line)
     wanted = set() if args.targetids is None else set(args.targetids.tolist())
     lost = sorted(wanted - found)
-    if failed:
+    if failed and len(outputs) > 1:
         complain(f"{failed} of {len(outputs)} files failed")
     if lost:
         complain(f"{len(lost)} TARGETIDs are in no file, {lost[0]} first")
@@ -173,10 +178,13 @@ def _classify_one(
     result = classify_file(
         filename, model, options, numbers=args.rows, targetids=args.targetids
     )
+    quasars = result.table[result.table["IS_QSO_QN"] == 1]
+    if priors is not None and np.any(quasars["TARGETID"] == -1):
+        msg = f"{filename}: has no TARGETIDs, which priors need"
+        raise ValueError(msg)
     cards = header_cards(model, options, result)
     write_catalog(output, result.table, cards, overwrite=args.overwrite)
     if priors is not None:
-        quasars = result.table[result.table["IS_QSO_QN"] == 1]
         z = quasars["Z_QN"].astype(np.float64)
         width = prior_width(z, model.wave, model.nboxes)
         write_priors(priors, quasars["TARGETID"], z, width, overwrite=args.overwrite)
@@ -213,21 +221,25 @@ def _times(result: Result) -> list[str]:
 
 def _quasars(result: Result, model: QuasarNP, c_thresh: float) -> list[str]:
     """The quasars of a file, as a table for a terminal."""
-    quasars = result.table[result.table["IS_QSO_QN"] == 1]
-    if not quasars.size:
+    rows = np.flatnonzero(result.table["IS_QSO_QN"] == 1)
+    if not rows.size:
         return []
     names = column_names(model.lines)
-    text = [f"  {'TARGETID':>20} {'Z_QN':>7} {'conf':>6}  lines above the threshold"]
-    for row in quasars[:_MOST_ROWS]:
+    text = [
+        f"  {'row':>5} {'TARGETID':>20} {'Z_QN':>7} {'conf':>6}"
+        "  lines above the threshold"
+    ]
+    for number in rows[:_MOST_ROWS]:
+        row = result.table[number]
         above = [
             f"{name} {row[f'C_{name}']:.2f}"
             for name in names
             if row[f"C_{name}"] > c_thresh
         ]
         text.append(
-            f"  {row['TARGETID']:>20} {row['Z_QN']:7.4f} {row['Z_QN_CONF']:6.3f}  "
-            + ", ".join(above)
+            f"  {number:>5} {row['TARGETID']:>20} {row['Z_QN']:7.4f}"
+            f" {row['Z_QN_CONF']:6.3f}  {', '.join(above)}"
         )
-    if quasars.size > _MOST_ROWS:
-        text.append(f"  ... and {quasars.size - _MOST_ROWS} more")
+    if rows.size > _MOST_ROWS:
+        text.append(f"  ... and {rows.size - _MOST_ROWS} more")
     return text

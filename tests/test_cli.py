@@ -616,17 +616,26 @@ def test_quasars_are_listed_on_a_terminal_only(
     if not terminal:
         assert listed == []
         return
-    assert listed[0].split()[:3] == ["TARGETID", "Z_QN", "conf"]
-    found = [line.split()[:3] for line in listed[1:]]
+    assert listed[0].split()[:4] == ["row", "TARGETID", "Z_QN", "conf"]
+    found = [line.split()[:4] for line in listed[1:]]
     assert found == [
-        [str(row["TARGETID"]), f"{row['Z_QN']:.4f}", f"{row['Z_QN_CONF']:.3f}"]
-        for row in quasars
+        [str(n), str(row["TARGETID"]), f"{row['Z_QN']:.4f}", f"{row['Z_QN_CONF']:.3f}"]
+        for n, row in enumerate(table)
+        if row["IS_QSO_QN"]
     ]
     first = quasars[0]
     lines = ["LYA", "CIV", "CIII", "MgII", "Hbeta", "Halpha"]
     above = [name for name in lines if first[f"C_{name}"] > 0.9]
     assert listed[1].endswith(", ".join(f"{n} {first[f'C_{n}']:.2f}" for n in above))
     assert above
+
+
+def test_priors_need_targetids(run: Run, inputs: Path, here: Path) -> None:
+    path = write_coadd(inputs / "coadd-0.fits", 6, fibermap=False)
+    status, _, err = run("classify", path, *SOME, "--priors", "priors.fits")
+    assert status == 1
+    assert err == f"qnp-xp: error: {path}: has no TARGETIDs, which priors need\n"
+    assert names(here) == []
 
 
 def test_long_lists_of_quasars_end(
