@@ -26,21 +26,6 @@ Run = Callable[[np.ndarray], np.ndarray]
 _PRODUCTS = 50
 
 
-def joined_heads(net: Network) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Kernel, bias, scale and shift of all heads side by side."""
-    heads = [layer for head in net.heads for layer in (head.box, head.offset)]
-    ones = np.ones(net.nboxes)
-    scale = [ones * x for head in net.heads for x in (1.0, head.scale)]
-    shift = [ones * x for head in net.heads for x in (0.0, head.shift)]
-    arrays = (
-        np.concatenate([layer.kernel for layer in heads], axis=1),
-        np.concatenate([layer.bias for layer in heads]),
-        np.concatenate(scale),
-        np.concatenate(shift),
-    )
-    return tuple(x.astype(np.float32) for x in arrays)  # type: ignore[return-value]
-
-
 def pads(net: Network) -> list[tuple[int, int]]:
     """Zeros before and behind the input of each convolution."""
     widths, length = [], net.nbins
@@ -82,7 +67,7 @@ def onnxruntime(net: Network, threads: int) -> Run:
     for dense in net.trunk:
         step("Gemm", dense.kernel, dense.bias)
         step("Relu")
-    kernel, bias, scale, shift = joined_heads(net)
+    kernel, bias, scale, shift = net.joined_heads()
     step("Gemm", kernel, bias)
     step("Sigmoid")
     step("Mul", scale)
@@ -116,7 +101,7 @@ def pytorch(net: Network, threads: int) -> Run:
 
     convs = [(tensor(c.kernel.transpose(2, 1, 0)), tensor(c.bias)) for c in net.convs]
     trunk = [(tensor(d.kernel.T), tensor(d.bias)) for d in net.trunk]
-    kernel, bias, scale, shift = (tensor(x) for x in joined_heads(net))
+    kernel, bias, scale, shift = (tensor(x) for x in net.joined_heads())
     kernel = kernel.T.contiguous()
     widths = pads(net)
 
@@ -157,7 +142,7 @@ def keras(net: Network, threads: int) -> Run:
         layer = k.layers.Dense(dense.bias.size, activation="relu")
         y = layer(y)
         layer.set_weights([dense.kernel, dense.bias])
-    kernel, bias, scale, shift = joined_heads(net)
+    kernel, bias, scale, shift = net.joined_heads()
     layer = k.layers.Dense(bias.size, activation="sigmoid")
     y = layer(y)
     layer.set_weights([kernel, bias])

@@ -134,23 +134,17 @@ class QuasarNP:
         return dataclasses.replace(self, backend=resolve(device, xp))
 
     def _upload(self) -> _Weights:
-        def move(x: Any) -> Array:
-            return to_device(np.asarray(x), self.backend, self.dtype)
+        def move(x: NDArray[np.float64]) -> Array:
+            return to_device(x, self.backend, self.dtype)
 
         net = self.network
-        heads = [layer for head in net.heads for layer in (head.box, head.offset)]
-        ones = np.ones(net.nboxes)
-        scale = [factor * ones for head in net.heads for factor in (1.0, head.scale)]
-        shift = [term * ones for head in net.heads for term in (0.0, head.shift)]
+        kernel, bias, scale, shift = map(move, net.joined_heads())
         return _Weights(
             convs=[prepare(conv, self.backend, self.dtype) for conv in net.convs],
             trunk=[(move(dense.kernel), move(dense.bias)) for dense in net.trunk],
-            heads=(
-                move(np.concatenate([layer.kernel for layer in heads], axis=1)),
-                move(np.concatenate([layer.bias for layer in heads])),
-            ),
-            scale=move(np.concatenate(scale)),
-            shift=move(np.concatenate(shift)),
+            heads=(kernel, bias),
+            scale=scale,
+            shift=shift,
         )
 
     def predict(self, x: Array) -> list[Array]:

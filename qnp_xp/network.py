@@ -182,3 +182,23 @@ class Network:
     def rescaled(self) -> bool:
         """Whether any offset is rescaled."""
         return any((head.scale, head.shift) != (1.0, 0.0) for head in self.heads)
+
+    def joined_heads(self) -> tuple[Float64, Float64, Float64, Float64]:
+        """All heads side by side: the box and the offset of each line, in order.
+
+        Returns
+        -------
+        kernel : numpy.ndarray
+            Shape ``(width, nlines * 2 * nboxes)``.
+        bias, scale, shift : numpy.ndarray
+            One for each column; boxes have a scale of 1 and a shift of 0.
+        """
+        layers = [layer for head in self.heads for layer in (head.box, head.offset)]
+        factors = [(1.0, 0.0, head.scale, head.shift) for head in self.heads]
+        boxes = np.reshape(factors, (-1, 2))
+        return (
+            np.concatenate([layer.kernel for layer in layers], axis=1),
+            np.concatenate([layer.bias for layer in layers]),
+            np.repeat(boxes[:, 0], self.nboxes),
+            np.repeat(boxes[:, 1], self.nboxes),
+        )
