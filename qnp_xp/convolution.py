@@ -20,29 +20,43 @@ _FEWEST_CHANNELS = 32
 
 
 @dataclass(frozen=True)
-class DirectConv:
-    """A convolution as one matrix product over the windows of its input.
+class _Prepared:
+    """What both kinds of convolution know of their shape.
 
     Attributes
     ----------
     size, stride, padding
-        As for `qnp_xp.layers.conv1d`.
-    kernel
-        Shape ``(size * channels + 1, filters)``; its last row is the bias, which meets
-        a column of ones.
+        Of the kernel, and as for `qnp_xp.layers.conv1d`.
     """
 
     size: int
     stride: int
     padding: str
+
+    def place(self, length: int) -> tuple[int, int]:
+        """Number of outputs, and of zeros before the input, for an input's length."""
+        shape = (length, self.size, self.stride, self.padding)
+        return layers.conv_output(*shape), layers.pad_width(*shape)[0]
+
+
+@dataclass(frozen=True)
+class DirectConv(_Prepared):
+    """A convolution as one matrix product over the windows of its input.
+
+    Attributes
+    ----------
+    kernel
+        Shape ``(size * channels + 1, filters)``; its last row is the bias, which meets
+        a column of ones.
+    """
+
     kernel: Array
 
     def __call__(self, x: Array) -> Array:
         """Convolve, as `qnp_xp.layers.conv1d` does."""
         xp = array_namespace(x)
         n, length, channels = x.shape
-        outputs = layers.conv_output(length, self.size, self.stride, self.padding)
-        left, _ = layers.pad_width(length, self.size, self.stride, self.padding)
+        outputs, left = self.place(length)
         taps = -(-self.size // self.stride)
         x = fit_length(x, left, (outputs - 1 + taps) * self.stride)
         x = xp.reshape(x, (n, outputs - 1 + taps, self.stride * channels))
@@ -54,13 +68,11 @@ class DirectConv:
 
 
 @dataclass(frozen=True)
-class ToomCookConv:
+class ToomCookConv(_Prepared):
     """A convolution by Toom-Cook: fewer products, with transforms before and behind.
 
     Attributes
     ----------
-    size, stride, padding
-        As for `qnp_xp.layers.conv1d`.
     kernel
         Transformed, shape ``(points, stride * channels, filters)``.
     bias
@@ -73,9 +85,6 @@ class ToomCookConv:
         of one product in different orders.
     """
 
-    size: int
-    stride: int
-    padding: str
     kernel: Array
     bias: Array
     before: Array
@@ -88,8 +97,7 @@ class ToomCookConv:
         n, length, channels = x.shape
         m, points = self.behind.shape
         width, filters = self.stride * channels, self.bias.shape[0]
-        outputs = layers.conv_output(length, self.size, self.stride, self.padding)
-        left, _ = layers.pad_width(length, self.size, self.stride, self.padding)
+        outputs, left = self.place(length)
         tiles = -(-outputs // m)
         # For m outputs a tile sees `points` phases: its own m and some of those behind.
         seen = -(-points // m)

@@ -7,8 +7,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from ._backend import Array, array_namespace, backend_of, device, to_device
 from .grids import wave as _wave
 from .lines import rest_wavelengths
@@ -97,7 +95,7 @@ def decode(
     confidence = xp.max(boxes, axis=2)
     offset = _pick(stack[:, :, nboxes:], box, axis=2)
     position = (xp.astype(box, xp.float64) + offset) * (int(wave.shape[0]) / nboxes)
-    rest = to_device(np.asarray(rest_wavelengths([*lines, *lines_bal])), backend)
+    rest = to_device(rest_wavelengths([*lines, *lines_bal]), backend)
     observed = _interpolate(to_device(wave, backend, "float64"), position)
     z = observed / xp.reshape(rest, (count, 1)) - 1
     split = len(lines)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import layers
-from ._backend import Array, Backend, resolve, to_device
+from ._backend import Array, Backend, resolve, to_device, to_host
 from ._threads import granted_cores, thread_map
 from .convolution import prepare
 from .network import Network
@@ -174,7 +174,7 @@ class QuasarNP:
         result depend neither on the other spectra nor on its place among them.
         """
         if not hasattr(x, "shape"):
-            x = np.asarray(x)
+            x = to_host(x)
         shape = tuple(x.shape)
         if shape[1:] not in ((self.nbins,), (self.nbins, 1)):
             msg = (
