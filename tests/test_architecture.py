@@ -67,6 +67,7 @@ LIBRARIES = {
     "threadpoolctl": {"_threads"},
     "fitsio": {"io"},
     "h5py": {"io"},
+    "isal": {"io"},
     "mpi4py": {"mpi"},
     "matplotlib": {"plot"},
     "tqdm": {"cli_classify"},

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import logging
+import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -365,6 +367,19 @@ def test_gzip_gives_the_bits_of_the_plain_file(coadd: Path) -> None:
         other, other_w = load_desi_coadd(packed, **options)
         np.testing.assert_array_equal(x, other)
         np.testing.assert_array_equal(w, other_w)
+
+
+@pytest.mark.parametrize("missing", ["isal", "memfd_create"])
+def test_gzip_is_unpacked_by_python_and_into_a_file_where_that_is_all_there_is(
+    coadd: Path, missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, _ = load_desi_coadd(coadd)
+    if missing == "isal":
+        monkeypatch.setitem(sys.modules, "isal", None)
+    else:
+        monkeypatch.delattr(os, "memfd_create", raising=False)
+    data, _ = load_desi_coadd(gzipped(coadd))
+    np.testing.assert_array_equal(data, expected)
 
 
 def test_gzip_is_told_by_its_bytes_and_not_by_the_name(coadd: Path) -> None:

@@ -1,21 +1,23 @@
 """Images in FITS files, read by rows.
 
-fitsio reads headers, tables and whatever is compressed. Plain images are read straight
+fitsio reads headers, tables and compressed images. Plain images are read straight
 from the file: fitsio holds the interpreter's lock while it reads, and a reader that
 works beside computing threads would gain nothing.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import fitsio
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import SpectraError
+from ._gzip import is_gzipped, unpack
 
 __all__ = ["FitsFile", "Image"]
 
@@ -40,17 +42,21 @@ class FitsFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with path.open("rb") as f:  # the usual error where there is no such file
-            self._compressed = f.read(2) == b"\x1f\x8b"
+        packed = is_gzipped(path)  # the usual error where there is no such file
         if re.search(r"[\[\](]", str(path)):
             msg = f"{path}: brackets in the name of a file or folder confuse cfitsio"
             raise SpectraError(msg)
-        self._raw: BinaryIO | None = None
+        self._raw: IO[bytes] | None = None
         try:
-            self._fits = fitsio.FITS(str(path))
+            name = str(path)
+            if packed:
+                self._raw, name = unpack(path)
+            self._fits = fitsio.FITS(name)
             # Headers are read one after the other, and a cut shows where they end.
             names = [hdu.get_extname() for hdu in self._fits]
         except (OSError, ValueError) as err:
+            if self._raw is not None:
+                self._raw.close()
             msg = f"{path}: not a FITS file, or cut short ({_first_line(err)})"
             raise SpectraError(msg) from err
         self._check_end()
@@ -63,16 +69,7 @@ class FitsFile:
         the arm behind the cut would be missing without a word.
         """
         end = int(self._fits[-1].get_offsets()["data_end"])
-        size = self.path.stat().st_size
-        if self._compressed:
-            with self.path.open("rb") as f:
-                flags = f.read(4)[3]
-                f.seek(-4, 2)
-                # Size of what was packed, modulo 2**32; blocks of bgzip have their own.
-                size = int.from_bytes(f.read(), "little")
-            end %= 1 << 32
-            if flags & 4:
-                return
+        size = self._size()
         if size != end:
             self.close()
             msg = (
@@ -80,6 +77,10 @@ class FitsFile:
                 f" at byte {end}, the file at {size})"
             )
             raise SpectraError(msg)
+
+    def _size(self) -> int:
+        """Bytes of the file, unpacked."""
+        return os.fstat(self._file().fileno()).st_size
 
     def close(self) -> None:
         """Close the file."""
@@ -137,11 +138,11 @@ class FitsFile:
         code = _BITPIX.get(info["img_type"])
         if header.get("BLANK") is not None:
             raise self.problem(name, "integers with a BLANK value are not supported")
-        if self._compressed or scaled or code is None or hdu.is_compressed():
+        if scaled or code is None or hdu.is_compressed():
             return Image(self, name, shape, None, 0, hdu)
         dtype = np.dtype(code)
         start = int(hdu.get_offsets()["data_start"])
-        if start + int(np.prod(shape)) * dtype.itemsize > self.path.stat().st_size:
+        if start + int(np.prod(shape)) * dtype.itemsize > self._size():
             raise self.problem(name, "the file ends before the data do")
         return Image(self, name, shape, dtype, start, hdu)
 
@@ -178,7 +179,7 @@ class FitsFile:
             for column in present
         }
 
-    def _file(self) -> BinaryIO:
+    def _file(self) -> IO[bytes]:
         if self._raw is None:
             self._raw = self.path.open("rb")
         return self._raw
