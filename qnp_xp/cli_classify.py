@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import collections
 import os
 import re
 import sys
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ._console import TROUBLE, complain, say
-from .decode import prior_width
-from .errors import NoSpectraError
-from .io.catalog import check_output, write_catalog, write_priors
+from ._console import complain, say
+from .inputs import group_inputs
+from .jobs import Job, Orders, Outcome, prepare_jobs, run_job
 from .lines import LINES, column_names
 from .model import QuasarNP
-from .outputs import keep_inputs, output_paths
-from .pipeline import as_model, classify_file
-from .results import Options, Result, header_cards
+from .outputs import output_paths
+from .pipeline import as_model
+from .results import Options, Result
 
 __all__ = ["add_classify"]
 
@@ -39,23 +38,29 @@ def add_classify(commands: Any) -> None:
     """
     p = commands.add_parser(
         "classify",
-        help="find the quasars in coadds and spectra-* files",
+        help="find the quasars in files of spectra",
         description="Write a table with a row for every row of each FILE."
         " It is called qn-* for coadd-* and spectra-* and lands in the current folder.",
     )
     add = p.add_argument
-    add("files", metavar="FILE", nargs="+", help="coadd or spectra file, plain or .gz")
+    add("files", metavar="FILE", nargs="+", help="coadd, spectra-* or cframe file"
+        " of DESI, folder of an exposure, spec-* or spPlate-* file of SDSS, each also"
+        " gzipped")  # fmt: skip
     add("-m", "--model", metavar="WEIGHTS", help="weights file ($QN_MODEL_FILE)")
     where = p.add_mutually_exclusive_group()
     where.add_argument(
-        "-o", "--output", metavar="OUT", help="table to write (one FILE)"
+        "-o", "--output", metavar="OUT", help="table to write (one input)"
     )
     where.add_argument(
         "--outdir",
         metavar="DIR",
         help="folder for the tables, made where it is missing",
     )
-    add("--overwrite", action="store_true", help="replace older outputs")
+    older = p.add_mutually_exclusive_group()
+    older.add_argument("--overwrite", action="store_true", help="replace older outputs")
+    older.add_argument("--resume", action="store_true", help="keep older outputs that"
+        " are whole, newer than their FILE and made with these weights and options;"
+        " replace the others")  # fmt: skip
     add("--priors", metavar="PATH", help="priors of the quasars for rrdesi; a folder"
         " where there are several FILEs")  # fmt: skip
     which = p.add_mutually_exclusive_group()
@@ -63,6 +68,8 @@ def add_classify(commands: Any) -> None:
     which.add_argument(
         "--targetids", type=_id_list, help="TARGETIDs: 1,2,3 or @FILE with one a line"
     )
+    add("--coadd", action="store_true", help="add up the spectra of each target, and"
+        " write a row for each target")  # fmt: skip
     add("--use-mask", action="store_true", help="leave out pixels whose MASK is set")
     add("--c-thresh", type=float, default=0.5, help="confidence of a line (0.5)")
     add("--n-thresh", type=int, default=1, help="lines that make a quasar (1)")
@@ -111,102 +118,89 @@ def _names(text: str) -> list[str]:
 
 
 def _classify(args: argparse.Namespace) -> int:
-    options = Options(args.c_thresh, args.n_thresh, args.use_mask, args.batch_size)
-    outputs = output_paths(args.files, args.output, args.outdir)
-    priors = [_priors_path(args, output) for output in outputs]
-    written = [*outputs, *(path for path in priors if path is not None)]
-    if len(set(written)) < len(written):
-        msg = f"{args.priors}: tables and priors need files of their own"
-        raise ValueError(msg)
+    options = Options(
+        args.c_thresh, args.n_thresh, args.use_mask, args.batch_size, args.coadd
+    )
+    orders = Orders(options, args.rows, args.targetids, args.overwrite, args.resume)
+    groups = group_inputs(args.files)
+    outputs = output_paths(groups, args.output, args.outdir)
+    jobs = [
+        Job(group, output, _priors_path(args.priors, output, len(groups)))
+        for group, output in zip(groups, outputs, strict=True)
+    ]
     weights = args.model or os.environ.get("QN_MODEL_FILE")
-    keep_inputs(written, [*args.files, *([weights] if weights else [])])
+    prepare_jobs(jobs, [weights] if weights else [])
     model = as_model(
         args.model, args.device, args.dtype, lines=args.lines, lines_bal=args.lines_bal
     )
-    failed = skipped = 0
+    count: collections.Counter[str] = collections.Counter()
     found: set[int] = set()
-    say, files = _progress(args)
-    terminal = sys.stdout.isatty()
-    for filename, output, prior in zip(files, outputs, priors, strict=True):
-        start = time.perf_counter()
-        try:
-            check_output(output, args.overwrite)
-            result = _classify_one(filename, (output, prior), model, options, args)
-        except NoSpectraError as err:
-            # Wildcards catch the tables that lie beside the spectra.
-            skipped += 1
-            sys.stderr.write(f"qnp-xp: skipped: {err}\n")
-            continue
-        except TROUBLE as err:
-            failed += 1
-            complain(err if filename in str(err) else f"{filename}: {err}")
-            continue
-        found.update(result.table["TARGETID"].tolist())
-        if not args.quiet:
-            say(_line(result, output, model, time.perf_counter() - start))
-            for line in _times(result) if args.verbose else ():
-                say(line)
-            for line in _quasars(result, model, args.c_thresh) if terminal else ():
-                say(line)
-    wanted = set() if args.targetids is None else set(args.targetids.tolist())
-    lost = sorted(wanted - found)
-    if failed and len(outputs) > 1:
-        complain(f"{failed} of {len(outputs)} files failed")
-    if lost:
+    say, todo = _progress(args, jobs)
+    for job in todo:
+        outcome = run_job(job, model, orders)
+        count[outcome.state] += 1
+        _report(outcome, model, args, say)
+        if args.targetids is not None and outcome.result is not None:
+            found.update(outcome.result.table["TARGETID"].tolist())
+    if count["failed"] and len(jobs) > 1:
+        complain(f"{count['failed']} of {len(jobs)} inputs failed")
+    lost = [] if args.targetids is None else sorted({*args.targetids.tolist()} - found)
+    if lost and not count["kept"]:  # whose targets are not known
         complain(f"{len(lost)} TARGETIDs are in no file, {lost[0]} first")
-    return 1 if failed or lost or skipped == len(outputs) else 0
+        return 1
+    return 1 if count["failed"] or count["skipped"] == len(jobs) else 0
 
 
-def _priors_path(args: argparse.Namespace, output: Path) -> Path | None:
-    if not args.priors:
+def _priors_path(priors: str | None, output: Path, count: int) -> Path | None:
+    if not priors:
         return None
-    if len(args.files) == 1:
-        return Path(args.priors)
-    return Path(args.priors) / output.name.replace("qn-", "priors-", 1)
+    if count == 1:
+        return Path(priors)
+    return Path(priors) / output.name.replace("qn-", "priors-", 1)
 
 
-def _classify_one(
-    filename: str,
-    outputs: tuple[Path, Path | None],
+def _report(
+    outcome: Outcome,
     model: QuasarNP,
-    options: Options,
     args: argparse.Namespace,
-) -> Result:
-    output, priors = outputs
-    if priors is not None:
-        check_output(priors, args.overwrite)
-    result = classify_file(
-        filename, model, options, numbers=args.rows, targetids=args.targetids
-    )
-    quasars = result.table[result.table["IS_QSO_QN"] == 1]
-    if priors is not None and np.any(quasars["TARGETID"] == -1):
-        msg = f"{filename}: has no TARGETIDs, which priors need"
-        raise ValueError(msg)
-    cards = header_cards(model, options, result)
-    write_catalog(output, result.table, cards, overwrite=args.overwrite)
-    if priors is not None:
-        z = quasars["Z_QN"].astype(np.float64)
-        width = prior_width(z, model.wave, model.nboxes)
-        write_priors(priors, quasars["TARGETID"], z, width, overwrite=args.overwrite)
-    return result
+    say: Callable[[str], None],
+) -> None:
+    """Say what came of one input."""
+    if outcome.state == "failed":
+        complain(outcome.message)
+    elif outcome.state == "skipped":
+        sys.stderr.write(f"qnp-xp: skipped: {outcome.message}\n")
+    elif args.quiet:
+        return
+    elif outcome.result is None:
+        say(f"{Path(outcome.job.name).name}: kept, {outcome.message}")
+    else:
+        say(_line(outcome, outcome.result, model))
+        for line in _times(outcome.result) if args.verbose else ():
+            say(line)
+        if sys.stdout.isatty():
+            for line in _quasars(outcome.result, model, args.c_thresh):
+                say(line)
 
 
-def _progress(args: argparse.Namespace) -> tuple[Callable[[str], None], Iterable[str]]:
-    """How to print a line, and the files, with a bar where one can be drawn."""
-    if len(args.files) > 1 and not args.quiet and sys.stderr.isatty():
+def _progress(
+    args: argparse.Namespace, jobs: Sequence[Job]
+) -> tuple[Callable[[str], None], Iterable[Job]]:
+    """How to print a line, and the jobs, with a bar where one can be drawn."""
+    if len(jobs) > 1 and not args.quiet and sys.stderr.isatty():
         try:
             from tqdm import tqdm  # noqa: PLC0415
         except ImportError:
-            return say, args.files
-        return tqdm.write, tqdm(args.files, unit="file", leave=False)
-    return say, args.files
+            return say, jobs
+        return tqdm.write, tqdm(jobs, unit="file", leave=False)
+    return say, jobs
 
 
-def _line(result: Result, output: Path, model: QuasarNP, seconds: float) -> str:
+def _line(outcome: Outcome, result: Result, model: QuasarNP) -> str:
     rows, quasars = _count(result.table.size, "row"), _count(result.quasars, "quasar")
     return (
-        f"{result.path.name}: {rows}, {result.scored} scored, {quasars},"
-        f" {seconds:.2f} s, {model.weights_name} -> {output}"
+        f"{Path(result.name).name}: {rows}, {result.scored} scored, {quasars},"
+        f" {outcome.seconds:.2f} s, {model.weights_name} -> {outcome.job.output}"
     )
 
 

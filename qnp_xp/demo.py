@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from .io.catalog import write_catalog
 from .io.spectra_file import open_spectra
 from .model import QuasarNP
-from .pipeline import as_model, classify_file
+from .pipeline import as_model, classify_source
 from .results import Options, header_cards
 
 __all__ = ["DEMO_OUTPUT", "classify_demo", "demo_file"]
@@ -66,10 +66,10 @@ def classify_demo(
     """
     model = as_model(demo_file("demo-network.h5"), device)
     coadd, options = demo_file("demo-coadd.fits"), Options()
-    result = classify_file(coadd, model, options)
+    with open_spectra(coadd) as source:
+        result = classify_source(source, model, options)
+        truth = source.columns(["TRUE_SPECTYPE", "TRUE_Z"])
     cards = header_cards(model, options, result)
     write_catalog(output, result.table, cards, overwrite=overwrite)
-    with open_spectra(coadd) as source:
-        truth = source.columns(["TRUE_SPECTYPE", "TRUE_Z"])
     truth["TRUE_SPECTYPE"] = np.char.strip(truth["TRUE_SPECTYPE"].astype("U"))
     return model, result.table, truth

@@ -6,18 +6,25 @@ import collections
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from .inputs import stem
+
 __all__ = ["keep_inputs", "output_paths"]
 
 
+_KINDS = ("coadd-", "spectra-", "cframe-")
+
+
 def output_paths(
-    files: Sequence[str], output: str | None = None, outdir: str | None = None
+    groups: Sequence[Sequence[Path]],
+    output: str | None = None,
+    outdir: str | None = None,
 ) -> list[Path]:
     """Name the table of each input.
 
     Parameters
     ----------
-    files
-        Files of spectra.
+    groups
+        Files of spectra, as `qnp_xp.inputs.group_inputs` returns them.
     output
         The table of the only input.
     outdir
@@ -26,10 +33,10 @@ def output_paths(
     Returns
     -------
     list of pathlib.Path
-        ``coadd-X.fits`` and ``spectra-X.fits.gz`` become ``qn-X.fits``, anything else
-        ``qn-NAME.fits``. Where two inputs would share a name, as a coadd and the
-        spectra that it was made of, theirs become ``qn-coadd-X.fits`` and
-        ``qn-spectra-X.fits``.
+        ``coadd-X.fits`` and ``spectra-X.fits.gz`` become ``qn-X.fits``, the cframes of
+        an exposure ``qn-0-00071246.fits``, anything else ``qn-NAME.fits``. Where two
+        inputs would share a name, as a coadd and the spectra it was made of, theirs
+        become ``qn-coadd-X.fits`` and ``qn-spectra-X.fits``.
 
     Raises
     ------
@@ -37,19 +44,19 @@ def output_paths(
         If `output` is given for several inputs, or two inputs still share a name.
     """
     if output is not None:
-        if len(files) > 1:
+        if len(groups) > 1:
             msg = "-o names one table, and there are several inputs; use --outdir"
             raise ValueError(msg)
         paths = [Path(output)]
     else:
         folder = Path(outdir or ".")
         folder.mkdir(parents=True, exist_ok=True)
-        stems = [_stem(name) for name in files]
-        short = [stem.removeprefix("coadd-").removeprefix("spectra-") for stem in stems]
+        stems = [stem(group) for group in groups]
+        short = [_without_kind(name) for name in stems]
         count = collections.Counter(short)
         paths = [
-            folder / f"qn-{stem if count[s] > 1 else s}.fits"
-            for stem, s in zip(stems, short, strict=True)
+            folder / f"qn-{name if count[s] > 1 else s}.fits"
+            for name, s in zip(stems, short, strict=True)
         ]
     counts = collections.Counter(paths)
     for path in paths:
@@ -81,8 +88,6 @@ def keep_inputs(outputs: Iterable[Path], inputs: Iterable[str | Path]) -> None:
             raise ValueError(msg)
 
 
-def _stem(name: str) -> str:
-    stem = Path(name).name
-    for ending in (".gz", ".fits", ".fit"):
-        stem = stem.removesuffix(ending)
-    return stem
+def _without_kind(name: str) -> str:
+    kind = next((kind for kind in _KINDS if name.startswith(kind)), "")
+    return name.removeprefix(kind)

@@ -5,30 +5,28 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._backend import Array, to_device, to_host
 from ._clock import Clock
-from ._threads import worker_pool
-from .decode import Decoded, decode, is_quasar
+from .arrays import open_arrays
+from .errors import SpectraError
+from .inputs import group_inputs
 from .io.catalog import check_output, table_dtype, write_catalog
 from .io.rows import row_numbers, select_rows
-from .io.spectra_file import SpectraFile, open_spectra
+from .io.source import Source
+from .io.spectra_file import open_cframes, open_spectra
 from .io.weights import load_model
-from .lines import column_names
 from .model import QuasarNP
 from .outputs import keep_inputs
-from .results import Options, Result, header_cards
-from .spectra import combine, normalize
+from .results import Options, Result, header_cards, selection_card
+from .scoring import Selection, score
 from .status import Status
 
-__all__ = ["as_model", "classify", "classify_file"]
+__all__ = ["as_model", "classify", "classify_file", "classify_source"]
 
 _log = logging.getLogger(__name__)
 
@@ -77,7 +75,7 @@ def as_model(
 
 
 def classify(
-    filename: str | Path,
+    spectra: Any,
     model: QuasarNP | str | Path | None = None,
     *,
     rows: ArrayLike | None = None,
@@ -89,14 +87,22 @@ def classify(
     c_thresh: float = 0.5,
     n_thresh: int = 1,
     use_mask: bool = False,
+    coadd: bool = False,
     batch_size: int = 256,
 ) -> NDArray[Any]:
-    """Find the quasars in a DESI coadd or ``spectra-*`` file.
+    """Find the quasars among spectra.
 
     Parameters
     ----------
-    filename
-        The file, plain or compressed by gzip.
+    spectra
+        A file, plain or compressed by gzip: a coadd, ``spectra-*`` file or cframe of
+        DESI, a ``spec-*`` or ``spPlate-*`` file of SDSS. Or the cframes of one
+        spectrograph in one exposure, as a list or as the folder that holds them. Or
+        arrays ``(wave, flux, ivar)`` of any library, or a list of such for several
+        arms: wavelengths in Angstrom ``(npix,)``, or ``(n, npix)`` where each spectrum
+        has its own; flux per wavelength and its inverse variance ``(n, npix)``, or
+        ``(npix,)`` for one spectrum. Or spectra of specutils, or records of
+        sparclclient.
     model
         A model from `qnp_xp.load_model`; or the name of a weights file; or None for
         ``$QN_MODEL_FILE``.
@@ -115,6 +121,8 @@ def classify(
         A quasar has `n_thresh` lines or more of a confidence above `c_thresh`.
     use_mask
         Give no weight to pixels whose MASK is not zero.
+    coadd
+        Add up the spectra of each target, and classify the sum.
     batch_size
         Spectra that are read at a time; up to three times as many are in memory.
         Results do not depend on it.
@@ -122,10 +130,11 @@ def classify(
     Returns
     -------
     numpy.ndarray
-        Structured, one row for each selected row, in order: TARGETID, TARGET_RA and
-        TARGET_DEC where the file has them (degrees), IS_QSO_QN, Z_QN, Z_QN_CONF, C_*
-        and Z_* for each line, C_BAL_CIV and Z_BAL_CIV, QN_STATUS (bits of
-        `qnp_xp.Status`). Rows that cannot be scored hold NaN.
+        Structured, one row for each selected row, in order, or with `coadd` one for
+        each target: TARGETID, -1 where it is not known; TARGET_RA and TARGET_DEC
+        (degrees) and SDSS' PLATE, MJD and FIBERID, where the input has them;
+        IS_QSO_QN, Z_QN, Z_QN_CONF, C_* and Z_* for each line, C_BAL_CIV and Z_BAL_CIV,
+        QN_STATUS (bits of `qnp_xp.Status`). Rows that cannot be scored hold NaN.
 
     Raises
     ------
@@ -134,41 +143,60 @@ def classify(
     ValueError, TypeError
         If an argument is none of the above.
     """
-    options = Options(c_thresh, n_thresh, use_mask, batch_size)
+    options = Options(c_thresh, n_thresh, use_mask, batch_size, coadd)
+    group = _one_group(spectra)
     if output is not None:
         check_output(Path(output), overwrite)
-        read = [filename]
         weights = model or os.environ.get("QN_MODEL_FILE")
-        if isinstance(weights, (str, Path)):
-            read.append(weights)
-        keep_inputs([Path(output)], read)
+        read = [weights] if isinstance(weights, (str, Path)) else []
+        keep_inputs([Path(output)], [*(group or ()), *read])
     network = as_model(model, device, dtype)
-    result = classify_file(filename, network, options, rows=rows, targetids=targetids)
+    if group is not None:
+        result = classify_file(group, network, options, rows=rows, targetids=targetids)
+    else:
+        source = open_arrays(spectra)
+        result = classify_source(
+            source, network, options, rows=rows, targetids=targetids
+        )
     if output is not None:
         cards = header_cards(network, options, result)
+        cards.append(selection_card(rows, targetids))
         write_catalog(output, result.table, cards, overwrite=overwrite)
     return result.table
 
 
+def _one_group(spectra: Any) -> tuple[Path, ...] | None:
+    """The files that are meant, which must belong together; None for arrays."""
+    if isinstance(spectra, (str, Path)):
+        spectra = [spectra]
+    if not isinstance(spectra, (list, tuple)) or not spectra:
+        return None
+    if not all(isinstance(name, (str, Path)) for name in spectra):
+        return None
+    groups = group_inputs(spectra)
+    if len(groups) > 1:
+        names = ", ".join(str(group[0]) for group in groups[:3])
+        msg = (
+            f"{len(groups)} files or spectrographs, and classify() takes one at a time:"
+            f" {names}{', ...' if len(groups) > 3 else ''}"
+        )
+        raise ValueError(msg)
+    return groups[0]
+
+
 def classify_file(
-    filename: str | Path,
-    model: QuasarNP,
-    options: Options,
-    *,
-    rows: ArrayLike | None = None,
-    numbers: NDArray[np.int64] | None = None,
-    targetids: ArrayLike | None = None,
+    paths: Path | Sequence[Path], model: QuasarNP, options: Options, **selection: Any
 ) -> Result:
-    """Classify the spectra of one file.
+    """Classify the spectra of one file, or of files that belong together.
 
     Parameters
     ----------
-    filename, rows, targetids
-        As for `classify`; TARGETIDs that the file lacks are passed over.
-    numbers
-        Row numbers, which `rows` might take for a mask in files of one or two rows.
+    paths
+        A file, or a group as `qnp_xp.inputs.group_inputs` returns it.
     model, options
-        What to do it with.
+        What to do with it.
+    **selection
+        `rows`, `numbers` or `targetids`, as for `classify_source`.
 
     Returns
     -------
@@ -179,111 +207,81 @@ def classify_file(
     FileNotFoundError, SpectraError, ValueError, TypeError
         As for `classify`.
     """
+    group = (paths,) if isinstance(paths, Path) else tuple(paths)
     clock = Clock()
     with clock("read"):
-        source = open_spectra(filename)
-    with source, worker_pool(model.threads) as pool:
-        numbers = _numbers(source, rows, numbers, targetids)
-        table = _empty_table(source, numbers, model)
-        if source.missing:
-            _log.warning("%s: no arm %s", source.path, ", ".join(source.missing))
-            table["QN_STATUS"] |= int(Status.ARM_MISSING)
-        # This thread prepares a batch while the others compute the one before.
-        waiting: list[tuple[NDArray[Any], _Ready, list[Future[Array]]]] = []
-        for first in range(0, numbers.size, options.batch_size):
-            batch = slice(first, first + options.batch_size)
-            with clock("read"):
-                arms = list(source.read(numbers[batch], options.use_mask))
-            ready = _prepare(model, arms, clock)
-            n, step = ready.x.shape[0], model.block
-            outputs = [
-                pool.submit(
-                    _forward, model, ready.x[low : min(low + step, n), :], clock
-                )
-                for low in range(0, max(n, 1), step)
-            ]
-            waiting.append((table[batch], ready, outputs))
-            if len(waiting) > 1:
-                _finish(*waiting.pop(0), model, options, clock)
-        for done in waiting:
-            _finish(*done, model, options, clock)
-    return Result(source.path, table, source.missing, clock.seconds)
+        source = open_spectra(group[0]) if len(group) == 1 else open_cframes(group)
+    with source:
+        return classify_source(source, model, options, clock=clock, **selection)
 
 
-@dataclass(frozen=True)
-class _Ready:
-    """A batch of spectra, ready for the network.
-
-    Attributes
-    ----------
-    x
-        Those that could be normalised, on the device.
-    weighted, varied, cleaned
-        Which spectra could be, and why not; see `qnp_xp.spectra`.
-    """
-
-    x: Array
-    weighted: NDArray[np.bool_]
-    varied: NDArray[np.bool_]
-    cleaned: NDArray[np.bool_]
-
-
-def _prepare(
-    model: QuasarNP,
-    arms: list[tuple[NDArray[np.float64], NDArray[Any], NDArray[Any]]],
-    clock: Clock,
-) -> _Ready:
-    """Rebin and normalise a batch on the device."""
-    backend = model.backend
-    with backend.active():
-        with clock("upload"):
-            on_device = [
-                (w, to_device(flux, backend), to_device(ivar, backend))
-                for w, flux, ivar in arms
-            ]
-        with clock("rebin"):
-            flux, ivar, cleaned = combine(on_device, model.wave)
-        with clock("normalise"):
-            x, weighted, varied = normalize(flux, ivar)
-            flags = [to_host(flag) for flag in (weighted, varied, cleaned)]
-            good = np.flatnonzero(flags[0] & flags[1])
-            x = backend.xp.take(x, to_device(good, backend), axis=0)
-            return _Ready(x, *flags)
-
-
-def _forward(model: QuasarNP, x: Array, clock: Clock) -> Array:
-    with clock("predict"):
-        return model.forward(x)
-
-
-def _finish(
-    table: NDArray[Any],
-    ready: _Ready,
-    outputs: list[Future[Array]],
+def classify_source(
+    source: Source,
     model: QuasarNP,
     options: Options,
-    clock: Clock,
-) -> None:
-    """Wait for the outputs of a batch, decode them, and fill its rows of the table."""
-    done = [output.result() for output in outputs]
-    good = np.flatnonzero(ready.weighted & ready.varied)
-    constant = ready.weighted & ~ready.varied
-    with clock("decode"), model.backend.active():
-        preds = model.split(model.backend.xp.concat(done, axis=0))
-        found = decode(preds, model.lines, model.lines_bal, model.wave)
-        quasar = to_host(is_quasar(found.c_line, options.c_thresh, options.n_thresh))
-        table["QN_STATUS"] |= (
-            np.where(ready.weighted, 0, int(Status.NO_GOOD_PIXEL))
-            | np.where(constant, int(Status.ZERO_VARIANCE), 0)
-            | np.where(ready.cleaned, int(Status.PIXELS_CLEANED), 0)
-        ).astype(np.int32)
-        _fill(table, good, found, model)
-        target = (table["QN_STATUS"][good] & int(Status.NOT_TARGET)) == 0
-        table["IS_QSO_QN"][good] = quasar & target
+    *,
+    rows: ArrayLike | None = None,
+    numbers: NDArray[np.int64] | None = None,
+    targetids: ArrayLike | None = None,
+    clock: Clock | None = None,
+) -> Result:
+    """Classify the spectra of a source.
+
+    Parameters
+    ----------
+    source
+        An open source.
+    model, options
+        What to do with it.
+    rows, targetids
+        As for `classify`; TARGETIDs that the source lacks are passed over.
+    numbers
+        Row numbers, which `rows` might take for a mask in files of one or two rows.
+    clock
+        Has the time that it took to open the source.
+
+    Returns
+    -------
+    Result
+
+    Raises
+    ------
+    SpectraError, ValueError, TypeError
+        As for `classify`.
+    """
+    clock = clock or Clock()
+    chosen = _numbers(source, rows, numbers, targetids)
+    if options.coadd:
+        if "TARGETID" not in source.identifiers:
+            msg = f"{source.name}: has no TARGETIDs to coadd spectra by"
+            raise SpectraError(msg)
+        targets = source.identifiers["TARGETID"][chosen]
+        selection = Selection.of_targets(chosen, targets)
+    else:
+        selection = Selection(chosen, np.ones(chosen.size, dtype=np.int64))
+    table = _empty_table(source, selection.first, model)
+    if source.missing:
+        _log.warning("%s: no arm %s", source.name, ", ".join(source.missing))
+        table["QN_STATUS"] |= int(Status.ARM_MISSING)
+    _warn_off_grid(source, model)
+    score(source, selection, model, options, table, clock)
+    names = tuple(arm.name for arm in source.arms)
+    return Result(source.name, table, names, source.missing, clock.seconds)
+
+
+def _warn_off_grid(source: Source, model: QuasarNP) -> None:
+    """Say so where no pixel can be used: wavelengths may be in another unit."""
+    low, high = float(model.wave[0]), float(model.wave[-1])
+    spans = [(arm.wave.min(), arm.wave.max()) for arm in source.arms if arm.wave.size]
+    if not any(first <= high and last >= low for first, last in spans):
+        _log.warning(
+            "%s: no wavelength lies on the network's grid, %.0f to %.0f Angstrom; are"
+            " they in Angstrom?", source.name, low, high,
+        )  # fmt: skip
 
 
 def _numbers(
-    source: SpectraFile,
+    source: Source,
     rows: ArrayLike | None,
     numbers: NDArray[np.int64] | None,
     targetids: ArrayLike | None,
@@ -296,46 +294,31 @@ def _numbers(
     if rows is not None:
         msg = "rows and targetids cannot be given both"
         raise ValueError(msg)
-    if "TARGETID" not in source.fibermap:
-        msg = f"{source.path}: has no FIBERMAP with TARGETID to select targets by"
+    if "TARGETID" not in source.identifiers:
+        msg = f"{source.name}: has no TARGETIDs to select targets by"
         raise ValueError(msg)
     wanted = np.asarray(targetids)
     if wanted.dtype.kind not in "iu":
         msg = f"targetids must be integers, got {wanted.dtype}"
         raise TypeError(msg)
-    return np.flatnonzero(np.isin(source.fibermap["TARGETID"], wanted)).astype(np.int64)
+    found = np.isin(source.identifiers["TARGETID"], wanted)
+    return np.flatnonzero(found).astype(np.int64)
 
 
 def _empty_table(
-    source: SpectraFile, numbers: NDArray[np.int64], model: QuasarNP
+    source: Source, numbers: NDArray[np.int64], model: QuasarNP
 ) -> NDArray[Any]:
     """A table without results: identifiers, NaN, and what the fibermap says."""
-    fibermap = source.fibermap
-    coordinates = "TARGET_RA" in fibermap and "TARGET_DEC" in fibermap
-    dtype = table_dtype(model.lines, model.lines_bal, coordinates)
+    known = source.identifiers
+    dtype = table_dtype(model.lines, model.lines_bal, tuple(known))
     table = np.zeros(numbers.size, dtype=dtype)
     table["TARGETID"] = -1
     for name in dtype.names or ():
-        if name in fibermap:
-            table[name] = fibermap[name][numbers]
+        if name in known:
+            table[name] = known[name][numbers]
         elif dtype[name].kind == "f":
             table[name] = np.nan
-    if "OBJTYPE" in fibermap:
-        objtype = np.char.strip(fibermap["OBJTYPE"][numbers].astype("U"))
-        table["QN_STATUS"] |= np.where(objtype == "TGT", 0, int(Status.NOT_TARGET))
+    if source.target is not None:
+        status = np.where(source.target[numbers], 0, int(Status.NOT_TARGET))
+        table["QN_STATUS"] |= status.astype(np.int32)
     return table
-
-
-def _fill(
-    table: NDArray[Any], good: NDArray[np.intp], found: Decoded, model: QuasarNP
-) -> None:
-    table["Z_QN"][good] = to_host(found.zbest)
-    table["Z_QN_CONF"][good] = to_host(found.cbest)
-    for prefix, names, confidences, redshifts in (
-        ("", column_names(model.lines), found.c_line, found.z_line),
-        ("BAL_", column_names(model.lines_bal), found.c_line_bal, found.z_line_bal),
-    ):
-        c, z = to_host(confidences), to_host(redshifts)
-        for line, name in enumerate(names):
-            table[f"C_{prefix}{name}"][good] = c[line]
-            table[f"Z_{prefix}{name}"][good] = z[line]

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ._version import __version__
 from .grids import Grid
 from .model import QuasarNP
 from .status import Status
 
-__all__ = ["Card", "Options", "Result", "header_cards"]
+__all__ = [
+    "Card",
+    "Options",
+    "Result",
+    "header_cards",
+    "selection_card",
+    "setting_cards",
+]
 
 #: Keyword, value and comment of a header.
 Card = tuple[str, Any, str]
@@ -33,12 +41,15 @@ class Options:
         Give no weight to pixels whose MASK is not zero.
     batch_size
         Spectra that are read at a time.
+    coadd
+        Add up the spectra of each target.
     """
 
     c_thresh: float = 0.5
     n_thresh: int = 1
     use_mask: bool = False
     batch_size: int = 256
+    coadd: bool = False
 
     def __post_init__(self) -> None:
         if not 0 <= self.c_thresh <= 1:
@@ -53,23 +64,24 @@ class Options:
 
 @dataclass(frozen=True)
 class Result:
-    """What came of one file.
+    """What came of one source.
 
     Attributes
     ----------
-    path
-        The file.
+    name
+        The file, or what messages call the source.
     table
-        One row for each selected row of the file, in order.
-    missing
-        Arms that the file lacks.
+        One row for each selected row, or for each target of these, in order.
+    arms, missing
+        Arms that were used, and those that are lacking.
     seconds
         Time by stage, summed over threads: read, upload, rebin, normalise, predict,
         decode.
     """
 
-    path: Path
+    name: str
     table: NDArray[Any]
+    arms: tuple[str, ...]
     missing: tuple[str, ...]
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -82,6 +94,49 @@ class Result:
     def quasars(self) -> int:
         """Number of quasars."""
         return int(np.sum(self.table["IS_QSO_QN"]))
+
+
+def setting_cards(model: QuasarNP, options: Options) -> list[Card]:
+    """What a header says of the weights and settings that results depend on.
+
+    Parameters
+    ----------
+    model, options
+        What an output is made with.
+
+    Returns
+    -------
+    list of (keyword, value, comment)
+    """
+    return [
+        ("QNSHA256", model.weights_sha256, "SHA-256 of the weights file"),
+        ("QNDTYPE", model.dtype, "what the network computed in"),
+        ("C_THRESH", float(options.c_thresh), "a line counts above this confidence"),
+        ("N_THRESH", int(options.n_thresh), "lines that make a quasar"),
+        ("USEMASK", bool(options.use_mask), "pixels with MASK left out"),
+        ("QNCOADD", bool(options.coadd), "spectra of a target added up"),
+    ]
+
+
+def selection_card(rows: ArrayLike | None, targetids: ArrayLike | None) -> Card:
+    """What a header says of the rows that were asked for.
+
+    Parameters
+    ----------
+    rows, targetids
+        As for `qnp_xp.classify`.
+
+    Returns
+    -------
+    (keyword, value, comment)
+        ``all``, or the kind of the selection and a hash of it.
+    """
+    value = "all"
+    for kind, chosen in (("rows", rows), ("targetids", targetids)):
+        if chosen is not None:
+            numbers = ",".join(str(number) for number in np.asarray(chosen).tolist())
+            value = f"{kind} {hashlib.sha256(numbers.encode()).hexdigest()[:16]}"
+    return ("QNSELECT", value, "rows asked for, and a hash of which")
 
 
 def header_cards(model: QuasarNP, options: Options, result: Result) -> list[Card]:
@@ -103,19 +158,15 @@ def header_cards(model: QuasarNP, options: Options, result: Result) -> list[Card
     versions = [("qnp_xp", __version__)]
     versions += [(name, _library_version(name)) for name in libraries]
     cards: list[Card] = [
-        ("QNINPUT", result.path.name, "file of the spectra"),
+        ("QNINPUT", Path(result.name).name, "file of the spectra"),
         ("QNMODEL", model.weights_name, "weights file"),
-        ("QNSHA256", model.weights_sha256, "SHA-256 of the weights file"),
         ("QNDEVICE", model.device, "device of the network"),
-        ("QNDTYPE", model.dtype, "what the network computed in"),
-        ("C_THRESH", float(options.c_thresh), "a line counts above this confidence"),
-        ("N_THRESH", int(options.n_thresh), "lines that make a quasar"),
-        ("USEMASK", bool(options.use_mask), "pixels with MASK left out"),
+        *setting_cards(model, options),
         ("QNGRID", "log" if grid.log else "linear", "spacing of the wavelength grid"),
         ("QNNBINS", grid.size, "bins of the grid"),
         ("QNWMIN", float(model.wave[0]), "[Angstrom] first bin"),
         ("QNWMAX", float(model.wave[-1]), "[Angstrom] last bin"),
-        ("QNARMS", "".join(a for a in "BRZ" if a not in result.missing), "arms used"),
+        ("QNARMS", "".join(result.arms), "arms used"),
     ]
     for number, (name, version) in enumerate(versions):
         cards.append((f"DEPNAM{number:02d}", name, "package"))

@@ -8,27 +8,21 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 
-from ._backend import (
-    Array,
-    Backend,
-    array_namespace,
-    backend_of,
-    device,
-    to_device,
-    to_host,
-)
-from .grids import BLOCK, bin_blocks, from_key, grid_key, wave
-from .padding import fill_rows
+from ._backend import Array, array_namespace, device
+from .binning import sum_bins, sum_bins_apart
+from .grids import wave
 
-__all__ = ["clean", "combine", "normalize", "rebin", "renormalize"]
-
-# Spectra of one matrix product. The shape is always the same, the last tile being
-# filled up with zeros: a product of another shape may add in another order, and the
-# bits of a spectrum would depend on how many others came with it.
-_ROWS = 64
+__all__ = [
+    "average",
+    "clean",
+    "combine",
+    "normalize",
+    "rebin",
+    "renormalize",
+    "sum_arms",
+]
 
 # A spectrum whose rms is below this part of its mean is rounding noise on a constant.
 _FLAT = 1e-10
@@ -89,7 +83,7 @@ def rebin(
         or weight count for nothing; see `clean`.
     w_grid
         Wavelengths of the pixels in Angstrom, shape ``(npix,)``, in any order; those
-        off the grid are left out.
+        off the grid are left out. Of shape ``(n, npix)``, those of each spectrum.
     out_grid
         Grid of constant linear or logarithmic spacing, shape ``(nbins,)``, Angstrom.
 
@@ -114,11 +108,16 @@ def rebin(
     """
     _check_shapes(w_grid, flux, ivar)
     flux, ivar, _ = _clean_if_needed(flux, ivar)
-    return _sum_bins([(w_grid, flux, ivar)], out_grid)
+    if len(w_grid.shape) == 2:
+        return sum_bins_apart(w_grid, flux, ivar, out_grid)
+    return sum_bins([(w_grid, flux, ivar)], out_grid)
 
 
 def _check_shapes(w_grid: Array, flux: Array, ivar: Array) -> None:
-    shape, npix = tuple(flux.shape), int(w_grid.shape[0])
+    shape, npix = tuple(flux.shape), int(w_grid.shape[-1])
+    if len(w_grid.shape) == 2 and tuple(w_grid.shape) != shape:
+        msg = f"wavelengths of shape {tuple(w_grid.shape)} for flux of shape {shape}"
+        raise ValueError(msg)
     if len(shape) != 2 or shape != tuple(ivar.shape) or shape[1] != npix:
         msg = (
             f"flux {shape} and ivar {tuple(ivar.shape)} must both have the shape"
@@ -147,71 +146,72 @@ def _clean_if_needed(flux: Array, ivar: Array) -> tuple[Array, Array, Array]:
     return clean(flux, ivar)
 
 
-def _sum_bins(
-    arms: Sequence[tuple[Array, Array, Array]], out_grid: Array
-) -> tuple[Array, Array]:
-    """Sums of ``flux * ivar`` and of ``ivar`` in each bin, over clean arms."""
-    xp = array_namespace(arms[0][1])
-    backend = backend_of(arms[0][1])
-    grid = grid_key(to_host(out_grid))
-    plans = [_plan(grid_key(to_host(w_grid)), grid, backend) for w_grid, *_ in arms]
-    n, nbins = arms[0][1].shape[0], int(out_grid.shape[0])
-    tiles = []
-    for first in range(0, n, _ROWS):
-        rows = slice(first, min(first + _ROWS, n))
-        parts = [(flux[rows, :], ivar[rows, :]) for _, flux, ivar in arms]
-        sums = _sum_tile(parts, plans)
-        tiles.append([x[: rows.stop - first, :nbins] for x in sums])
-    if not tiles:
-        empty = xp.zeros((0, nbins), dtype=xp.float64, device=device(arms[0][1]))
-        return empty, empty
-    weighted, weights = zip(*tiles, strict=True)
-    return xp.concat(weighted, axis=0), xp.concat(weights, axis=0)
+def sum_arms(
+    arms: Iterable[tuple[Array, Array, Array]], out_grid: Array = wave
+) -> tuple[Array, Array, Array]:
+    """Sum the pixels of all arms of spectra into the bins of a grid.
+
+    Parameters
+    ----------
+    arms
+        For each arm its wavelengths ``(npix,)`` in Angstrom, flux ``(n, npix)`` and
+        inverse variance ``(n, npix)``. Wavelengths ``(n, npix)`` are those of each
+        spectrum.
+    out_grid
+        Grid of constant linear or logarithmic spacing, shape ``(nbins,)``, Angstrom.
+
+    Returns
+    -------
+    flux_sum, ivar_sum : array
+        As for `rebin`. Sums of spectra of the same target can be added.
+    cleaned : array of bool
+        Shape ``(n,)``; see `clean`.
+
+    Raises
+    ------
+    ValueError
+        If there is no arm, or the shapes do not fit.
+    """
+    cleaned: list[Array] = []
+    shared: list[tuple[Array, Array, Array]] = []
+    apart: list[tuple[Array, Array, Array]] = []
+    first = None
+    for w_grid, flux, ivar in arms:
+        _check_shapes(w_grid, flux, ivar)
+        n = flux.shape[0]
+        if first is not None and n != first:
+            msg = f"all arms must have one shape: {first} and {n} spectra"
+            raise ValueError(msg)
+        first = n
+        flux, ivar, suspect = _clean_if_needed(flux, ivar)  # noqa: PLW2901
+        (shared if len(w_grid.shape) == 1 else apart).append((w_grid, flux, ivar))
+        cleaned.append(suspect)
+    if not cleaned:
+        msg = "combine() needs one arm or more"
+        raise ValueError(msg)
+    sums = [sum_bins(shared, out_grid)] if shared else []
+    sums += [sum_bins_apart(*arm, out_grid) for arm in apart]
+    flux_sum, ivar_sum = sums[0]
+    for flux, ivar in sums[1:]:
+        flux_sum, ivar_sum = flux_sum + flux, ivar_sum + ivar
+    return flux_sum, ivar_sum, functools.reduce(operator.or_, cleaned)
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """How the pixels of an arm are summed, on the device of its spectra."""
+def average(flux_sum: Array, ivar_sum: Array) -> Array:
+    """The flux in bins from sums over their pixels.
 
-    order: Array | None
-    blocks: tuple[tuple[int, slice, Array], ...]
-    count: int
+    Parameters
+    ----------
+    flux_sum, ivar_sum
+        As `sum_arms` returns them.
 
-
-@functools.lru_cache(maxsize=64)
-def _plan(w_grid: bytes, out_grid: bytes, backend: Backend) -> _Plan:
-    """The plan for a pair of grids, given by their keys."""
-    order, blocks = bin_blocks(from_key(w_grid), from_key(out_grid))
-    return _Plan(
-        None if order is None else to_device(order, backend),
-        tuple(
-            (number, block.pixels, to_device(block.matrix, backend))
-            for number, block in enumerate(blocks)
-            if block.pixels.stop > block.pixels.start
-        ),
-        len(blocks),
-    )
-
-
-def _sum_tile(
-    parts: Sequence[tuple[Array, Array]], plans: Sequence[_Plan]
-) -> tuple[Array, Array]:
-    """`_sum_bins` for one tile of spectra."""
-    xp = array_namespace(parts[0][0])
-    blocks: list[Array | None] = [None] * plans[0].count
-    for (flux, ivar), plan in zip(parts, plans, strict=True):
-        weight = fill_rows(xp.astype(ivar, xp.float64), _ROWS)
-        weighted = fill_rows(xp.astype(flux, xp.float64), _ROWS) * weight
-        both = xp.concat([weighted, weight], axis=0)
-        if plan.order is not None:
-            both = xp.take(both, plan.order, axis=1)
-        for number, pixels, matrix in plan.blocks:
-            part = xp.matmul(both[:, pixels], matrix)
-            before = blocks[number]
-            blocks[number] = part if before is None else before + part
-    zero = xp.zeros((2 * _ROWS, BLOCK), dtype=xp.float64, device=device(parts[0][0]))
-    sums = xp.concat([zero if block is None else block for block in blocks], axis=1)
-    return sums[:_ROWS, :], sums[_ROWS:, :]
+    Returns
+    -------
+    array
+        ``flux_sum / ivar_sum``, 0 where nothing has weight.
+    """
+    xp = array_namespace(flux_sum)
+    return flux_sum / xp.where(ivar_sum > 0, ivar_sum, xp.ones_like(ivar_sum))
 
 
 def combine(
@@ -221,11 +221,8 @@ def combine(
 
     Parameters
     ----------
-    arms
-        For each arm its wavelengths ``(npix,)`` in Angstrom, flux ``(n, npix)`` and
-        inverse variance ``(n, npix)``.
-    out_grid
-        Grid of constant linear or logarithmic spacing, shape ``(nbins,)``, Angstrom.
+    arms, out_grid
+        As for `sum_arms`.
 
     Returns
     -------
@@ -242,25 +239,8 @@ def combine(
     ValueError
         If there is no arm, or the shapes do not fit.
     """
-    cleaned = []
-    good: list[tuple[Array, Array, Array]] = []
-    for w_grid, flux, ivar in arms:
-        _check_shapes(w_grid, flux, ivar)
-        if good and flux.shape[0] != good[0][1].shape[0]:
-            n = good[0][1].shape[0]
-            msg = f"all arms must have one shape: {n} and {flux.shape[0]} spectra"
-            raise ValueError(msg)
-        flux, ivar, suspect = _clean_if_needed(flux, ivar)  # noqa: PLW2901
-        good.append((w_grid, flux, ivar))
-        cleaned.append(suspect)
-    if not good:
-        msg = "combine() needs one arm or more"
-        raise ValueError(msg)
-    flux_sum, ivar_sum = _sum_bins(good, out_grid)
-    xp = array_namespace(flux_sum)
-    one = xp.ones_like(ivar_sum)
-    mean = flux_sum / xp.where(ivar_sum > 0, ivar_sum, one)
-    return mean, ivar_sum, functools.reduce(operator.or_, cleaned)
+    flux_sum, ivar_sum, cleaned = sum_arms(arms, out_grid)
+    return average(flux_sum, ivar_sum), ivar_sum, cleaned
 
 
 def normalize(flux: Array, ivar: Array) -> tuple[Array, Array, Array]:

@@ -30,7 +30,8 @@ LEVELS = {
     "errors": 0,
     "lines": 0,
     "network": 0,
-    "outputs": 0,
+    "inputs": 0,
+    "outputs": 1,
     "status": 0,
     "toomcook": 0,
     "_console": 1,
@@ -38,7 +39,9 @@ LEVELS = {
     "_backend": 1,
     "grids": 1,
     # Array functions.
+    "coadd": 2,
     "padding": 2,
+    "binning": 3,
     "layers": 3,
     "convolution": 4,
     "decode": 4,
@@ -49,15 +52,18 @@ LEVELS = {
     "results": 6,
     "utils": 6,
     # One file, and what a network is in words.
+    "arrays": 7,
     "describe": 7,
-    "pipeline": 7,
+    "scoring": 7,
+    "pipeline": 8,
     # Many.
-    "benchmark": 9,
-    "demo": 8,
-    "mpi": 8,
-    "plot": 8,
-    "cli_classify": 9,
-    "cli": 10,
+    "demo": 9,
+    "mpi": 9,
+    "plot": 9,
+    "benchmark": 10,
+    "jobs": 9,
+    "cli_classify": 10,
+    "cli": 11,
 }
 
 #: Modules that may name a library; a folder stands for all in it.
@@ -75,7 +81,7 @@ LIBRARIES = {
 REQUIRED = {"array_api_compat", "fitsio", "h5py", "numpy"}
 
 #: Pure array functions: whatever they compute, they compute with their input's library.
-WITHOUT_NUMPY = {"layers", "padding", "spectra"}
+WITHOUT_NUMPY = {"binning", "coadd", "layers", "padding", "spectra"}
 
 LONGEST = 350  # lines of a module
 

@@ -17,7 +17,7 @@ import pytest
 from helpers import TARGETID, coadd_hdus, gzipped, write_coadd, write_hdus
 
 import qnp_xp
-from qnp_xp import classify, cli, cli_classify, load_model
+from qnp_xp import classify, cli, jobs, load_model
 from qnp_xp.grids import linear_wave, wave
 from qnp_xp.io import embed_grid
 
@@ -165,7 +165,7 @@ def test_a_damaged_file_keeps_no_other_from_being_classified(
     ]
     reason, summary = err.splitlines()
     assert reason.startswith(f"qnp-xp: error: {bad}")
-    assert summary == "qnp-xp: error: 1 of 3 files failed"
+    assert summary == "qnp-xp: error: 1 of 3 inputs failed"
     assert names(here) == ["qn-0.fits", "qn-1.fits"]
     for number, path in enumerate(good):
         assert_holds(here / f"qn-{number}.fits", classify(path, weights))
@@ -707,7 +707,7 @@ BAD_ARGUMENTS = {
     "outdir a file": (["--outdir", "{coadd}"], "coadd-0.fits"),
     "outdir and output": (["--outdir", "a", "-o", "b"], "not allowed with argument"),
     "output with brackets": (["-o", "qn[1].fits"], "qn[1].fits"),
-    "mask missing": (["--use-mask"], "MASK]: missing, and use_mask asks for it"),
+    "mask missing": (["--use-mask"], "B_FLUX]: has no mask, and use_mask asks for it"),
     "unknown option": (["--fast"], "--fast"),
 }
 
@@ -736,14 +736,14 @@ def test_an_interrupt_leaves_what_is_whole(
     run: Run, inputs: Path, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = [write_coadd(inputs / f"coadd-{i}.fits", 1) for i in range(3)]
-    original = cli_classify.classify_file
+    original = jobs.classify_file
 
-    def second_time(filename: Any, *args: Any, **kwargs: Any) -> Any:
-        if Path(filename) == paths[1]:
+    def second_time(files: Any, *args: Any, **kwargs: Any) -> Any:
+        if files == (paths[1],):
             interrupt()
-        return original(filename, *args, **kwargs)
+        return original(files, *args, **kwargs)
 
-    monkeypatch.setattr(cli_classify, "classify_file", second_time)
+    monkeypatch.setattr(jobs, "classify_file", second_time)
     status, out, err = run("classify", *paths)
     assert status == 130
     assert len(out.splitlines()) == 1

@@ -423,7 +423,7 @@ def test_targets_of_a_file_without_a_fibermap_are_refused(
     tmp_path: Path, model: QuasarNP
 ) -> None:
     path = write_coadd(tmp_path / "coadd.fits", 2, fibermap=False)
-    with pytest.raises(ValueError, match=r"coadd\.fits: has no FIBERMAP with TARGETID"):
+    with pytest.raises(ValueError, match=r"coadd\.fits: has no TARGETIDs to select"):
         classify(path, model, targetids=[1])
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["replacing"]
+__all__ = ["remove_leftovers", "replacing"]
+
+_TEMPORARY = re.compile(r"\.qnp-(?P<host>.+)-(?P<pid>\d+)-[0-9a-f]{8}-.+")
 
 
 @contextlib.contextmanager
@@ -31,9 +35,43 @@ def replacing(path: Path) -> Iterator[Path]:
     Whatever goes wrong, an interrupt included, the temporary file is removed.
     """
     # The ending stays last: cfitsio compresses by it.
-    temporary = path.with_name(f".{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
+    owner = f"{_host()}-{os.getpid()}-{secrets.token_hex(4)}"
+    temporary = path.with_name(f".qnp-{owner}-{path.name}")
     try:
         yield temporary
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files of processes that were killed.
+
+    Parameters
+    ----------
+    folder
+        Where outputs are written. Files of other machines stay, since nobody here
+        knows whether their processes live.
+    """
+    if not folder.is_dir():
+        return
+    for path in folder.iterdir():
+        match = _TEMPORARY.fullmatch(path.name)
+        if match and match["host"] == _host() and not _lives(int(match["pid"])):
+            with contextlib.suppress(OSError):  # another user's stay
+                path.unlink()
+
+
+def _host() -> str:
+    """Name of this machine, without what would confuse cfitsio."""
+    return re.sub(r"[^\w.-]", "_", socket.gethostname())
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OverflowError, PermissionError):
+        pass
+    return True

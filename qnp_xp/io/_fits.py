@@ -92,28 +92,93 @@ class FitsFile:
     def __contains__(self, name: str) -> bool:
         return name in self._numbers
 
+    def __len__(self) -> int:
+        return len(self._fits)
+
     @property
     def names(self) -> list[str]:
         """Names of the HDUs that have one, upper case."""
         return list(self._numbers)
 
-    def problem(self, hdu: str, what: str) -> SpectraError:
+    def problem(self, hdu: str | int, what: str) -> SpectraError:
         """An error that names the file and an HDU."""
         return SpectraError(f"{self.path}[{hdu}]: {what}")
 
-    def _hdu(self, name: str) -> Any:
-        if name not in self._numbers:
-            msg = f"{self.path}: has no HDU {name}"
+    def _hdu(self, hdu: str | int) -> Any:
+        number = self._numbers.get(hdu, len(self)) if isinstance(hdu, str) else hdu
+        if number >= len(self):
+            msg = f"{self.path}: has no HDU {hdu}"
             raise SpectraError(msg)
-        return self._fits[self._numbers[name]]
+        return self._fits[number]
 
-    def image(self, name: str) -> Image:
+    def header(self, hdu: str | int) -> Any:
+        """The header of an HDU; ``get`` gives the value of a keyword.
+
+        Parameters
+        ----------
+        hdu
+            EXTNAME or number of the HDU.
+
+        Raises
+        ------
+        SpectraError
+            If there is none, or it is damaged.
+        """
+        try:
+            return self._hdu(hdu).read_header()
+        except (OSError, ValueError) as err:
+            raise self._damaged(hdu, err) from err
+
+    def _damaged(self, hdu: str | int, err: Exception) -> SpectraError:
+        if isinstance(err, SpectraError):
+            return err
+        return self.problem(hdu, f"its header is damaged ({_first_line(err)})")
+
+    def image_shape(self, hdu: str | int) -> tuple[int, ...]:
+        """Shape of the image in an HDU, C order; empty where there is no image.
+
+        Parameters
+        ----------
+        hdu
+            EXTNAME or number of the HDU.
+
+        Raises
+        ------
+        SpectraError
+            If there is no such HDU, or it is damaged.
+        """
+        try:
+            dims = self._hdu(hdu).get_info().get("dims", ())
+        except (OSError, ValueError) as err:
+            raise self._damaged(hdu, err) from err
+        return tuple(int(size) for size in dims)
+
+    def column_names(self, hdu: str | int) -> list[str]:
+        """Names of the columns of a table, upper case; none where there is no table.
+
+        Parameters
+        ----------
+        hdu
+            EXTNAME or number of the HDU.
+
+        Raises
+        ------
+        SpectraError
+            If there is no such HDU, or it is damaged.
+        """
+        try:
+            columns: list[str] = getattr(self._hdu(hdu), "get_colnames", list)()
+        except (OSError, ValueError) as err:
+            raise self._damaged(hdu, err) from err
+        return [column.upper() for column in columns]
+
+    def image(self, name: str | int) -> Image:
         """The image in an HDU; nothing of it is read yet.
 
         Parameters
         ----------
         name
-            EXTNAME of the HDU.
+            EXTNAME or number of the HDU.
 
         Returns
         -------
@@ -128,9 +193,7 @@ class FitsFile:
         try:
             info, header = hdu.get_info(), hdu.read_header()
         except (OSError, ValueError) as err:
-            raise self.problem(
-                name, f"its header is damaged ({_first_line(err)})"
-            ) from err
+            raise self._damaged(name, err) from err
         if "dims" not in info:
             raise self.problem(name, "an image is expected")
         shape = tuple(int(size) for size in info["dims"])
@@ -146,20 +209,20 @@ class FitsFile:
             raise self.problem(name, "the file ends before the data do")
         return Image(self, name, shape, dtype, start, hdu)
 
-    def columns(self, name: str, wanted: list[str]) -> dict[str, NDArray[Any]]:
+    def columns(self, name: str | int, wanted: list[str]) -> dict[str, NDArray[Any]]:
         """Columns of a table, those of them that it has.
 
         Parameters
         ----------
         name
-            EXTNAME of the HDU.
+            EXTNAME or number of the HDU.
         wanted
-            Names of columns.
+            Names of columns, upper case, whatever case they have in the file.
 
         Returns
         -------
         dict of numpy.ndarray
-            In the byte order of the machine.
+            By these names, in the byte order of the machine.
 
         Raises
         ------
@@ -168,15 +231,16 @@ class FitsFile:
         """
         hdu = self._hdu(name)
         try:
-            present = [column for column in wanted if column in hdu.get_colnames()]
-            table = hdu.read(columns=present) if present else {}
+            own = {column.upper(): column for column in hdu.get_colnames()}
+            present = {column: own[column] for column in wanted if column in own}
+            table = hdu.read(columns=list(present.values())) if present else {}
         except (AttributeError, OSError, ValueError) as err:
             raise self.problem(
                 name, f"a table is expected ({_first_line(err)})"
             ) from err
         return {
-            column: table[column].astype(table[column].dtype.newbyteorder("="))
-            for column in present
+            column: table[name].astype(table[name].dtype.newbyteorder("="))
+            for column, name in present.items()
         }
 
     def _file(self) -> IO[bytes]:
@@ -204,7 +268,7 @@ class Image:
     def __init__(
         self,
         file: FitsFile,
-        name: str,
+        name: str | int,
         shape: tuple[int, ...],
         dtype: np.dtype[Any] | None,
         start: int,
@@ -213,12 +277,16 @@ class Image:
         self.file, self.name, self.shape = file, name, shape
         self._dtype, self._start, self._hdu = dtype, start, hdu
 
+    def problem(self, what: str) -> SpectraError:
+        """An error that names the file and the HDU."""
+        return self.file.problem(self.name, what)
+
     def read(self) -> NDArray[Any]:
         """The whole image in the byte order of the machine."""
         try:
             return np.asarray(self._hdu.read())
         except (OSError, ValueError) as err:
-            raise self.file.problem(self.name, _first_line(err)) from err
+            raise self.problem(_first_line(err)) from err
 
     def read_rows(self, rows: NDArray[np.int64]) -> NDArray[Any]:
         """Rows of an image of two dimensions.
@@ -246,7 +314,7 @@ class Image:
                 return np.concatenate(parts) if parts else self._hdu.read()[:0]
             return self._read_raw(runs, rows.size)
         except (OSError, ValueError) as err:
-            raise self.file.problem(self.name, _first_line(err)) from err
+            raise self.problem(_first_line(err)) from err
 
     def _read_raw(self, runs: list[NDArray[np.int64]], count: int) -> NDArray[Any]:
         out = np.empty((count, self.shape[1]), dtype=self._dtype)
@@ -255,7 +323,7 @@ class Image:
             part = out[done : done + run.size]
             file.seek(self._start + int(run[0]) * part.itemsize * self.shape[1])
             if file.readinto(part.view(np.uint8)) != part.nbytes:  # type: ignore[attr-defined]
-                raise self.file.problem(self.name, "the file ends before the data do")
+                raise self.problem("the file ends before the data do")
             done += run.size
         native = out.dtype.newbyteorder("=")
         return out if out.dtype == native else out.byteswap(inplace=True).view(native)

@@ -47,7 +47,7 @@ def unpack(path: Path) -> tuple[IO[bytes], str]:
     return file, name
 
 
-def _library() -> tuple[Any, type[Exception]]:
+def _library() -> tuple[Any, Any]:
     """How to open, and what damage raises: isal's, of the extra `fast`, or Python's."""
     try:
         from isal import igzip, igzip_lib  # noqa: PLC0415

@@ -11,26 +11,39 @@ import fitsio
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..errors import SpectraError
 from ..lines import column_names
 from ..status import Status
-from ._files import replacing
+from ._files import remove_leftovers, replacing
+from ._fits import FitsFile
 
-__all__ = ["check_output", "table_dtype", "write_catalog", "write_priors"]
+__all__ = [
+    "check_output",
+    "is_current",
+    "remove_leftovers",
+    "table_dtype",
+    "write_catalog",
+    "write_priors",
+]
 
 _NOTES = {
     "TARGETID": "target, -1 where the input has none",
     "TARGET_RA": "right ascension",
     "TARGET_DEC": "declination",
+    "PLATE": "plate of SDSS",
+    "MJD": "its night, modified Julian date",
+    "FIBERID": "fiber on the plate, from 1",
     "IS_QSO_QN": "1 is a quasar by C_THRESH, N_THRESH",
     "Z_QN": "redshift of the most confident line",
     "Z_QN_CONF": "confidence of that line, 0 to 1",
     "QN_STATUS": "0 is scored, else bits: see QNBITnn",
 }
+_SDSS = ("PLATE", "MJD", "FIBERID")
 _UNITS = {"TARGET_RA": "deg", "TARGET_DEC": "deg"}
 
 
 def table_dtype(
-    lines: Sequence[str], lines_bal: Sequence[str], coordinates: bool
+    lines: Sequence[str], lines_bal: Sequence[str], identifiers: Sequence[str]
 ) -> np.dtype[Any]:
     """Columns of the table of results.
 
@@ -38,19 +51,21 @@ def table_dtype(
     ----------
     lines, lines_bal
         Emission and broad absorption lines of the network.
-    coordinates
-        Whether there are TARGET_RA and TARGET_DEC.
+    identifiers
+        Those of the identifiers of spectra that are known.
 
     Returns
     -------
     numpy.dtype
-        Structured: TARGETID, coordinates, IS_QSO_QN, Z_QN, Z_QN_CONF, C_* and Z_* of
+        Structured: TARGETID, TARGET_RA and TARGET_DEC if both are known, those of
+        PLATE, MJD and FIBERID that are, IS_QSO_QN, Z_QN, Z_QN_CONF, C_* and Z_* of
         each line, C_BAL_* and Z_BAL_*, QN_STATUS.
     """
     names, bal = column_names(lines), column_names(lines_bal)
     columns: list[tuple[str, str]] = [("TARGETID", "i8")]
-    if coordinates:
+    if {"TARGET_RA", "TARGET_DEC"} <= set(identifiers):
         columns += [("TARGET_RA", "f8"), ("TARGET_DEC", "f8")]
+    columns += [(name, "i4") for name in _SDSS if name in identifiers]
     columns += [("IS_QSO_QN", "i2"), ("Z_QN", "f4"), ("Z_QN_CONF", "f4")]
     columns += [(f"C_{name}", "f4") for name in names]
     columns += [(f"Z_{name}", "f4") for name in names]
@@ -95,6 +110,42 @@ def check_output(path: Path, overwrite: bool) -> None:
     if path.exists() and not overwrite:
         msg = f"{path} exists; replace it with --overwrite (overwrite=True)"
         raise FileExistsError(msg)
+
+
+def is_current(
+    path: Path, header: Sequence[tuple[str, Any, str]], newest: float
+) -> bool:
+    """Whether a table is there that need not be made again.
+
+    Parameters
+    ----------
+    path
+        The table.
+    header
+        Keywords and values that it must have.
+    newest
+        When its input was changed last, seconds since 1970.
+
+    Returns
+    -------
+    bool
+        False as well where there is no such file, or it is damaged.
+    """
+    try:
+        if path.stat().st_mtime < newest:
+            return False
+        file = FitsFile(path)
+    except (FileNotFoundError, SpectraError):
+        return False
+    try:
+        if "QN" not in file:
+            return False
+        cards = file.header("QN")
+        return all(cards.get(key) == value for key, value, _ in header)
+    except SpectraError:
+        return False
+    finally:
+        file.close()
 
 
 def write_catalog(

@@ -14,7 +14,8 @@ from .._backend import Array, resolve, to_device, to_host
 from ..grids import wave
 from ..spectra import combine, normalize
 from .rows import select_rows
-from .spectra_file import SpectraFile, open_exposure, open_spectra
+from .source import Source
+from .spectra_file import open_exposure, open_spectra
 
 __all__ = ["load_desi_coadd", "load_desi_daily", "load_desi_exposure"]
 
@@ -25,7 +26,7 @@ _CHUNK = 512  # spectra that are in memory at a time
 
 
 def _load(
-    source: SpectraFile,
+    source: Source,
     rows: NDArray[np.int64],
     out_grid: ArrayLike | None,
     use_mask: bool,
@@ -36,7 +37,7 @@ def _load(
     backend = resolve(device, xp)
     grid = wave if out_grid is None else to_host(out_grid).astype(np.float64)
     if source.missing:
-        _log.warning("%s: no arm %s", source.path, ", ".join(source.missing))
+        _log.warning("%s: no arm %s", source.name, ", ".join(source.missing))
     spectra, kept = [], []
     with backend.active():
         # Once even for no rows: the result needs its width, and the grid its check.

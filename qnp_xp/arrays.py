@@ -1,0 +1,222 @@
+"""Spectra that are in memory: arrays of any library, and other packages' objects.
+
+Those of specutils and sparclclient are told by their attributes and not by their
+types, so that neither package is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._backend import Array, array_namespace, to_host
+from .errors import SpectraError
+from .io.source import IDENTIFIERS, Arm, HeldRows, Source, assemble, make_arm
+
+__all__ = ["open_arrays"]
+
+_HELP = (
+    "expected a file, or (wave, flux, ivar), or a list of such, one for each arm, or"
+    " spectra of specutils, or records of sparclclient"
+)
+# Per wavelength and not per frequency: that is what the networks were trained on.
+_FLUX_UNIT = "erg / (s cm2 Angstrom)"
+
+
+def open_arrays(spectra: Any) -> Source:
+    """Take spectra from memory.
+
+    Parameters
+    ----------
+    spectra
+        ``(wave, flux, ivar)``, or a list of such for several arms: wavelengths in
+        Angstrom ``(npix,)``, or ``(n, npix)`` where each spectrum has its own; flux per
+        wavelength and its inverse variance, ``(n, npix)``, or ``(npix,)`` for one
+        spectrum; of any array library. Or a ``Spectrum`` of specutils or a list of
+        them: arms of the same spectra where they have 2 dimensions, spectra of their
+        own where they have 1. Or what sparclclient's ``retrieve`` returns, or records
+        of it, with wavelength, flux and ivar.
+
+    Returns
+    -------
+    Source
+        TARGETIDs come with records, and with the fibermap that specutils reads.
+
+    Raises
+    ------
+    TypeError
+        If it is none of these.
+    SpectraError
+        If shapes contradict each other, or wavelengths or units are impossible.
+    """
+    spectra = getattr(spectra, "records", spectra)
+    if any(is_one(spectra) for is_one in (_is_arm, _is_spectrum, _is_record)):
+        spectra = [spectra]
+    items = list(spectra) if isinstance(spectra, Sequence) else []
+    if items and all(map(_is_arm, items)):
+        arms = [_arm(f"arm {number}", *item) for number, item in enumerate(items)]
+        return assemble("arrays", arms)
+    if items and all(map(_is_spectrum, items)):
+        return _from_specutils(items)
+    if items and all(map(_is_record, items)):
+        return _from_records(items)
+    kinds = ", ".join(sorted({type(item).__name__ for item in items}))
+    what = type(spectra).__name__ + (f" of {kinds}" if kinds else "")
+    msg = f"{what}: {_HELP}"
+    raise TypeError(msg)
+
+
+def _is_arm(item: Any) -> bool:
+    """Whether it is three arrays, and not three arms of three arrays."""
+    return (
+        isinstance(item, (tuple, list))
+        and len(item) == 3
+        and all(hasattr(part, "shape") or _is_numbers(part) for part in item)
+    )
+
+
+def _is_numbers(part: Any) -> bool:
+    while isinstance(part, list) and part:
+        part = part[0]
+    return isinstance(part, (int, float, np.number))
+
+
+def _is_spectrum(item: Any) -> bool:
+    return all(hasattr(item, name) for name in ("flux", "wavelength", "uncertainty"))
+
+
+def _is_record(item: Any) -> bool:
+    return isinstance(item, Mapping) and "flux" in item
+
+
+def _arm(origin: str, wave: Any, flux: Any, ivar: Any) -> Arm:
+    """An arm of a user's arrays; pixels that a masked array hides have no weight."""
+    _check_unit(flux, origin)
+    hidden = [np.ma.getmaskarray(x) for x in (flux, ivar) if np.ma.isMaskedArray(x)]
+    flux = _rows(flux, f"{origin}: flux")
+    ivar = _rows(ivar, f"{origin}: ivar")
+    for mask in hidden:
+        if np.atleast_2d(mask).shape == tuple(ivar.shape):
+            ivar = np.where(mask, 0, ivar)
+    return make_arm(
+        origin,
+        _angstrom(wave, origin),
+        HeldRows(flux, f"{origin}: flux"),
+        HeldRows(ivar, f"{origin}: ivar"),
+    )
+
+
+def _rows(x: Any, origin: str) -> Array:
+    """Real numbers, a row for each spectrum, in the library that they came in."""
+    x = getattr(x, "value", x)  # of a Quantity
+    if isinstance(x, np.ndarray) or not hasattr(x, "shape"):
+        x = np.asarray(x)
+        # Other libraries refuse the byte order that FITS files have.
+        x = x.astype(x.dtype.newbyteorder("="), copy=False)
+        real = x.dtype.kind in "fiu"
+    else:
+        xp = array_namespace(x)
+        real = xp.isdtype(x.dtype, ("real floating", "integral"))
+    if not real:
+        msg = f"{origin}: real numbers are needed, got {x.dtype}"
+        raise TypeError(msg)
+    return array_namespace(x).reshape(x, (1, -1)) if len(x.shape) == 1 else x
+
+
+def _check_unit(flux: Any, origin: str) -> None:
+    unit = getattr(flux, "unit", None)
+    if unit is None or str(unit) == "" or unit.is_equivalent(_FLUX_UNIT):
+        return
+    msg = f"{origin}: flux is in {unit}, and is needed in {_FLUX_UNIT} or a multiple"
+    raise SpectraError(msg)
+
+
+def _angstrom(wave: Any, origin: str) -> NDArray[np.float64]:
+    """Wavelengths on the host, in Angstrom if they have a unit."""
+    if hasattr(wave, "to_value"):
+        wave = wave.to_value("Angstrom")
+    try:
+        return to_host(wave).astype(np.float64)
+    except (TypeError, ValueError) as err:
+        msg = f"{origin}: wavelengths must be numbers ({err})"
+        raise TypeError(msg) from err
+
+
+def _from_specutils(spectra: Sequence[Any]) -> Source:
+    """Arms of the same spectra, as of DESI, or spectra of their own, as of SDSS."""
+    parts = [_specutils_parts(s, f"spectrum {i}") for i, s in enumerate(spectra)]
+    dimensions = {np.ndim(flux) for _, flux, _ in parts}
+    if dimensions == {1}:
+        return assemble("spectra", [_stack(parts)])
+    if dimensions != {2}:
+        msg = f"spectra of 1 or of 2 dimensions are needed, not {sorted(dimensions)}"
+        raise SpectraError(msg)
+    arms = [_arm(f"spectrum {i}", *part) for i, part in enumerate(parts)]
+    n = arms[0].flux.shape[0]
+    fibermap = (getattr(spectra[0], "meta", None) or {}).get("fibermap")
+    known = _identifiers(lambda name: fibermap[name], n) if fibermap is not None else {}
+    return assemble("spectra", arms, identifiers=known)
+
+
+def _specutils_parts(spectrum: Any, origin: str) -> tuple[Any, Any, Any]:
+    """Wavelengths, flux and inverse variance of a ``Spectrum``."""
+    _check_unit(spectrum.flux, origin)
+    uncertainty = spectrum.uncertainty
+    kind = getattr(uncertainty, "uncertainty_type", None)
+    powers = {"ivar": 1, "var": -1, "std": -2}
+    if kind not in powers:
+        msg = f"{origin}: its uncertainty is {kind}, and ivar, var or std is needed"
+        raise SpectraError(msg)
+    with np.errstate(divide="ignore"):
+        ivar = np.asarray(uncertainty.array, dtype=np.float64) ** powers[kind]
+    if spectrum.mask is not None:
+        ivar = np.where(spectrum.mask, 0, ivar)
+    flux = np.asarray(spectrum.flux.value)
+    return _angstrom(spectrum.wavelength, origin), flux, ivar
+
+
+def _from_records(records: Sequence[Mapping[str, Any]]) -> Source:
+    for number, record in enumerate(records):
+        lacking = [n for n in ("wavelength", "flux", "ivar") if record.get(n) is None]
+        if lacking:
+            msg = f"record {number}: has no {lacking[0]}; name it in retrieve(include=)"
+            raise SpectraError(msg)
+    parts = [tuple(r[n] for n in ("wavelength", "flux", "ivar")) for r in records]
+    arm = _stack([tuple(np.asarray(x, dtype=np.float64) for x in p) for p in parts])
+    names = {"TARGETID": "targetid", "TARGET_RA": "ra", "TARGET_DEC": "dec"}
+    known = _identifiers(
+        lambda column: [record[names[column]] for record in records], len(records)
+    )
+    return assemble("records", [arm], identifiers=known)
+
+
+def _stack(parts: Sequence[tuple[Any, ...]]) -> Arm:
+    """One arm of spectra of any lengths, filled up with pixels without weight."""
+    for number, part in enumerate(parts):
+        shapes = [np.shape(x) for x in part]
+        if len(set(shapes)) > 1 or len(shapes[0]) != 1 or not shapes[0][0]:
+            msg = f"spectrum {number}: wavelengths, flux and ivar have shapes {shapes}"
+            raise SpectraError(msg)
+    width = max(part[0].size for part in parts)
+    wave, flux, ivar = np.zeros((3, len(parts), width))
+    for row, part in enumerate(parts):
+        size = part[0].size
+        wave[row], flux[row, :size], ivar[row, :size] = part[0][-1], part[1], part[2]
+        wave[row, :size] = part[0]
+    return _arm("spectra", wave, flux, ivar)
+
+
+def _identifiers(column: Any, n: int) -> dict[str, NDArray[Any]]:
+    """Those of the identifiers that can be had, one for each spectrum."""
+    known = {}
+    for name in IDENTIFIERS:
+        try:
+            values = np.asarray(column(name))
+        except (KeyError, TypeError):
+            continue
+        if values.shape == (n,) and values.dtype.kind in "iuf":
+            known[name] = values
+    return known

@@ -1,0 +1,104 @@
+"""Which files belong together: the arms of an exposure lie in files of their own."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+__all__ = ["cframes_in", "group_inputs", "joint_name", "stem"]
+
+_CFRAME = re.compile(r"cframe-([brz])(\d)-(\d+)\.fits(?:\.gz)?")
+
+
+def cframes_in(folder: Path) -> list[Path]:
+    """The cframes in the folder of an exposure.
+
+    Parameters
+    ----------
+    folder
+        As ``.../20210107/00071246``.
+
+    Returns
+    -------
+    list of pathlib.Path
+        Sorted; where a file is there plain and gzipped, the plain one.
+    """
+    paths = {p.name: p for p in folder.iterdir() if _CFRAME.fullmatch(p.name)}
+    return [
+        paths[name]
+        for name in sorted(paths)
+        if not (name.endswith(".gz") and name.removesuffix(".gz") in paths)
+    ]
+
+
+def group_inputs(names: Iterable[str | Path]) -> list[tuple[Path, ...]]:
+    """Sort what a user named into what is to be read together.
+
+    Parameters
+    ----------
+    names
+        Files, and folders of exposures.
+
+    Returns
+    -------
+    list of tuple of pathlib.Path
+        One file, or the cframes of one spectrograph in one exposure, in the order in
+        which they were named first. What cannot be opened is a group of its own.
+    """
+    groups: dict[tuple[Path, str], list[Path]] = {}
+    for name in names:
+        path = Path(name)
+        members = cframes_in(path) if path.is_dir() else []
+        for member in members or [path]:
+            groups.setdefault((member.parent, _exposure(member)), []).append(member)
+    return [tuple(members) for members in groups.values()]
+
+
+def _exposure(path: Path) -> str:
+    """Cframes that differ in their arm alone have the same; other files, their name."""
+    match = _CFRAME.fullmatch(path.name)
+    return f"{match[2]}-{match[3]}" if match else path.name
+
+
+def stem(paths: Sequence[Path]) -> str:
+    """What outputs are named for.
+
+    Parameters
+    ----------
+    paths
+        One file, or the cframes of an exposure.
+
+    Returns
+    -------
+    str
+        The name of the file without its ending; ``cframe-0-00071246`` for cframes.
+    """
+    match = _CFRAME.fullmatch(paths[0].name)
+    if match:
+        return f"cframe-{match[2]}-{match[3]}"
+    name = paths[0].name
+    for ending in (".gz", ".fits", ".fit"):
+        name = name.removesuffix(ending)
+    return name
+
+
+def joint_name(paths: Sequence[Path]) -> str:
+    """What messages and headers call files that are read together.
+
+    Parameters
+    ----------
+    paths
+        One file, or the cframes of an exposure.
+
+    Returns
+    -------
+    str
+        ``DIR/cframe-[brz]0-00071246.fits`` for three arms.
+    """
+    matches = [_CFRAME.fullmatch(path.name) for path in paths]
+    first = matches[0]
+    if len(paths) == 1 or first is None:
+        return ", ".join(str(path) for path in paths)
+    arms = "".join(match[1] for match in matches if match)
+    return str(paths[0].with_name(f"cframe-[{arms}]{first[2]}-{first[3]}.fits"))

@@ -1,0 +1,200 @@
+"""What is to be done with each file of a run, and what came of it."""
+
+from __future__ import annotations
+
+import collections
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._console import TROUBLE
+from .decode import prior_width
+from .errors import NoSpectraError
+from .inputs import joint_name
+from .io.catalog import (
+    check_output,
+    is_current,
+    remove_leftovers,
+    write_catalog,
+    write_priors,
+)
+from .model import QuasarNP
+from .outputs import keep_inputs
+from .pipeline import classify_file
+from .results import Options, Result, header_cards, selection_card, setting_cards
+
+__all__ = ["Job", "Orders", "Outcome", "prepare_jobs", "run_job"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """Files that are read together, and what is to be written.
+
+    Attributes
+    ----------
+    files
+        One file, or the cframes of one spectrograph in one exposure.
+    output
+        Its table.
+    priors
+        Its priors for redrock, if they are wanted.
+    """
+
+    files: tuple[Path, ...]
+    output: Path
+    priors: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """What messages call the input."""
+        return joint_name(self.files)
+
+    @property
+    def written(self) -> tuple[Path, ...]:
+        """The outputs."""
+        return (self.output,) if self.priors is None else (self.output, self.priors)
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What is the same for all files of a run.
+
+    Attributes
+    ----------
+    options
+        How spectra are judged.
+    numbers, targetids
+        Rows to take of each file, by number or by target; all of them without either.
+    overwrite
+        Replace older outputs.
+    resume
+        Keep outputs that are whole, newer than their input, and made with the same
+        weights and settings; replace the others.
+    """
+
+    options: Options = field(default_factory=Options)
+    numbers: NDArray[np.int64] | None = None
+    targetids: NDArray[np.int64] | None = None
+    overwrite: bool = False
+    resume: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a job.
+
+    Attributes
+    ----------
+    job
+        The job.
+    state
+        ``"done"``; ``"kept"`` where resuming found the output in order; ``"skipped"``
+        for tables that lie beside spectra; ``"failed"``.
+    message
+        Why, where it is not done.
+    result
+        What was found, where it is done.
+    seconds
+        How long it took.
+    """
+
+    job: Job
+    state: str
+    message: str = ""
+    result: Result | None = None
+    seconds: float = 0.0
+
+
+def prepare_jobs(jobs: Sequence[Job], inputs: Iterable[str | Path]) -> None:
+    """Check the outputs of a run against each other and against what is read.
+
+    Parameters
+    ----------
+    jobs
+        All of them.
+    inputs
+        What else is read: the weights.
+
+    Raises
+    ------
+    ValueError
+        If two outputs have one name, or one is an input.
+
+    Notes
+    -----
+    What runs that were killed left behind in the folders of the outputs is removed.
+    """
+    written = [path for job in jobs for path in job.written]
+    for path, count in collections.Counter(written).items():
+        if count > 1:
+            msg = f"{path}: tables and priors need files of their own"
+            raise ValueError(msg)
+    keep_inputs(written, [*inputs, *(path for job in jobs for path in job.files)])
+    for folder in {path.parent for path in written}:
+        remove_leftovers(folder)
+
+
+def run_job(job: Job, model: QuasarNP, orders: Orders) -> Outcome:
+    """Do a job; whatever is wrong with its files is in the outcome.
+
+    Parameters
+    ----------
+    job, model, orders
+        What to do.
+
+    Returns
+    -------
+    Outcome
+    """
+    start = time.perf_counter()
+    try:
+        if orders.resume and _is_current(job, model, orders):
+            return Outcome(job, "kept", f"{job.output} is in order")
+        result = _classify(job, model, orders)
+    except NoSpectraError as err:
+        # Wildcards catch the tables that lie beside the spectra.
+        return Outcome(job, "skipped", str(err))
+    except TROUBLE as err:
+        named = any(str(path) in str(err) for path in job.files)
+        return Outcome(job, "failed", f"{err}" if named else f"{job.name}: {err}")
+    return Outcome(job, "done", result=result, seconds=time.perf_counter() - start)
+
+
+def _is_current(job: Job, model: QuasarNP, orders: Orders) -> bool:
+    cards = setting_cards(model, orders.options)
+    cards.append(selection_card(orders.numbers, orders.targetids))
+    newest = max(path.stat().st_mtime for path in job.files)
+    priors = job.priors
+    if priors and not (priors.exists() and priors.stat().st_mtime >= newest):
+        return False
+    return is_current(job.output, cards, newest)
+
+
+def _classify(job: Job, model: QuasarNP, orders: Orders) -> Result:
+    replace = orders.overwrite or orders.resume
+    for path in job.written:
+        check_output(path, replace)
+    result = classify_file(
+        job.files,
+        model,
+        orders.options,
+        numbers=orders.numbers,
+        targetids=orders.targetids,
+    )
+    quasars = result.table[result.table["IS_QSO_QN"] == 1]
+    if job.priors is not None and np.any(quasars["TARGETID"] == -1):
+        msg = f"{job.name}: has no TARGETIDs, which priors need"
+        raise ValueError(msg)
+    cards = header_cards(model, orders.options, result)
+    cards.append(selection_card(orders.numbers, orders.targetids))
+    if job.priors is not None:
+        z = quasars["Z_QN"].astype(np.float64)
+        width = prior_width(z, model.wave, model.nboxes)
+        write_priors(job.priors, quasars["TARGETID"], z, width, overwrite=replace)
+    # Last, since resuming goes by it.
+    write_catalog(job.output, result.table, cards, overwrite=replace)
+    return result
