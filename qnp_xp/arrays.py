@@ -14,7 +14,15 @@ from numpy.typing import NDArray
 
 from ._backend import Array, array_namespace, to_host
 from .errors import SpectraError
-from .io.source import IDENTIFIERS, Arm, HeldRows, Source, assemble, make_arm
+from .io.source import (
+    IDENTIFIERS,
+    Arm,
+    HeldRows,
+    Source,
+    assemble,
+    make_arm,
+    science_targets,
+)
 
 __all__ = ["open_arrays"]
 
@@ -75,6 +83,7 @@ def _is_arm(item: Any) -> bool:
         isinstance(item, (tuple, list))
         and len(item) == 3
         and all(hasattr(part, "shape") or _is_numbers(part) for part in item)
+        and not any(map(_is_spectrum, item))  # which have a shape as well
     )
 
 
@@ -102,7 +111,7 @@ def _arm(origin: str, wave: Any, flux: Any, ivar: Any) -> Arm:
         if np.atleast_2d(mask).shape == tuple(ivar.shape):
             ivar = np.where(mask, 0, ivar)
     return make_arm(
-        origin,
+        origin.rpartition(" ")[2],
         _angstrom(wave, origin),
         HeldRows(flux, f"{origin}: flux"),
         HeldRows(ivar, f"{origin}: ivar"),
@@ -155,10 +164,13 @@ def _from_specutils(spectra: Sequence[Any]) -> Source:
         msg = f"spectra of 1 or of 2 dimensions are needed, not {sorted(dimensions)}"
         raise SpectraError(msg)
     arms = [_arm(f"spectrum {i}", *part) for i, part in enumerate(parts)]
-    n = arms[0].flux.shape[0]
     fibermap = (getattr(spectra[0], "meta", None) or {}).get("fibermap")
-    known = _identifiers(lambda name: fibermap[name], n) if fibermap is not None else {}
-    return assemble("spectra", arms, identifiers=known)
+    if fibermap is None:
+        return assemble("spectra", arms)
+    known = _columns(fibermap.__getitem__, arms[0].flux.shape[0])
+    objtype = known.pop("OBJTYPE", None)
+    target = None if objtype is None else science_targets(objtype)
+    return assemble("spectra", arms, identifiers=known, target=target)
 
 
 def _specutils_parts(spectrum: Any, origin: str) -> tuple[Any, Any, Any]:
@@ -187,7 +199,7 @@ def _from_records(records: Sequence[Mapping[str, Any]]) -> Source:
     parts = [tuple(r[n] for n in ("wavelength", "flux", "ivar")) for r in records]
     arm = _stack([tuple(np.asarray(x, dtype=np.float64) for x in p) for p in parts])
     names = {"TARGETID": "targetid", "TARGET_RA": "ra", "TARGET_DEC": "dec"}
-    known = _identifiers(
+    known = _columns(
         lambda column: [record[names[column]] for record in records], len(records)
     )
     return assemble("records", [arm], identifiers=known)
@@ -209,14 +221,15 @@ def _stack(parts: Sequence[tuple[Any, ...]]) -> Arm:
     return _arm("spectra", wave, flux, ivar)
 
 
-def _identifiers(column: Any, n: int) -> dict[str, NDArray[Any]]:
-    """Those of the identifiers that can be had, one for each spectrum."""
+def _columns(column: Any, n: int) -> dict[str, NDArray[Any]]:
+    """What can be had of a fibermap, one for each spectrum."""
     known = {}
-    for name in IDENTIFIERS:
+    for name in (*IDENTIFIERS, "OBJTYPE"):
         try:
             values = np.asarray(column(name))
-        except (KeyError, TypeError):
+        except (KeyError, TypeError, ValueError):
             continue
-        if values.shape == (n,) and values.dtype.kind in "iuf":
+        kinds = "SU" if name == "OBJTYPE" else "iuf"
+        if values.shape == (n,) and values.dtype.kind in kinds:
             known[name] = values
     return known

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._fits import FitsFile
-from .source import Arm, Source, assemble, make_arm
+from .source import Arm, Source, assemble, make_arm, science_targets
 
 __all__ = ["cframe_source", "coadd_source", "is_cframe", "is_coadd"]
 
@@ -145,7 +145,7 @@ def _source(
                 raise file.problem("FIBERMAP", what)
         objtype = identifiers.pop("OBJTYPE", None)
         if objtype is not None:
-            target = np.char.strip(objtype.astype("U")) == "TGT"
+            target = science_targets(objtype)
 
     def columns(names: list[str]) -> dict[str, NDArray[Any]]:
         return {} if file is None else file.columns("FIBERMAP", names)

@@ -7,12 +7,21 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from .._backend import Array, array_namespace, backend_of, to_device
 from ..errors import SpectraError
 
-__all__ = ["IDENTIFIERS", "Arm", "HeldRows", "Rows", "Source", "assemble", "make_arm"]
+__all__ = [
+    "IDENTIFIERS",
+    "Arm",
+    "HeldRows",
+    "Rows",
+    "Source",
+    "assemble",
+    "make_arm",
+    "science_targets",
+]
 
 #: Columns that say which spectrum a row is; a source has some of them.
 IDENTIFIERS = ("TARGETID", "TARGET_RA", "TARGET_DEC", "PLATE", "MJD", "FIBERID")
@@ -263,6 +272,22 @@ class Source:
         """
         for arm in self.arms:
             yield arm.read(rows, use_mask)
+
+
+def science_targets(objtype: ArrayLike) -> NDArray[np.bool_]:
+    """Whether DESI calls a spectrum that of a target, and not of the sky.
+
+    Parameters
+    ----------
+    objtype
+        OBJTYPE of the FIBERMAP, bytes or strings.
+
+    Returns
+    -------
+    numpy.ndarray of bool
+    """
+    names = np.char.strip(np.asarray(objtype).astype("U"))
+    return np.asarray(names == "TGT", dtype=bool)
 
 
 def assemble(name: str, arms: Sequence[Arm], **details: Any) -> Source:

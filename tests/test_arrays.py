@@ -1,0 +1,468 @@
+"""Spectra from memory: arrays of every library, specutils and sparclclient."""
+
+from __future__ import annotations
+
+import collections
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from helpers import ARMS, TARGETID, Hdus, coadd_hdus, fibermap_table, write_hdus
+from numpy.typing import NDArray
+
+from qnp_xp import SpectraError, Status, classify, load_model
+from qnp_xp.io import embed_grid
+from qnp_xp.model import QuasarNP
+
+if TYPE_CHECKING:
+    from conftest import ArrayBackend
+
+N = 5
+RESULTS = ["IS_QSO_QN", "Z_QN", "Z_QN_CONF", "C_LYA", "Z_CIV", "QN_STATUS"]
+
+
+@pytest.fixture
+def weights(data: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "network.h5"
+    embed_grid(data / "keras" / "valid_rescaled.h5", path)
+    return path
+
+
+@pytest.fixture
+def model(weights: Path) -> QuasarNP:
+    return load_model(weights)
+
+
+@pytest.fixture
+def hdus() -> Hdus:
+    return coadd_hdus(N)
+
+
+@pytest.fixture
+def table(hdus: Hdus, tmp_path: Path, model: QuasarNP) -> NDArray[Any]:
+    """What the same spectra give as a file."""
+    return classify(write_hdus(tmp_path / "coadd.fits", hdus), model)
+
+
+def arm(hdus: Hdus, name: str) -> tuple[Any, Any, Any]:
+    return tuple(hdus[f"{name}_{part}"] for part in ("WAVELENGTH", "FLUX", "IVAR"))
+
+
+def arms(hdus: Hdus) -> list[tuple[Any, Any, Any]]:
+    return [arm(hdus, name) for name in ARMS]
+
+
+def joined(hdus: Hdus) -> tuple[Any, Any, Any]:
+    return tuple(
+        np.concatenate(parts, axis=-1) for parts in zip(*arms(hdus), strict=True)
+    )
+
+
+def assert_same(found: NDArray[Any], expected: NDArray[Any]) -> None:
+    """The same results to the bit, whatever the identifiers are."""
+    assert found.shape == expected.shape
+    for name in RESULTS:
+        np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
+
+
+def assert_close(found: NDArray[Any], expected: NDArray[Any]) -> None:
+    assert found.shape == expected.shape
+    for name in RESULTS:
+        wanted = expected[name]
+        np.testing.assert_allclose(found[name], wanted, rtol=3e-6, atol=3e-6)
+
+
+# Arrays.
+
+
+def test_arms_give_the_bits_of_the_file(
+    hdus: Hdus, model: QuasarNP, table: NDArray[Any]
+) -> None:
+    found = classify(arms(hdus), model)
+    assert_same(found, table)
+    assert found["TARGETID"].tolist() == [-1] * N
+    assert_same(classify(tuple(arms(hdus)), model), table)
+
+
+def test_arrays_of_every_library_are_taken(
+    hdus: Hdus, weights: Path, table: NDArray[Any], backend: ArrayBackend
+) -> None:
+    spectra = [
+        (w, backend.array(flux), backend.array(ivar)) for w, flux, ivar in arms(hdus)
+    ]
+    # By a network on the host, and by one where the arrays are.
+    assert_same(classify(spectra, load_model(weights)), table)
+    assert_close(classify(spectra, load_model(weights, **backend.resolve())), table)
+    wave, flux, ivar = joined(hdus)
+    whole = (backend.array(wave), backend.array(flux), backend.array(ivar))
+    assert_close(classify(whole, load_model(weights)), table)
+
+
+def test_rows_of_arrays_can_be_chosen_in_any_order(
+    hdus: Hdus, weights: Path, table: NDArray[Any], backend: ArrayBackend
+) -> None:
+    spectra = [tuple(map(backend.array, one)) for one in arms(hdus)]
+    model = load_model(weights)
+    for rows in ([3, 0], [1, 2, 3], [4], []):
+        assert_same(classify(spectra, model, rows=rows), table[rows])
+
+
+@pytest.mark.parametrize("dtype", [">f4", ">f8", "<f8", ">i4"])
+def test_arrays_may_be_of_any_byte_order_and_real_dtype(
+    hdus: Hdus, model: QuasarNP, dtype: str
+) -> None:
+    wave, flux, ivar = joined(hdus)
+    flux, ivar = np.round(flux * 100), np.round(ivar * 100)
+    expected = classify((wave, flux.astype("f8"), ivar.astype("f8")), model)
+    spectra = (wave.astype(">f8"), flux.astype(dtype), ivar.astype(dtype))
+    assert_same(classify(spectra, model), expected)
+
+
+def test_arrays_need_not_be_contiguous_or_writeable(
+    hdus: Hdus, model: QuasarNP, table: NDArray[Any]
+) -> None:
+    spectra = []
+    for wave, flux, ivar in arms(hdus):
+        columns = np.asfortranarray(flux)
+        columns.setflags(write=False)
+        strided = np.repeat(ivar, 2, axis=1)[:, ::2]
+        spectra.append((np.repeat(wave, 3)[::3], columns, strided))
+    assert_same(classify(spectra, model), table)
+
+
+def test_lists_of_numbers_are_arrays(hdus: Hdus, model: QuasarNP) -> None:
+    wave, flux, ivar = joined(hdus)
+    expected = classify((wave, flux, ivar), model)
+    lists = (wave.tolist(), flux.astype("f8").tolist(), ivar.astype("f8").tolist())
+    assert_close(classify(lists, model), expected)
+
+
+def test_one_spectrum_needs_no_second_dimension(
+    hdus: Hdus, model: QuasarNP, table: NDArray[Any]
+) -> None:
+    spectra = [(wave, flux[2], ivar[2]) for wave, flux, ivar in arms(hdus)]
+    assert_same(classify(spectra, model), table[2:3])
+    wave, flux, ivar = joined(hdus)
+    one = classify((wave, flux[2], ivar[2]), model)
+    assert_close(one, table[2:3])
+
+
+def test_each_spectrum_may_have_wavelengths_of_its_own(
+    hdus: Hdus, weights: Path, backend: ArrayBackend
+) -> None:
+    wave, flux, ivar = joined(hdus)
+    model = load_model(weights, **backend.resolve())
+    shifted = np.stack([wave + 3 * (row % 3) for row in range(N)])
+    shifted[4] = shifted[4][::-1]  # in any order
+    flux[4], ivar[4] = flux[4][::-1].copy(), ivar[4][::-1].copy()
+    found = classify((shifted, backend.array(flux), backend.array(ivar)), model)
+    alone = [
+        classify((shifted[row], flux[row], ivar[row]), load_model(weights))
+        for row in range(N)
+    ]
+    assert_close(found, np.concatenate(alone))
+    same = classify((np.tile(wave, (N, 1)), flux, ivar), load_model(weights))
+    assert_same(same, classify((wave, flux, ivar), load_model(weights)))
+
+
+def test_wavelengths_of_their_own_and_shared_ones_can_be_mixed(
+    hdus: Hdus, model: QuasarNP, table: NDArray[Any]
+) -> None:
+    spectra = arms(hdus)
+    wave, flux, ivar = spectra[1]
+    spectra[1] = (np.tile(wave, (N, 1)), flux, ivar)
+    assert_close(classify(spectra, model), table)
+
+
+def test_pixels_that_a_masked_array_hides_have_no_weight(
+    hdus: Hdus, model: QuasarNP
+) -> None:
+    wave, flux, ivar = joined(hdus)
+    hidden = np.zeros(flux.shape, dtype=bool)
+    hidden[:, 200:300] = True
+    expected = classify((wave, flux, np.where(hidden, 0, ivar)), model)
+    for masked in (
+        (wave, np.ma.array(flux, mask=hidden), ivar),
+        (wave, flux, np.ma.array(ivar, mask=hidden)),
+    ):
+        assert_same(classify(masked, model), expected)
+
+
+def test_bad_spectra_of_arrays_have_their_status(hdus: Hdus, model: QuasarNP) -> None:
+    wave, flux, ivar = joined(hdus)
+    ivar[0] = 0
+    flux[1] = 3.0
+    flux[2, 5] = np.nan
+    ivar[3, 5] = -1
+    status = classify((wave, flux, ivar), model)["QN_STATUS"].tolist()
+    cleaned = int(Status.PIXELS_CLEANED)
+    assert status == [Status.NO_GOOD_PIXEL, Status.ZERO_VARIANCE, cleaned, cleaned, 0]
+
+
+def test_wavelengths_that_are_not_in_angstrom_are_warned_of(
+    hdus: Hdus, model: QuasarNP, caplog: pytest.LogCaptureFixture
+) -> None:
+    wave, flux, ivar = joined(hdus)
+    found = classify((wave / 10, flux, ivar), model)
+    assert set(found["QN_STATUS"].tolist()) == {int(Status.NO_GOOD_PIXEL)}
+    (record,) = caplog.records
+    assert "are they in Angstrom?" in record.getMessage()
+
+
+WAVE, FLUX = np.linspace(3600, 9800, 50), np.ones((2, 50))
+BAD: dict[str, tuple[Any, type[Exception], str]] = {
+    "None": (None, TypeError, "NoneType: expected a file"),
+    "a number": (3.0, TypeError, "float: expected a file"),
+    "nothing": ([], TypeError, "list: expected a file"),
+    "an array": (FLUX, TypeError, "ndarray: expected a file"),
+    "two arrays": ((WAVE, FLUX), TypeError, "tuple of ndarray: expected"),
+    "strings": ((["a"], ["b"], ["c"]), TypeError, "tuple of list: expected"),
+    "mixed": ([(WAVE, FLUX, FLUX), "x"], TypeError, "list of str, tuple: expected"),
+    "lengths": ((WAVE[:-1], FLUX, FLUX), SpectraError, r"arm 0: flux: \(49,\) wave"),
+    "ivar": ((WAVE, FLUX, FLUX[:1]), SpectraError, r"arm 0: ivar: has shape \(1, 50\)"),
+    "cube": ((WAVE, FLUX[None], FLUX[None]), SpectraError, "needs 2 dimensions"),
+    "spectra of arms": (
+        [(WAVE, FLUX, FLUX), (WAVE, FLUX[:1], FLUX[:1])],
+        SpectraError,
+        "arm 1: flux: has 1 spectra, and arm 0 has 2",
+    ),
+    "NaN wavelength": (
+        (np.where(WAVE > 9000, np.nan, WAVE), FLUX, FLUX),
+        SpectraError,
+        "arm 0: flux: wavelengths must be finite",
+    ),
+    "negative wavelength": ((-WAVE, FLUX, FLUX), SpectraError, "finite and positive"),
+    "complex": ((WAVE, FLUX * 1j, FLUX), TypeError, "arm 0: flux: real numbers"),
+    "boolean": ((WAVE, FLUX > 0, FLUX), TypeError, "arm 0: flux: real numbers"),
+    "objects": ((WAVE, FLUX.astype(object), FLUX), TypeError, "real numbers"),
+    "words": ((np.full(50, "x"), FLUX, FLUX), TypeError, "wavelengths must be numbers"),
+    "a record without ivar": (
+        [{"wavelength": WAVE, "flux": WAVE, "ivar": None}],
+        SpectraError,
+        "record 0: has no ivar; name it in retrieve",
+    ),
+    "a record of other lengths": (
+        [{"wavelength": WAVE, "flux": WAVE[1:], "ivar": WAVE}],
+        SpectraError,
+        "spectrum 0: wavelengths, flux and ivar have shapes",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_holds_no_spectra_is_an_error_that_says_what_is_expected(
+    model: QuasarNP, case: str
+) -> None:
+    spectra, error, match = BAD[case]
+    with pytest.raises(error, match=match):
+        classify(spectra, model)
+
+
+# Files and folders in one argument.
+
+
+def test_several_files_are_refused_unless_they_belong_together(
+    model: QuasarNP,
+) -> None:
+    with pytest.raises(
+        ValueError, match=r"2 files or spectrographs, .*a\.fits, b\.fits"
+    ):
+        classify(["a.fits", Path("b.fits")], model)
+
+
+# specutils, by what its objects look like.
+
+
+class Unit:
+    """What the package asks of a unit of astropy."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __str__(self) -> str:
+        return self.name
+
+    def is_equivalent(self, other: str) -> bool:
+        return "Angstrom" in self.name and "Angstrom" in other
+
+
+class Quantity(np.ndarray):
+    """Numbers with a unit."""
+
+    unit: Unit
+
+    @property
+    def value(self) -> NDArray[Any]:
+        return np.asarray(self)
+
+    def to_value(self, unit: str) -> NDArray[Any]:
+        factor = {"nm": 10.0, "Angstrom": 1.0}[str(self.unit)]
+        assert unit == "Angstrom"
+        return np.asarray(self) * factor
+
+
+def quantity(x: Any, unit: str) -> Any:
+    result = np.asarray(x).view(Quantity)
+    result.unit = Unit(unit)
+    return result
+
+
+F_LAMBDA = "1e-17 erg / (Angstrom s cm2)"
+
+
+def spectrum(
+    wave: Any,
+    flux: Any,
+    ivar: Any,
+    *,
+    kind: str = "ivar",
+    unit: str = F_LAMBDA,
+    mask: Any = None,
+    meta: Any = None,
+) -> Any:
+    power = {"ivar": 1, "var": -1, "std": -0.5, "unknown": 1}[kind]
+    return SimpleNamespace(
+        wavelength=quantity(wave / 10, "nm"),
+        flux=quantity(flux, unit),
+        uncertainty=SimpleNamespace(array=ivar**power, uncertainty_type=kind),
+        mask=mask,
+        meta=meta,
+    )
+
+
+@pytest.mark.parametrize("kind", ["ivar", "var", "std"])
+def test_spectra_of_two_dimensions_are_arms(
+    hdus: Hdus, model: QuasarNP, table: NDArray[Any], kind: str
+) -> None:
+    spectra = [spectrum(*one, kind=kind) for one in arms(hdus)]
+    spectra[0].meta = {"fibermap": fibermap_table(N)}
+    found = classify(spectra, model)
+    assert_close(found, table)
+    assert found["TARGETID"].tolist() == [TARGETID + row for row in range(N)]
+    np.testing.assert_array_equal(found["TARGET_RA"], table["TARGET_RA"])
+
+
+def test_spectra_of_one_dimension_are_rows_of_any_length(
+    hdus: Hdus, model: QuasarNP
+) -> None:
+    wave, flux, ivar = joined(hdus)
+    cuts = [slice(0, None), slice(100, 900), slice(50, 1200)]
+    rows = [(wave[cut], flux[row, cut], ivar[row, cut]) for row, cut in enumerate(cuts)]
+    found = classify([spectrum(*row) for row in rows], model)
+    alone = np.concatenate([classify(row, model) for row in rows])
+    assert_close(found, alone)
+    assert_close(classify(spectrum(*rows[1]), model), alone[1:2])
+
+
+def test_pixels_that_a_spectrum_masks_have_no_weight(
+    hdus: Hdus, model: QuasarNP
+) -> None:
+    wave, flux, ivar = joined(hdus)
+    hidden = np.zeros(flux.shape, dtype=bool)
+    hidden[:, 200:300] = True
+    found = classify(spectrum(wave, flux, ivar, mask=hidden), model)
+    assert_close(found, classify((wave, flux, np.where(hidden, 0, ivar)), model))
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"kind": "unknown"}, "spectrum 0: its uncertainty is unknown"),
+        ({"unit": "Jy"}, "spectrum 0: flux is in Jy, and is needed in erg"),
+        ({"unit": "electron"}, "spectrum 0: flux is in electron"),
+    ],
+)
+def test_spectra_of_another_unit_or_uncertainty_are_refused(
+    hdus: Hdus, model: QuasarNP, options: dict[str, Any], match: str
+) -> None:
+    with pytest.raises(SpectraError, match=match):
+        classify(spectrum(*joined(hdus), **options), model)
+
+
+def test_flux_without_a_unit_is_taken_as_it_is(hdus: Hdus, model: QuasarNP) -> None:
+    wave, flux, ivar = joined(hdus)
+    found = classify(spectrum(wave, flux, ivar, unit=""), model)
+    assert_close(found, classify((wave, flux, ivar), model))
+
+
+def test_spectra_of_one_and_of_two_dimensions_cannot_be_mixed(
+    hdus: Hdus, model: QuasarNP
+) -> None:
+    wave, flux, ivar = joined(hdus)
+    mixed = [spectrum(wave, flux, ivar), spectrum(wave, flux[0], ivar[0])]
+    with pytest.raises(SpectraError, match=r"of 1 or of 2 dimensions"):
+        classify(mixed, model)
+
+
+# sparclclient, by what its records look like.
+
+
+def records(hdus: Hdus) -> list[dict[str, Any]]:
+    wave, flux, ivar = joined(hdus)
+    return [
+        {
+            "sparcl_id": f"id-{row}",
+            "targetid": TARGETID + row,
+            "ra": 150.0 + row,
+            "dec": -2.0,
+            "wavelength": wave,
+            "flux": flux[row],
+            "ivar": ivar[row],
+        }
+        for row in range(N)
+    ]
+
+
+def test_records_are_rows_with_their_targets(
+    hdus: Hdus, model: QuasarNP, table: NDArray[Any]
+) -> None:
+    found = classify(records(hdus), model)
+    assert_close(found, table)
+    assert found["TARGETID"].tolist() == [TARGETID + row for row in range(N)]
+    assert found["TARGET_RA"].tolist() == [150.0 + row for row in range(N)]
+    assert_same(classify(SimpleNamespace(records=records(hdus)), model), found)
+    assert_same(classify(records(hdus)[1], model), found[1:2])
+    assert_same(classify(records(hdus), model, targetids=[TARGETID + 3]), found[3:4])
+
+
+def test_records_without_targets_are_rows_all_the_same(
+    hdus: Hdus, model: QuasarNP, table: NDArray[Any]
+) -> None:
+    plain = [
+        {name: record[name] for name in ("wavelength", "flux", "ivar")}
+        for record in records(hdus)
+    ]
+    found = classify(plain, model)
+    assert_close(found, table)
+    assert found["TARGETID"].tolist() == [-1] * N
+
+
+# The real ones, where they are installed: the session `interop` of nox.
+
+
+def test_specutils_reads_what_the_package_takes(
+    reference: Path, tmp_path: Path, model: QuasarNP
+) -> None:
+    specutils = pytest.importorskip("specutils")
+    path = reference / "desi" / "coadd-5-169-thru20210419.fits"
+    expected = classify(path, model)
+    found = classify(specutils.SpectrumList.read(path), model)
+    assert_close(found, expected)
+    np.testing.assert_array_equal(found["TARGETID"], expected["TARGETID"])
+    spec = next(iter((reference / "boss").glob("spec-*.fits")))
+    found = classify(specutils.SpectrumList.read(spec), model)
+    assert_close(found, classify(spec, model))
+
+
+def test_records_of_sparclclient_are_taken(
+    hdus: Hdus, model: QuasarNP, table: NDArray[Any]
+) -> None:
+    results = pytest.importorskip("sparcl.Results")
+    client = SimpleNamespace(fields=None)
+    retrieved = object.__new__(results.Retrieved)
+    collections.UserList.__init__(retrieved, [{"status": {}}, *records(hdus)])
+    retrieved.hdr, retrieved.client = {}, client
+    retrieved.recs = [results._AttrDict(record) for record in records(hdus)]
+    assert_close(classify(retrieved, model), table)

@@ -1,0 +1,282 @@
+"""Spectra of SDSS, BOSS and eBOSS through `classify`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import fitsio
+import numpy as np
+import pytest
+from helpers import gzipped
+from numpy.typing import NDArray
+from reference import combine as slow_combine
+from reference import normalize as slow_normalize
+
+from qnp_xp import NoSpectraError, SpectraError, Status, classify, cli, load_model
+from qnp_xp.grids import wave
+from qnp_xp.io import embed_grid
+from qnp_xp.io.spectra_file import open_spectra
+from qnp_xp.model import QuasarNP
+
+PIXELS = 460
+THING_ID = 432118404
+
+
+@pytest.fixture
+def model(data: Path, tmp_path: Path) -> QuasarNP:
+    path = tmp_path / "network.h5"
+    embed_grid(data / "keras" / "valid_rescaled.h5", path)
+    return load_model(path)
+
+
+def spectra(n: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    """Logarithmic wavelengths, and noise of n spectra with a broad line each."""
+    loglam = np.round(3.5515 + 1e-3 * np.arange(PIXELS), 4)
+    rng = np.random.default_rng(7)
+    flux = rng.normal(size=(n, PIXELS))
+    distance = np.arange(PIXELS) - 100 - 40 * np.arange(n)[:, None]
+    flux += 20 * np.exp(-0.5 * (distance / 8) ** 2)
+    ivar = rng.uniform(0.5, 2, (n, PIXELS))
+    return loglam.astype("f4"), flux.astype("f4"), ivar.astype("f4")
+
+
+def write_spec(
+    path: Path, *, upper: bool = True, objtype: str = "QSO", **cards: Any
+) -> Path:
+    """One spectrum as SDSS writes it, its columns in upper or in lower case."""
+    loglam, flux, ivar = spectra(1)
+    columns = [("flux", "f4"), ("loglam", "f4"), ("ivar", "f4"), ("and_mask", "i4")]
+    table = np.zeros(PIXELS, dtype=columns)
+    table["flux"], table["loglam"], table["ivar"] = flux[0], loglam, ivar[0]
+    table["and_mask"][:50] = 1 << 23
+    about = np.zeros(
+        1,
+        dtype=[
+            ("plug_ra", "f8"),
+            ("plug_dec", "f8"),
+            ("thing_id", "i4"),
+            ("objtype", "S16"),
+            ("fiberid", "i4"),
+        ],
+    )
+    about["plug_ra"], about["plug_dec"], about["thing_id"] = 112.05, 39.73, THING_ID
+    about["objtype"], about["fiberid"] = objtype, 2
+    if upper:
+        for part in (table, about):
+            part.dtype.names = tuple(name.upper() for name in part.dtype.names)
+    header = {"PLATEID": 3655, "MJD": 55240, "FIBERID": 2, **cards}
+    with fitsio.FITS(str(path), "rw") as f:
+        f.write(None, header=header)
+        f.write(table)
+        f.write(about)
+    return path
+
+
+def write_spplate(
+    folder: Path, n: int = 4, *, zbest: bool = True, **cards: Any
+) -> Path:
+    """The spectra of a plate, and beside it what the pipeline made of them."""
+    loglam, flux, ivar = spectra(n)
+    plugged = np.zeros(
+        n, dtype=[("FIBERID", "i4"), ("RA", "f8"), ("DEC", "f8"), ("OBJTYPE", "S16")]
+    )
+    plugged["FIBERID"] = np.arange(1, n + 1)
+    plugged["RA"], plugged["OBJTYPE"] = 112 + np.arange(n), "NA"
+    plugged["OBJTYPE"][1] = "SKY"
+    header = {
+        "COEFF0": float(np.round(loglam[0], 4)),
+        "COEFF1": 1e-3,
+        "PLATEID": 3655,
+        "MJD": 55240,
+        **cards,
+    }
+    mask = np.zeros(flux.shape, dtype="i4")
+    mask[:, :50] = 1
+    path = folder / "spPlate-3655-55240.fits"
+    with fitsio.FITS(str(path), "rw") as f:
+        f.write(flux, header=header)
+        for image in (ivar, mask, mask, flux):
+            f.write(image)
+        f.write(plugged)
+        f.write(flux)
+    if zbest:
+        columns = [(name, "i4") for name in ("PLATE", "FIBERID", "THING_ID")]
+        found = np.zeros(n, dtype=[*columns, ("Z", "f4")])
+        found["FIBERID"] = np.arange(n, 0, -1)  # matched by number, not by row
+        found["THING_ID"] = 1000 + found["FIBERID"]
+        found["THING_ID"][0] = -1
+        with fitsio.FITS(str(folder / "spZbest-3655-55240.fits"), "rw") as f:
+            f.write(None)
+            f.write(found)
+            f.write(flux)
+    return path
+
+
+def expected_confidences(model: QuasarNP, rows: slice, n: int) -> NDArray[Any]:
+    """Confidences of the lines by the slow way up to the input of the network."""
+    loglam, flux, ivar = spectra(n)
+    wavelengths = 10 ** loglam.astype(np.float64)
+    mean, weight, _ = slow_combine([(wavelengths, flux[rows], ivar[rows])], wave)
+    x = slow_normalize(mean, weight)
+    preds = model.predict(x)
+    boxes = model.nboxes
+    return np.array([pred[:, :boxes].max(axis=1) for pred in preds[:6]])
+
+
+NAMES = ["LYA", "CIV", "CIII", "MgII", "Hbeta", "Halpha"]
+
+
+@pytest.mark.parametrize("upper", [True, False])
+@pytest.mark.parametrize("packed", [True, False])
+def test_a_spectrum_of_sdss_is_classified(
+    tmp_path: Path, model: QuasarNP, upper: bool, packed: bool
+) -> None:
+    path = write_spec(tmp_path / "any-name.fits", upper=upper)
+    path = gzipped(path) if packed else path
+    table = classify(path, model)
+    assert table.shape == (1,)
+    expected = expected_confidences(model, slice(0, 1), 1)[:, 0]
+    found = [table[f"C_{name}"][0] for name in NAMES]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=3e-6)
+    row = table[0]
+    assert (row["TARGETID"], row["PLATE"], row["MJD"], row["FIBERID"]) == (
+        THING_ID,
+        3655,
+        55240,
+        2,
+    )
+    assert (row["TARGET_RA"], row["TARGET_DEC"]) == (112.05, 39.73)
+    assert row["QN_STATUS"] == 0
+
+
+def test_sky_fibers_of_sdss_are_scored_and_never_quasars(
+    tmp_path: Path, model: QuasarNP
+) -> None:
+    path = write_spec(tmp_path / "spec.fits", objtype="SKY")
+    table = classify(path, model, c_thresh=0.0)
+    assert table["QN_STATUS"][0] == Status.NOT_TARGET
+    assert table["IS_QSO_QN"][0] == 0
+    assert np.isfinite(table["Z_QN"][0])
+
+
+def test_masked_pixels_of_sdss_are_left_out_where_that_is_asked_for(
+    tmp_path: Path,
+) -> None:
+    path = write_spec(tmp_path / "spec.fits")
+    with open_spectra(path) as source:
+        ((_, _, ivar),) = source.read(np.arange(1), use_mask=True)
+        ((_, _, plain),) = source.read(np.arange(1))
+    assert np.all(ivar[0, :50] == 0)
+    np.testing.assert_array_equal(ivar[0, 50:], plain[0, 50:])
+    assert np.all(plain > 0)
+
+
+def test_a_spectrum_without_its_second_table_has_its_header(
+    tmp_path: Path, model: QuasarNP
+) -> None:
+    whole = write_spec(tmp_path / "whole.fits")
+    path = tmp_path / "lite.fits"
+    with fitsio.FITS(str(whole)) as source, fitsio.FITS(str(path), "rw") as f:
+        f.write(None, header={"PLATEID": 3655, "MJD": 55240, "FIBERID": 9})
+        f.write(source[1].read())
+    row = classify(path, model)[0]
+    assert (row["TARGETID"], row["PLATE"], row["FIBERID"]) == (-1, 3655, 9)
+    assert "TARGET_RA" not in (row.dtype.names or ())
+
+
+@pytest.mark.parametrize("zbest", [True, False])
+def test_a_plate_is_classified_with_what_lies_beside_it(
+    tmp_path: Path, model: QuasarNP, zbest: bool
+) -> None:
+    path = write_spplate(tmp_path, 4, zbest=zbest)
+    table = classify(path, model)
+    expected = expected_confidences(model, slice(0, 4), 4)
+    found = np.array([table[f"C_{name}"] for name in NAMES])
+    np.testing.assert_allclose(found, expected, rtol=0, atol=3e-6)
+    assert table["FIBERID"].tolist() == [1, 2, 3, 4]
+    assert set(table["PLATE"].tolist()) == {3655}
+    things = [1001, 1002, 1003, -1] if zbest else [-1] * 4
+    assert table["TARGETID"].tolist() == things
+    assert table["TARGET_RA"].tolist() == [112, 113, 114, 115]
+    assert table["QN_STATUS"].tolist() == [0, int(Status.NOT_TARGET), 0, 0]
+
+
+def test_targets_of_a_plate_can_be_chosen(tmp_path: Path, model: QuasarNP) -> None:
+    path = write_spplate(tmp_path, 4)
+    assert classify(path, model, targetids=[1003])["FIBERID"].tolist() == [3]
+
+
+def test_a_plate_of_one_wavelength_grid_is_masked_by_its_third_image(
+    tmp_path: Path,
+) -> None:
+    with open_spectra(write_spplate(tmp_path, 4)) as source:
+        ((_, _, ivar),) = source.read(np.array([2]), use_mask=True)
+    assert np.all(ivar[0, :50] == 0)
+    assert np.all(ivar[0, 50:] > 0)
+
+
+@pytest.mark.parametrize(
+    ("cards", "match"),
+    [
+        ({"COEFF1": "x"}, r"COEFF0 and COEFF1 must be numbers"),
+        ({"COEFF0": 1e6}, r"finite and positive"),
+    ],
+)
+def test_wavelengths_of_a_plate_that_are_none_are_refused(
+    tmp_path: Path, model: QuasarNP, cards: dict[str, Any], match: str
+) -> None:
+    path = write_spplate(tmp_path, 2, **cards)
+    with pytest.raises(SpectraError, match=rf"spPlate-3655.*{match}"):
+        classify(path, model)
+
+
+def test_wavelengths_of_a_spectrum_that_are_none_are_refused(
+    tmp_path: Path, model: QuasarNP
+) -> None:
+    path = write_spec(tmp_path / "spec.fits")
+    with fitsio.FITS(str(path), "rw") as f:
+        f[1].write_column("LOGLAM", np.full(PIXELS, np.nan, dtype="f4"))
+    match = r"spec\.fits\[1\], column LOGLAM: wavelengths must be finite"
+    with pytest.raises(SpectraError, match=match):
+        classify(path, model)
+
+
+def test_tables_beside_spectra_of_sdss_are_skipped(tmp_path: Path) -> None:
+    write_spplate(tmp_path, 2)
+    with pytest.raises(NoSpectraError, match=r"spZbest.*holds no spectra"):
+        open_spectra(tmp_path / "spZbest-3655-55240.fits")
+
+
+def test_all_spectra_of_boss_are_classified_in_one_command(
+    reference: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = reference / "boss"
+    spectra = sorted(folder.glob("spec-*.fits"))
+    assert len(spectra) == 80
+    tables = ["cat_for_clustering_plate3655.fits.gz", "spAll-plate3655.fits"]
+    names = [str(path) for path in (*spectra, *(folder / name for name in tables))]
+    weights = str(reference / "quasarnp" / "test_weights.h5")
+    arguments = ["classify", *names, "-m", weights, "--outdir", str(tmp_path / "out")]
+    assert cli.main([*arguments, "--c-thresh", "0.8"]) == 0
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 80
+    assert [line.split("/")[-1].split(":")[0] for line in err.splitlines()] == tables
+    better = fitsio.read(folder / tables[0], ext=1, columns=["THING_ID", "Z"])
+    redshifts = dict(
+        zip(better["THING_ID"].tolist(), better["Z"].tolist(), strict=True)
+    )
+    quasars = found = good = 0
+    for path in spectra:
+        truth = fitsio.read(path, ext=2)[0]
+        (row,) = fitsio.read(tmp_path / "out" / f"qn-{path.stem}.fits", ext="QN")
+        assert row["TARGETID"] == truth["THING_ID"]
+        if str(truth["CLASS"].astype("U")).strip() != "QSO":
+            continue
+        z = redshifts.get(int(truth["THING_ID"]), float(truth["Z"]))
+        quasars += 1
+        found += row["IS_QSO_QN"]
+        good += abs(row["Z_QN"] - z) / (1 + z) < 0.02
+    assert quasars == 78
+    assert found >= 76
+    assert good >= 75
