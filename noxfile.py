@@ -20,6 +20,7 @@ nox.options.sessions = [
     "build",
     "minimum",
     "torch",
+    "interop",
     "desispec",
     "tests",
 ]
@@ -75,6 +76,13 @@ def cupy(session: nox.Session) -> None:
     if session.run("python", "-c", "import cupy", success_codes=[0, 1], silent=True):
         session.install("cupy-cuda12x>=13.1")
     session.run("pytest", "--backend", "cupy", "--backend", "numpy", *session.posargs)
+
+
+@nox.session(python="3.11")
+def interop(session: nox.Session) -> None:
+    """Spectra as specutils and sparclclient give them."""
+    _install(session, "sparclclient==1.3.1", "specutils==2.4.0", *_group("test"))
+    session.run("pytest", "tests/test_arrays.py", *session.posargs)
 
 
 @nox.session(python="3.11")

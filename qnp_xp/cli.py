@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
-from collections.abc import Sequence
+import signal
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ._console import TROUBLE, complain, say
@@ -32,7 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit status: 0; 1 where a file or the command failed; 130 after an interrupt.
+        Exit status: 0; 1 where a file or the command failed; 130 after an interrupt
+        and 143 after SIGTERM, which leave no partial file either.
     """
     args = _parser().parse_args(argv)
     level = logging.WARNING
@@ -42,13 +46,38 @@ def main(argv: Sequence[str] | None = None) -> int:
         level = logging.ERROR
     logging.basicConfig(level=level, format="qnp-xp: %(levelname)s: %(message)s")
     try:
-        return int(args.run(args))
+        with _terminable():
+            return int(args.run(args))
     except TROUBLE as err:
         complain(err)
         return 1
     except KeyboardInterrupt:
         complain("interrupted")
         return 130
+    except _Terminated:
+        complain("terminated")
+        return 143
+
+
+class _Terminated(BaseException):
+    """SIGTERM, with which batch systems announce the end of a job's time."""
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM unwind the stack, so that temporary files are removed."""
+
+    def end(*_: object) -> None:
+        raise _Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # where signals cannot be handled
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _parser() -> argparse.ArgumentParser:

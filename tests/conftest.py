@@ -18,7 +18,9 @@ import array_api_compat
 import numpy as np
 import pytest
 
+from qnp_xp import cli
 from qnp_xp._backend import resolve, to_host
+from qnp_xp.io import embed_grid
 
 BACKENDS = ("numpy", "strict", "strict-device1", "torch", "cupy")
 
@@ -130,3 +132,55 @@ def reference() -> Path:
             pytest.fail(reason)
         pytest.skip(reason)
     return folder
+
+
+# The command.
+
+
+@pytest.fixture
+def weights(data: Path, tmp_path: Path) -> Path:
+    """A network of seven outputs, with its grid."""
+    path = tmp_path / "weights" / "network.h5"
+    path.parent.mkdir()
+    embed_grid(data / "keras" / "valid_rescaled.h5", path)
+    return path
+
+
+@pytest.fixture
+def inputs(tmp_path: Path) -> Path:
+    """A folder for inputs."""
+    folder = tmp_path / "in"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, which is empty."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.fixture
+def run(
+    capsys: pytest.CaptureFixture[str],
+    weights: Path,
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Any:
+    """Run the command: exit status, and what it wrote to stdout and stderr."""
+    monkeypatch.setenv("QN_MODEL_FILE", str(weights))
+
+    def run(*args: Any) -> tuple[int, str, str]:
+        capsys.readouterr()
+        try:
+            status = cli.main([str(arg) for arg in args])
+        except SystemExit as err:  # argparse' way
+            status = int(err.code or 0)
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err
+        return status, out, err
+
+    return run

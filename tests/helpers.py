@@ -21,6 +21,9 @@ from numpy.typing import ArrayLike, NDArray
 
 Hdus = dict[str, NDArray[Any]]
 
+#: The command: exit status, and what it wrote to stdout and stderr.
+Run = Callable[..., tuple[int, str, str]]
+
 #: First and last wavelength of DESI's arms, in Angstrom.
 ARMS = {"B": (3600.0, 5800.0), "R": (5760.0, 7620.0), "Z": (7520.0, 9824.0)}
 
@@ -259,6 +262,11 @@ def best_redshifts(
     z = np.array([line[1] for line in lines])
     best = np.argmax(c, axis=0), np.arange(c.shape[1])
     return c[best], z[best]
+
+
+def names(folder: Path) -> list[str]:
+    """What is in a folder."""
+    return sorted(path.name for path in folder.iterdir())
 
 
 def open_files(folder: Path) -> list[str]:

@@ -442,6 +442,7 @@ def test_records_without_targets_are_rows_all_the_same(
 # The real ones, where they are installed: the session `interop` of nox.
 
 
+@pytest.mark.filterwarnings("ignore")  # astropy's, of units in the files
 def test_specutils_reads_what_the_package_takes(
     reference: Path, tmp_path: Path, model: QuasarNP
 ) -> None:

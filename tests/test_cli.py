@@ -6,7 +6,6 @@ import hashlib
 import importlib.util
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,70 +13,14 @@ import fitsio
 import h5py
 import numpy as np
 import pytest
-from helpers import TARGETID, coadd_hdus, gzipped, write_coadd, write_hdus
+from helpers import TARGETID, Run, coadd_hdus, gzipped, names, write_coadd, write_hdus
 
 import qnp_xp
-from qnp_xp import classify, cli, jobs, load_model
+from qnp_xp import classify, jobs, load_model
 from qnp_xp.grids import linear_wave, wave
-from qnp_xp.io import embed_grid
-
-Run = Callable[..., tuple[int, str, str]]
 
 #: A confidence at which the small network calls some spectra quasars, and some not.
 SOME = ("--c-thresh", "0.9")
-
-
-@pytest.fixture
-def weights(data: Path, tmp_path: Path) -> Path:
-    """A network of seven outputs, with its grid."""
-    path = tmp_path / "weights" / "network.h5"
-    path.parent.mkdir()
-    embed_grid(data / "keras" / "valid_rescaled.h5", path)
-    return path
-
-
-@pytest.fixture
-def inputs(tmp_path: Path) -> Path:
-    """A folder for inputs."""
-    folder = tmp_path / "in"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder, which is empty."""
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    return folder
-
-
-@pytest.fixture
-def run(
-    capsys: pytest.CaptureFixture[str],
-    weights: Path,
-    here: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Run:
-    """Run the command: exit status, and what it wrote to stdout and stderr."""
-    monkeypatch.setenv("QN_MODEL_FILE", str(weights))
-
-    def run(*args: Any) -> tuple[int, str, str]:
-        capsys.readouterr()
-        try:
-            status = cli.main([str(arg) for arg in args])
-        except SystemExit as err:  # argparse' way
-            status = int(err.code or 0)
-        out, err = capsys.readouterr()
-        assert "Traceback" not in err
-        return status, out, err
-
-    return run
-
-
-def names(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir())
 
 
 def rows(path: Path, hdu: str = "QN") -> np.ndarray:

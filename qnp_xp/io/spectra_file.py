@@ -40,9 +40,7 @@ def open_spectra(filename: str | Path) -> Source:
     """
     path = Path(filename)
     if path.is_dir():
-        msg = (
-            f"{path}: a folder without cframes; name its files, as {path}/coadd-*.fits"
-        )
+        msg = f"{path}: a folder without cframes; name files in it, as coadd-*.fits"
         raise IsADirectoryError(msg)
     file = FitsFile(path)
     try:

@@ -1,0 +1,257 @@
+"""Runs that go on where others ended, and what killed ones leave behind."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import fitsio
+import numpy as np
+import pytest
+from helpers import Run, names, write_coadd
+
+from qnp_xp import classify, cli
+from qnp_xp.io import embed_grid
+
+COMMAND = "import sys; from qnp_xp.cli import main; sys.exit(main())"
+
+
+@pytest.fixture
+def coadds(inputs: Path) -> list[Path]:
+    """Three coadds, an hour old."""
+    paths = [write_coadd(inputs / f"coadd-{i}.fits", 2 + i) for i in range(3)]
+    for path in paths:
+        age(path, 3600)
+    return paths
+
+
+def age(path: Path, seconds: float) -> None:
+    then = time.time() - seconds
+    os.utime(path, (then, then))
+
+
+def states(folder: Path) -> dict[str, int]:
+    """When each output was written, to the nanosecond."""
+    return {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+
+
+def test_outputs_that_are_in_order_are_kept(
+    run: Run, coadds: list[Path], here: Path
+) -> None:
+    assert run("classify", *coadds[:2])[0] == 0
+    before = states(here)
+    status, out, err = run("classify", *coadds, "--resume")
+    assert (status, err) == (0, "")
+    assert [": kept, " in line for line in out.splitlines()] == [True, True, False]
+    after = states(here)
+    assert {name: after[name] for name in before} == before
+    assert names(here) == ["qn-0.fits", "qn-1.fits", "qn-2.fits"]
+    assert run("classify", *coadds, "--resume", "-q") == (0, "", "")
+    assert states(here) == after
+
+
+def rewritten(run: Run, coadds: list[Path], here: Path, *arguments: Any) -> bool:
+    before = states(here)
+    status, _, err = run("classify", coadds[0], "--resume", *arguments)
+    assert (status, err) == (0, "")
+    return states(here) != before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--c-thresh", "0.8"],
+        ["--n-thresh", "2"],
+        ["--dtype", "float64"],
+        ["--coadd"],
+        ["--rows", "1"],
+        ["--rows", "0,1"],
+        ["--targetids", "39633140000000001"],
+    ],
+)
+def test_outputs_of_other_settings_are_made_again(
+    run: Run, coadds: list[Path], here: Path, arguments: list[str]
+) -> None:
+    assert run("classify", coadds[0])[0] == 0
+    assert not rewritten(run, coadds, here)
+    assert rewritten(run, coadds, here, *arguments)
+    assert not rewritten(run, coadds, here, *arguments)
+    assert rewritten(run, coadds, here)
+
+
+def test_outputs_of_other_weights_are_made_again(
+    run: Run, coadds: list[Path], here: Path, data: Path, tmp_path: Path
+) -> None:
+    assert run("classify", coadds[0])[0] == 0
+    other = tmp_path / "other.h5"
+    embed_grid(data / "keras" / "valid.h5", other)
+    assert rewritten(run, coadds, here, "-m", other)
+
+
+def test_outputs_older_than_their_input_are_made_again(
+    run: Run, coadds: list[Path], here: Path
+) -> None:
+    assert run("classify", coadds[0])[0] == 0
+    age(here / "qn-0.fits", 3599)
+    assert not rewritten(run, coadds, here)
+    age(here / "qn-0.fits", 3601)
+    assert rewritten(run, coadds, here)
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "text", "another table"])
+def test_damaged_outputs_are_made_again(
+    run: Run, coadds: list[Path], here: Path, weights: Path, damage: str
+) -> None:
+    assert run("classify", coadds[0])[0] == 0
+    output = here / "qn-0.fits"
+    whole = output.read_bytes()
+    if damage == "another table":
+        output.unlink()
+        write_coadd(output, 1)
+    else:
+        output.write_bytes(
+            {"cut": whole[:-2880], "empty": b"", "text": b"hello"}[damage]
+        )
+    assert rewritten(run, coadds, here)
+    np.testing.assert_array_equal(
+        fitsio.read(output, ext="QN")["TARGETID"],
+        classify(coadds[0], weights)["TARGETID"],
+    )
+
+
+def test_outputs_without_their_priors_are_made_again(
+    run: Run, coadds: list[Path], here: Path
+) -> None:
+    priors = ["--priors", "priors.fits"]
+    assert run("classify", coadds[0])[0] == 0
+    assert rewritten(run, coadds, here, *priors)
+    assert not rewritten(run, coadds, here, *priors)
+    (here / "priors.fits").unlink()
+    assert rewritten(run, coadds, here, *priors)
+
+
+def test_resuming_loses_no_file_that_fails(
+    run: Run, coadds: list[Path], here: Path
+) -> None:
+    assert run("classify", *coadds)[0] == 0
+    coadds[1].write_bytes(b"no longer")
+    (here / "qn-2.fits").unlink()
+    status, _, err = run("classify", *coadds, "--resume")
+    assert status == 1
+    assert "coadd-1.fits: not a FITS file" in err
+    assert names(here) == ["qn-0.fits", "qn-1.fits", "qn-2.fits"]
+
+
+def test_resuming_and_overwriting_exclude_each_other(
+    run: Run, coadds: list[Path]
+) -> None:
+    status, _, err = run("classify", *coadds, "--resume", "--overwrite")
+    assert status == 2
+    assert "not allowed with" in err
+
+
+def test_the_output_of_classify_is_kept_by_the_command(
+    run: Run, coadds: list[Path], here: Path, weights: Path
+) -> None:
+    classify(coadds[0], weights, output=here / "qn-0.fits")
+    assert not rewritten(run, coadds, here)
+
+
+# Interrupts.
+
+
+def leftover(folder: Path, host: str, pid: int) -> Path:
+    path = folder / f".qnp-{host}-{pid}-0123abcd-qn-9.fits"
+    path.write_bytes(b"half of a table")
+    return path
+
+
+def test_what_killed_runs_left_behind_is_removed(
+    run: Run, coadds: list[Path], here: Path
+) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    dead = leftover(here, socket.gethostname(), gone.pid)
+    alive = leftover(here, socket.gethostname(), os.getpid())
+    foreign = leftover(here, "another-machine", gone.pid)
+    own = here / ".qnp-notes"
+    own.write_text("mine")
+    assert run("classify", coadds[0])[0] == 0
+    assert not dead.exists()
+    assert alive.exists()
+    assert foreign.exists()
+    assert own.exists()
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
+)
+def test_signals_end_a_run_without_partial_files(
+    coadds: list[Path],
+    here: Path,
+    weights: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    number: signal.Signals,
+    status: int,
+) -> None:
+    original = fitsio.FITS.write
+
+    def signalled(*args: Any, **kwargs: Any) -> None:
+        original(*args, **kwargs)
+        os.kill(os.getpid(), number)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(fitsio.FITS, "write", signalled)
+    assert cli.main(["classify", str(coadds[0]), "-m", str(weights)]) == status
+    assert capsys.readouterr().err.startswith("qnp-xp: error: ")
+    assert names(here) == []
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def kill_and_resume(
+    coadds: Sequence[Path], weights: Path, folder: Path, kills: int, seed: int
+) -> int:
+    """Kill runs at random moments, resume to the end, and count what was whole.
+
+    Returns how many of the killed runs had written some outputs and not all of them.
+    """
+    rng = random.Random(seed)
+    program = [sys.executable, "-c", COMMAND, "classify", *map(str, coadds)]
+    program += ["-m", str(weights), "--resume", "-q", "--outdir"]
+    start = time.perf_counter()
+    subprocess.run([*program, str(folder / "undisturbed")], check=True)
+    duration = time.perf_counter() - start
+    expected = {p.name: p.read_bytes() for p in (folder / "undisturbed").iterdir()}
+    assert len(expected) == len(coadds)
+    halfway, out = 0, folder / "killed"
+    for number in range(kills):
+        if number % 5 == 0 and out.exists():  # from the beginning now and then
+            for path in out.iterdir():
+                path.unlink()
+        process = subprocess.Popen([*program, str(out)])
+        time.sleep(rng.uniform(0.5, 1.1) * duration)
+        process.kill()
+        process.wait()
+        written = list(out.glob("qn-*.fits")) if out.exists() else []
+        halfway += 0 < len(written) < len(coadds)
+        for path in written:
+            assert path.read_bytes() == expected[path.name]
+    subprocess.run([*program, str(out)], check=True)
+    assert {p.name: p.read_bytes() for p in out.iterdir()} == expected
+    return halfway
+
+
+def test_killed_runs_leave_whole_outputs_and_can_be_resumed(
+    inputs: Path, tmp_path: Path, weights: Path
+) -> None:
+    coadds = [write_coadd(inputs / f"coadd-{i}.fits", 40) for i in range(6)]
+    kill_and_resume(coadds, weights, tmp_path, kills=4, seed=0)
