@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import os
 import re
 import secrets
@@ -10,7 +11,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["remove_leftovers", "replacing"]
+__all__ = ["remove_leftovers", "replacing", "write_whole"]
 
 _TEMPORARY = re.compile(r"\.qnp-(?P<host>.+)-(?P<pid>\d+)-[0-9a-f]{8}-.+")
 
@@ -28,13 +29,12 @@ def replacing(path: Path) -> Iterator[Path]:
     Yields
     ------
     pathlib.Path
-        Name to write to, in the same folder and with the same ending.
+        Name to write to, in the same folder.
 
     Notes
     -----
     Whatever goes wrong, an interrupt included, the temporary file is removed.
     """
-    # The ending stays last: cfitsio compresses by it.
     owner = f"{_host()}-{os.getpid()}-{secrets.token_hex(4)}"
     temporary = path.with_name(f".qnp-{owner}-{path.name}")
     try:
@@ -42,6 +42,30 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file, gzipped where its name ends so.
+
+    Parameters
+    ----------
+    path
+        Name of the file; an older one is replaced.
+    content
+        All of it.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; the message names the file and not the temporary one.
+    """
+    if path.name.endswith(".gz"):
+        content = gzip.compress(content, mtime=0)
+    try:
+        with replacing(path) as temporary:
+            temporary.write_bytes(content)
+    except OSError as err:
+        raise OSError(err.errno, err.strerror, str(path)) from err
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import SpectraError
 from ..lines import column_names
 from ..status import Status
-from ._files import remove_leftovers, replacing
+from ._files import remove_leftovers, write_whole
 from ._fits import FitsFile
 
 __all__ = [
@@ -191,10 +191,13 @@ def write_catalog(
     units = [_UNITS.get(name, "") for name in names]
     path = Path(path)
     check_output(path, overwrite)
-    with replacing(path) as temporary, fitsio.FITS(str(temporary), "rw") as f:
+    # In memory first: of what goes wrong on the disk Python says more than cfitsio.
+    with fitsio.FITS("mem://", "rw") as f:
         f.write(table, extname="QN", header=cards, units=units)
         for number, name in enumerate(names, start=1):
             f["QN"].write_key(f"TTYPE{number}", name, comment=_note(name))
+        content = f.read_raw()
+    write_whole(path, content)
 
 
 def write_priors(
@@ -234,5 +237,7 @@ def write_priors(
     table["Z"], table["SIGMA"] = z, width
     path = Path(path)
     check_output(path, overwrite)
-    with replacing(path) as temporary, fitsio.FITS(str(temporary), "rw") as f:
+    with fitsio.FITS("mem://", "rw") as f:
         f.write(table, extname="PRIORS")
+        content = f.read_raw()
+    write_whole(path, content)
