@@ -74,6 +74,9 @@ def decode(
     clamped at the ends of the grid.
     """
     count = len(lines) + len(lines_bal)
+    if not isinstance(preds, Sequence) and not hasattr(preds, "shape"):
+        msg = f"preds is a list of arrays, one for each line, got {preds!r}"
+        raise TypeError(msg)
     n_preds = len(preds) if isinstance(preds, Sequence) else int(preds.shape[0])
     if n_preds != count or not count:
         msg = (

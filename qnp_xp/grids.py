@@ -88,10 +88,15 @@ class Grid:
 
         Raises
         ------
-        ValueError
-            If the spacing is constant neither in wavelength nor in its log10.
+        ValueError, TypeError
+            If the spacing is constant neither in wavelength nor in its log10, or these
+            are no numbers.
         """
-        values = np.asarray(grid, dtype=np.float64)
+        try:
+            values = np.asarray(grid, dtype=np.float64)
+        except (TypeError, ValueError) as err:
+            msg = f"a grid is made of wavelengths in Angstrom, which {grid!r} is not"
+            raise TypeError(msg) from err
         if values.ndim != 1 or values.size < 2:
             msg = (
                 f"a grid needs 2 or more wavelengths in 1 dimension, got {values.shape}"

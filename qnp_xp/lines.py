@@ -78,9 +78,12 @@ def rest_wavelengths(lines: Sequence[str]) -> list[float]:
 
     Raises
     ------
-    ValueError
-        If a name is unknown.
+    ValueError, TypeError
+        If a name is unknown, or there is no list of names.
     """
+    if isinstance(lines, str) or not isinstance(lines, Sequence):
+        msg = f"lines are a list of names, got {lines!r}"
+        raise TypeError(msg)
     unknown = [line for line in lines if line not in absorber_IGM]
     if unknown:
         known = ", ".join(sorted(absorber_IGM))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import layers
-from ._backend import Array, Backend, resolve, to_device, to_host
+from ._backend import Array, Backend, array_namespace, resolve, to_device, to_host
 from ._threads import granted_cores, thread_map
 from .convolution import prepare
 from .network import Network
@@ -79,9 +79,14 @@ class QuasarNP:
         if not isinstance(self.dtype, str) or self.dtype not in ("float32", "float64"):
             msg = f"dtype={self.dtype!r} is not one of 'float32', 'float64'"
             raise ValueError(msg)
-        if self.nproc is not None and self.nproc < 1:
-            msg = f"nproc must be 1 or more, got {self.nproc!r}"
-            raise ValueError(msg)
+        if self.nproc is not None:
+            number: Any = self.nproc
+            if not isinstance(number, (int, np.integer)):
+                msg = f"nproc must be a whole number, got {self.nproc!r}"
+                raise TypeError(msg)
+            if self.nproc < 1:
+                msg = f"nproc must be 1 or more, got {self.nproc!r}"
+                raise ValueError(msg)
         object.__setattr__(self, "_weights", self._upload())
 
     def __getstate__(self) -> dict[str, Any]:
@@ -165,8 +170,8 @@ class QuasarNP:
 
         Raises
         ------
-        ValueError
-            If the shape of `x` is neither of the above.
+        ValueError, TypeError
+            If the shape of `x` is neither of the above, or its numbers are not real.
 
         Notes
         -----
@@ -175,6 +180,10 @@ class QuasarNP:
         """
         if not hasattr(x, "shape"):
             x = to_host(x)
+        xp = array_namespace(x)
+        if not xp.isdtype(x.dtype, ("real floating", "integral", "bool")):
+            msg = f"predict takes real numbers, got {x.dtype}"
+            raise TypeError(msg)
         shape = tuple(x.shape)
         if shape[1:] not in ((self.nbins,), (self.nbins, 1)):
             msg = (

@@ -54,15 +54,20 @@ def as_model(
 
     Raises
     ------
-    ValueError
+    ValueError, TypeError
         If None is given and ``$QN_MODEL_FILE`` is not set, or the lines of the
-        network have no names.
+        network have no names, or the model is none of the above.
     """
     if model is None:
         model = os.environ.get("QN_MODEL_FILE")
         if not model:
             msg = "no network: name a weights file (-m, model=) or set $QN_MODEL_FILE"
             raise ValueError(msg)
+    given: Any = model
+    if not isinstance(given, (QuasarNP, str, Path)):
+        kind = type(given).__name__
+        msg = f"model must be a model, the name of a weights file or None, got {kind}"
+        raise TypeError(msg)
     if not isinstance(model, QuasarNP):
         model = load_model(model, device, dtype=dtype, lines=lines, lines_bal=lines_bal)
     if not model.lines:

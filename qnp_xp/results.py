@@ -52,12 +52,21 @@ class Options:
     coadd: bool = False
 
     def __post_init__(self) -> None:
+        number, flag = (int, float, np.number), (bool, np.bool_)
+        for names, kind, what in (
+            (("c_thresh", "n_thresh", "batch_size"), number, "a number"),
+            (("use_mask", "coadd"), flag, "True or False"),
+        ):
+            for name in names:
+                if not isinstance(getattr(self, name), kind):
+                    msg = f"{name} must be {what}, got {getattr(self, name)!r}"
+                    raise TypeError(msg)
         if not 0 <= self.c_thresh <= 1:
             msg = f"c_thresh must be between 0 and 1, got {self.c_thresh!r}"
             raise ValueError(msg)
         for name in ("n_thresh", "batch_size"):
             value = getattr(self, name)
-            if value != int(value) or value < 1:
+            if value != np.floor(value) or value < 1:
                 msg = f"{name} must be a whole number from 1 up, got {value!r}"
                 raise ValueError(msg)
 
@@ -158,8 +167,8 @@ def header_cards(model: QuasarNP, options: Options, result: Result) -> list[Card
     versions = [("qnp_xp", __version__)]
     versions += [(name, _library_version(name)) for name in libraries]
     cards: list[Card] = [
-        ("QNINPUT", Path(result.name).name, "file of the spectra"),
-        ("QNMODEL", model.weights_name, "weights file"),
+        ("QNINPUT", _ascii(Path(result.name).name), "file of the spectra"),
+        ("QNMODEL", _ascii(model.weights_name), "weights file"),
         ("QNDEVICE", model.device, "device of the network"),
         *setting_cards(model, options),
         ("QNGRID", "log" if grid.log else "linear", "spacing of the wavelength grid"),
@@ -172,6 +181,11 @@ def header_cards(model: QuasarNP, options: Options, result: Result) -> list[Card
         cards.append((f"DEPNAM{number:02d}", name, "package"))
         cards.append((f"DEPVER{number:02d}", version, "its version"))
     return cards
+
+
+def _ascii(name: str) -> str:
+    """A name as a header can hold it; other letters become their escapes."""
+    return name.encode("ascii", "backslashreplace").decode("ascii")
 
 
 def _library_version(name: str) -> str:

@@ -114,6 +114,7 @@ def rebin(
 
 
 def _check_shapes(w_grid: Array, flux: Array, ivar: Array) -> None:
+    array_namespace(flux, ivar)  # complains of what is no array
     shape, npix = tuple(flux.shape), int(w_grid.shape[-1])
     if len(w_grid.shape) == 2 and tuple(w_grid.shape) != shape:
         msg = f"wavelengths of shape {tuple(w_grid.shape)} for flux of shape {shape}"

@@ -203,14 +203,15 @@ def test_signals_end_a_run_without_partial_files(
     number: signal.Signals,
     status: int,
 ) -> None:
-    original = fitsio.FITS.write
+    original = Path.write_bytes
 
-    def signalled(*args: Any, **kwargs: Any) -> None:
-        original(*args, **kwargs)
+    def signalled(self: Path, content: bytes) -> None:
+        original(self, content)
+        assert self.parent.resolve() == here
         os.kill(os.getpid(), number)
 
     before = signal.getsignal(signal.SIGTERM)
-    monkeypatch.setattr(fitsio.FITS, "write", signalled)
+    monkeypatch.setattr(Path, "write_bytes", signalled)
     assert cli.main(["classify", str(coadds[0]), "-m", str(weights)]) == status
     assert capsys.readouterr().err.startswith("qnp-xp: error: ")
     assert names(here) == []

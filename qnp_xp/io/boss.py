@@ -166,8 +166,11 @@ def read_data(
     FileNotFoundError, SpectraError
         If a file is missing, or not of that form.
     ValueError
-        If a spectrum fits none of the classes.
+        If a spectrum fits none of the classes, or `nspec` is below 1.
     """
+    if nspec is not None and nspec < 1:
+        msg = f"nspec must be a whole number from 1 up, or None, got {nspec!r}"
+        raise ValueError(msg)
     parts = [_read_one(filename, nspec, return_pmf) for filename in fi]
     if not parts:
         msg = "read_data() needs one file or more"
@@ -201,10 +204,11 @@ def _read_one(
     columns = ["TARGETID", *(("PLATE", "MJD", "FIBERID") if return_pmf else ())]
     with _opened(filename) as h:
         table = _table(h[1], columns, slice(0, nspec))
-        image = np.asarray(h[0][0 : len(table), :])
-        if image.shape != (len(table), 2 * nbins):
-            msg = f"HDU 0 has shape {image.shape}, not {(len(table), 2 * nbins)}"
+        dims = tuple(int(size) for size in h[0].get_info().get("dims", ()))
+        if len(dims) != 2 or dims[0] < len(table) or dims[1] != 2 * nbins:
+            msg = f"HDU 0 has shape {dims}, not {(len(table), 2 * nbins)}"
             raise ValueError(msg)
+        image = np.asarray(h[0][0 : len(table), :])
     native = [(name, np.int64) for name in columns]
     return image, table.astype(native)
 

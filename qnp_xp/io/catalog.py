@@ -96,8 +96,8 @@ def check_output(path: Path, overwrite: bool) -> None:
     ------
     FileExistsError
         If there is one and it may not.
-    NotADirectoryError
-        If its folder does not exist.
+    NotADirectoryError, IsADirectoryError
+        If its folder does not exist, or it is a folder itself.
     ValueError
         If cfitsio would take part of its name for something else.
     """
@@ -107,6 +107,9 @@ def check_output(path: Path, overwrite: bool) -> None:
     if not path.parent.is_dir():
         msg = f"{path.parent}: no such folder, for the output {path.name}"
         raise NotADirectoryError(msg)
+    if path.is_dir():
+        msg = f"{path} is a folder, and the output is to be a file"
+        raise IsADirectoryError(msg)
     if path.exists() and not overwrite:
         msg = f"{path} exists; replace it with --overwrite (overwrite=True)"
         raise FileExistsError(msg)

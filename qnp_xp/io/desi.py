@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._backend import Array, resolve, to_device, to_host
-from ..grids import wave
+from ..grids import Grid, wave
 from ..spectra import combine, normalize
 from .rows import select_rows
 from .source import Source
@@ -35,7 +35,11 @@ def _load(
 ) -> tuple[Array, NDArray[np.int64]]:
     """Rebin and normalise the selected spectra of a file."""
     backend = resolve(device, xp)
-    grid = wave if out_grid is None else to_host(out_grid).astype(np.float64)
+    grid = wave
+    if out_grid is not None:
+        grid = to_host(out_grid)
+        Grid.from_wave(grid)  # complains of what is none
+        grid = grid.astype(np.float64)
     if source.missing:
         _log.warning("%s: no arm %s", source.name, ", ".join(source.missing))
     spectra, kept = [], []
