@@ -66,7 +66,7 @@ class Options:
             raise ValueError(msg)
         for name in ("n_thresh", "batch_size"):
             value = getattr(self, name)
-            if value != np.floor(value) or value < 1:
+            if not (np.isfinite(value) and value == np.floor(value) and value >= 1):
                 msg = f"{name} must be a whole number from 1 up, got {value!r}"
                 raise ValueError(msg)
 
