@@ -20,6 +20,7 @@ nox.options.sessions = [
     "build",
     "minimum",
     "torch",
+    "namespace",
     "interop",
     "desispec",
     "tests",
@@ -67,6 +68,15 @@ def torch(session: nox.Session) -> None:
     """The array tests on PyTorch, on the CPU."""
     _install(session, "torch==2.13.0", *_group("test"))
     session.run("pytest", "--backend", "torch", *session.posargs)
+
+
+@nox.session(python="3.11")
+@nox.parametrize("version", ["13.1.0", "14.2.0"])
+def namespace(session: nox.Session, version: str) -> None:
+    """Whether CuPy has all that the package uses, which needs no GPU."""
+    _install(session, f"cupy-cuda12x=={version}", *_group("test"))
+    require = {"QNP_XP_REQUIRE_CUPY": "1"}
+    session.run("pytest", "tests/test_namespace.py", *session.posargs, env=require)
 
 
 @nox.session(venv_params=["--system-site-packages"])

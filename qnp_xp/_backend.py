@@ -7,9 +7,10 @@ Everything else in the package gets its functions from `array_namespace` and cal
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,7 +59,7 @@ class Backend:
 
     def __reduce__(self) -> tuple[Callable[..., Backend], tuple[Any, ...]]:
         # Modules cannot be pickled, and neither can CuPy's devices.
-        if self.name.startswith("gpu"):
+        if self.is_gpu:
             return resolve, (self.name,)
         return _rebuild, (self.xp.__name__, self.device, self.name)
 
@@ -68,9 +69,65 @@ class Backend:
         CuPy allocates on the current device whatever ``device=`` says; the other
         libraries need nothing.
         """
-        if self.name.startswith("gpu"):
+        if self.is_gpu:
             return self.device  # type: ignore[no-any-return]
         return contextlib.nullcontext()
+
+    @property
+    def is_gpu(self) -> bool:
+        """Whether it is a GPU of CuPy's."""
+        return self.name.startswith("gpu")
+
+    @contextlib.contextmanager
+    def stream(self, purpose: str) -> Iterator[None]:
+        """Context in which work on a GPU waits for no work of another purpose.
+
+        What another purpose is to use must be `finish`ed first. Elsewhere than on a GPU
+        it is the same as `active`.
+        """
+        with self.active():
+            if not self.is_gpu:
+                yield
+                return
+            with _stream(self.name, purpose):
+                yield
+
+    def finish(self) -> None:
+        """Wait until the work of this purpose on a GPU is done."""
+        if self.is_gpu:
+            _cupy().cuda.get_current_stream().synchronize()
+
+    def settle(self) -> None:
+        """Wait until all work on a GPU is done, whichever thread began it."""
+        if self.is_gpu:
+            self.device.synchronize()
+
+    def release(self) -> None:
+        """Give memory of a GPU that CuPy keeps for later back to others."""
+        if self.is_gpu:
+            with self.active():
+                _cupy().get_default_memory_pool().free_all_blocks()
+                _cupy().get_default_pinned_memory_pool().free_all_blocks()
+
+    def free_memory(self) -> int | None:
+        """Bytes that can be had on a GPU; None where memory is that of the host."""
+        if not self.is_gpu:
+            return None
+        with self.active():
+            kept = _cupy().get_default_memory_pool().free_bytes()
+            return int(_cupy().cuda.runtime.memGetInfo()[0]) + int(kept)
+
+
+@functools.cache
+def _stream(gpu: str, purpose: str) -> Any:
+    """Always the same one: CuPy keeps memory for each stream that there ever was."""
+    return _cupy().cuda.Stream(non_blocking=True)
+
+
+def _cupy() -> Any:
+    import cupy  # noqa: PLC0415
+
+    return cupy
 
 
 def _rebuild(module: str, device: Any, name: str) -> Backend:

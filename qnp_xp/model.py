@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +28,14 @@ _TILE = 16
 _BLOCK = 32
 _TILE_ON_DEVICE = 128
 
+# A tile may take this part of the memory that is free when a model is loaded. Of the
+# largest activation there are some eight at a time: what goes into a convolution and
+# comes out of it, both transformed, and what is on its way to the next.
+_PART_OF_MEMORY = 4
+_LIVE = 8
+
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class _Weights:
@@ -37,6 +46,13 @@ class _Weights:
     heads: tuple[Array, Array]
     scale: Array
     shift: Array
+
+
+@dataclass
+class _Tile:
+    """Spectra of a tile, which becomes smaller where memory runs out."""
+
+    size: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +90,7 @@ class QuasarNP:
     backend: Backend
     nproc: int | None = None
     _weights: _Weights = field(init=False, repr=False, compare=False)
+    _tile: _Tile = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if not isinstance(self.dtype, str) or self.dtype not in ("float32", "float64"):
@@ -87,15 +104,31 @@ class QuasarNP:
             if self.nproc < 1:
                 msg = f"nproc must be 1 or more, got {self.nproc!r}"
                 raise ValueError(msg)
+        self._prepare()
+
+    def _prepare(self) -> None:
         object.__setattr__(self, "_weights", self._upload())
+        object.__setattr__(self, "_tile", _Tile(self._first_tile()))
+
+    def _first_tile(self) -> int:
+        if self.backend.name == "cpu":
+            return _TILE
+        tile, free = _TILE_ON_DEVICE, self.backend.free_memory()
+        if free is not None:
+            width = 8 if self.dtype == "float64" else 4
+            need = _LIVE * width * _largest_activation(self.network)
+            while tile > 1 and tile * need > free / _PART_OF_MEMORY:
+                tile //= 2
+        return tile
 
     def __getstate__(self) -> dict[str, Any]:
         # Arrays of a device stay there; they are made again from the host's.
-        return {k: v for k, v in self.__dict__.items() if k != "_weights"}
+        own = ("_weights", "_tile")
+        return {k: v for k, v in self.__dict__.items() if k not in own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        object.__setattr__(self, "_weights", self._upload())
+        self._prepare()
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self, self.wave))
@@ -209,7 +242,12 @@ class QuasarNP:
     @property
     def block(self) -> int:
         """Spectra that `predict` hands to a thread at once."""
-        return _BLOCK if self.backend.name == "cpu" else _TILE_ON_DEVICE
+        return _BLOCK if self.backend.name == "cpu" else self.tile
+
+    @property
+    def tile(self) -> int:
+        """Spectra of one pass through the network."""
+        return self._tile.size
 
     def forward(self, x: Array) -> Array:
         """Run the network on a few spectra, in the thread that calls it.
@@ -225,18 +263,33 @@ class QuasarNP:
             Outputs of all lines side by side, shape ``(n, nlines * 2 * nboxes)``; see
             `split`.
         """
-        n, on_host = x.shape[0], self.backend.name == "cpu"
-        tile = _TILE if on_host else _TILE_ON_DEVICE
         with self.backend.active():
             x = layers.flatten(to_device(x, self.backend, self.dtype))
-            if not on_host:
-                x = fill_rows(x, max(-(-n // tile), 1) * tile)
-            x = self.backend.xp.expand_dims(x, axis=2)
-            tiles = [
-                self._forward_tile(x[first : first + tile, :, :])
-                for first in range(0, max(n, 1), tile)
-            ]
-            return self.backend.xp.concat(tiles, axis=0)[:n, :]
+            while True:
+                tile = self.tile
+                try:
+                    return self._forward(x, tile)
+                except MemoryError:
+                    if tile == 1 or self.backend.name == "cpu":
+                        raise
+                # Here and not above: the error holds on to the arrays of its frames.
+                self.backend.release()
+                self._tile.size = min(self.tile, tile // 2)
+                _log.warning(
+                    "%s: out of memory with %d spectra at a time, going on with %d",
+                    self.device, tile, self.tile,
+                )  # fmt: skip
+
+    def _forward(self, x: Array, tile: int) -> Array:
+        n = x.shape[0]
+        if self.backend.name != "cpu":
+            x = fill_rows(x, max(-(-n // tile), 1) * tile)
+        x = self.backend.xp.expand_dims(x, axis=2)
+        tiles = [
+            self._forward_tile(x[first : first + tile, :, :])
+            for first in range(0, max(n, 1), tile)
+        ]
+        return self.backend.xp.concat(tiles, axis=0)[:n, :]
 
     def split(self, outputs: Array) -> list[Array]:
         """Part the outputs of the lines.
@@ -267,3 +320,13 @@ class QuasarNP:
             x = layers.dense(x, kernel, bias, layers.ACTIVATIONS[dense.activation])
         heads = layers.dense(x, *weights.heads, layers.sigmoid)
         return layers.flatten(heads * weights.scale + weights.shift)
+
+
+def _largest_activation(network: Network) -> int:
+    """Numbers that the largest output of a convolution has for one spectrum."""
+    length, largest = network.nbins, network.nbins
+    for conv in network.convs:
+        kernel, _, filters = conv.kernel.shape
+        length = layers.conv_output(length, kernel, conv.stride, conv.padding)
+        largest = max(largest, length * filters)
+    return largest

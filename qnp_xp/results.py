@@ -177,6 +177,8 @@ def header_cards(model: QuasarNP, options: Options, result: Result) -> list[Card
         ("QNWMAX", float(model.wave[-1]), "[Angstrom] last bin"),
         ("QNARMS", "".join(result.arms), "arms used"),
     ]
+    if model.device != "cpu":
+        cards.append(("QNTILE", model.tile, "spectra of one pass on the device"))
     for number, (name, version) in enumerate(versions):
         cards.append((f"DEPNAM{number:02d}", name, "package"))
         cards.append((f"DEPVER{number:02d}", version, "its version"))

@@ -124,6 +124,7 @@ def score(
     SpectraError
         If the source is damaged.
     """
+    model.backend.settle()  # weights, and arrays of the user, are on their way
     with worker_pool(model.threads) as pool:
         waiting: list[tuple[NDArray[Any], _Ready, list[Future[Array]]]] = []
         for rows, piece in selection.batches(options.batch_size):
@@ -169,13 +170,14 @@ def _prepare(
 ) -> _Ready:
     """Read, rebin and normalise a batch, on the device."""
     backend = model.backend
-    with backend.active():
+    with backend.stream("prepare"):
         flux_sum, ivar_sum, cleaned = _sums(source, piece, model, options, clock)
         with clock("normalise"):
             x, weighted, varied = normalize(average(flux_sum, ivar_sum), ivar_sum)
             weighted, varied = to_host(weighted), to_host(varied)
             good = np.flatnonzero(weighted & varied)
             x = backend.xp.take(x, to_device(good, backend), axis=0)
+            backend.finish()
             return _Ready(x, weighted, varied, cleaned)
 
 
@@ -215,18 +217,49 @@ def _sums_of_rows(
 ) -> tuple[Array, Array, NDArray[np.bool_]]:
     with clock("read"):
         arms = list(source.read(numbers, options.use_mask))
-    with clock("upload"):
-        on_device = [
-            (w, *(to_device(x, model.backend) for x in parts)) for w, *parts in arms
-        ]
-    with clock("rebin"):
-        flux_sum, ivar_sum, cleaned = sum_arms(on_device, model.wave)
-        return flux_sum, ivar_sum, to_host(cleaned)
+    return _sums_of_arms(arms, model, clock)
+
+
+def _sums_of_arms(
+    arms: list[tuple[Array, Array, Array]], model: QuasarNP, clock: Clock
+) -> tuple[Array, Array, NDArray[np.bool_]]:
+    """Upload and rebin; in two halves where the memory of a device runs out."""
+    n = arms[0][1].shape[0]
+    try:
+        with clock("upload"):
+            on_device = [
+                (w, *(to_device(x, model.backend) for x in parts)) for w, *parts in arms
+            ]
+        with clock("rebin"):
+            flux_sum, ivar_sum, cleaned = sum_arms(on_device, model.wave)
+            return flux_sum, ivar_sum, to_host(cleaned)
+    except MemoryError:
+        if n <= 1 or model.backend.name == "cpu":
+            raise
+    on_device = []
+    model.backend.release()
+    halves = [
+        _sums_of_arms([_rows_of(arm, part) for arm in arms], model, clock)
+        for part in (slice(0, n // 2), slice(n // 2, n))
+    ]
+    flux_sum, ivar_sum = (
+        model.backend.xp.concat([half[k] for half in halves], axis=0) for k in (0, 1)
+    )
+    return flux_sum, ivar_sum, np.concatenate([half[2] for half in halves])
+
+
+def _rows_of(
+    arm: tuple[Array, Array, Array], rows: slice
+) -> tuple[Array, Array, Array]:
+    wave, flux, ivar = arm
+    return wave if wave.ndim == 1 else wave[rows, :], flux[rows, :], ivar[rows, :]
 
 
 def _forward(model: QuasarNP, x: Array, clock: Clock) -> Array:
-    with clock("predict"):
-        return model.forward(x)
+    with clock("predict"), model.backend.stream("predict"):
+        outputs = model.forward(x)
+        model.backend.finish()
+        return outputs
 
 
 def _finish(
@@ -241,7 +274,7 @@ def _finish(
     done = [output.result() for output in outputs]
     good = np.flatnonzero(ready.weighted & ready.varied)
     constant = ready.weighted & ~ready.varied
-    with clock("decode"), model.backend.active():
+    with clock("decode"), model.backend.stream("prepare"):
         preds = model.split(model.backend.xp.concat(done, axis=0))
         found = decode(preds, model.lines, model.lines_bal, model.wave)
         quasar = to_host(is_quasar(found.c_line, options.c_thresh, options.n_thresh))
