@@ -1,15 +1,11 @@
 """From a graph of Keras layers and their arrays to a `Network`.
 
-The graph is walked from its outputs back to its input. The one Lambda that QuasarNET
-has is told by the constants in its bytecode, which is never run.
+The graph is walked from its outputs back to its input.
 """
 
 from __future__ import annotations
 
-import base64
 import math
-import re
-import struct
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -21,6 +17,7 @@ from ..errors import WeightsError
 from ..layers import ACTIVATIONS, conv_output
 from ..network import BatchNorm, Conv, Dense, Head, Network
 from .keras_graph import Graph, Layer, variable_names
+from .keras_lambda import lambda_scaling
 
 __all__ = ["build_network"]
 
@@ -117,7 +114,7 @@ class _Builder:
                     float(layer.config["offset"]),
                 )
             elif layer.kind == "Lambda":
-                factor, term = _lambda_scaling(layer)
+                factor, term = lambda_scaling(layer)
             elif layer.kind == "Activation" and activation is None:
                 activation = layer.config["activation"]
             elif layer.kind not in _IDENTITIES:
@@ -291,23 +288,3 @@ def _activation(layer: Layer) -> str:
     if found != plain:
         raise layer.unsupported("only the plain ReLU is supported")
     return "relu"
-
-
-def _lambda_scaling(layer: Layer) -> tuple[float, float]:
-    """Scale and shift of QuasarNET's Lambda; its bytecode is looked at, never run."""
-    function = layer.config.get("function")
-    if isinstance(function, Mapping):  # Keras 3
-        inner = function.get("config")
-        function = inner.get("code") if isinstance(inner, Mapping) else None
-    elif isinstance(function, (list, tuple)) and function:  # Keras 2
-        function = function[0]
-    try:
-        code = base64.b64decode(function) if isinstance(function, str) else b""
-    except ValueError:
-        code = b""
-    # QuasarNET's function is `-0.1 + 1.2 * x`. Marshalled floats are the letter g,
-    # perhaps with a flag in its highest bit, and eight bytes; in that order.
-    shift, scale = (b"[g\xe7]" + re.escape(struct.pack("<d", x)) for x in (-0.1, 1.2))
-    if not re.search(shift + scale, code, re.DOTALL):
-        raise layer.unsupported("only QuasarNET's own -0.1 + 1.2 * x is supported")
-    return 1.2, -0.1
