@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from ..errors import WeightsError
 from ._hdf5_header import Texts, is_stored_elsewhere, messages
+from ._hdf5_heap import check_heaps
 
 __all__ = ["Hdf5", "Stored"]
 
@@ -36,10 +37,16 @@ class Hdf5:
         The file as libhdf5 takes it: its path, or an open binary file.
     file
         The file once more, open for reading.
+
+    Raises
+    ------
+    WeightsError
+        If libhdf5 would never come to an end with it.
     """
 
     def __init__(self, path: Path | BinaryIO, file: BinaryIO) -> None:
         self._file = file
+        check_heaps(file)
         self._h5 = h5py.File(path, "r")
         self._texts = Texts(file)
 

@@ -11,6 +11,7 @@ import io
 import json
 import logging
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -148,6 +149,7 @@ def _naming(path: Path) -> Iterator[None]:
         RuntimeError,
         TypeError,
         ValueError,
+        struct.error,
         zipfile.BadZipFile,
         zlib.error,
     ) as err:
