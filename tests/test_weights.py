@@ -549,6 +549,24 @@ BAD_NETWORKS: dict[str, tuple[Edit, str]] = {
         values("fc_box_1/fc_box_1/bias", nan_at_one_place),
         r"'fc_box_1'.*'bias' has values not finite",
     ),
+    "beyond float32": (
+        values("fc_common/fc_common/bias", lambda x: x.astype("f8") + 1e39),
+        r"'fc_common'.*beyond the range of float32",
+    ),
+    "beyond float64, folded": (
+        both(
+            values("conv_2/conv_2/kernel", lambda x: x.astype("f8") * 1e300),
+            values(
+                "batch_normalization_2/batch_normalization_2/gamma",
+                lambda x: x.astype("f8") * 1e300,
+            ),
+        ),
+        r"'conv_2'.*beyond the range of float32",
+    ),
+    "scale beyond float32": (
+        setting("rescaling", "scale", 1e40),
+        r"'fc_offset_0'.*beyond the range of float32",
+    ),
     "infinite mean": (
         values(
             "batch_normalization_2/batch_normalization_2/moving_mean",

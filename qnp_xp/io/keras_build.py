@@ -41,6 +41,7 @@ _IDENTITIES = {
 }
 
 
+@np.errstate(over="ignore", invalid="ignore")  # the ends of it are checked
 def build_network(graph: Graph, arrays: Arrays) -> Network:
     """Put a network together.
 
@@ -85,7 +86,22 @@ def build_network(graph: Graph, arrays: Arrays) -> Network:
     if len(sizes) > 1:
         msg = f"the heads have different numbers of boxes: {sorted(sizes)}"
         raise WeightsError(msg)
-    return Network(nbins, convs, trunk, heads, builder.parameters)
+    network = Network(nbins, convs, trunk, heads, builder.parameters)
+    _check_range(network)
+    return network
+
+
+def _check_range(network: Network) -> None:
+    """Refuse weights that only float64 can hold once all is folded in."""
+    halves = [half for head in network.heads for half in (head.box, head.offset)]
+    layers = [*network.convs, *network.trunk, *halves]
+    values: list[tuple[str, Any, Any]] = [(x.name, x.kernel, x.bias) for x in layers]
+    values += [(x.offset.name, x.scale, x.shift) for x in network.heads]
+    for name, factors, terms in values:
+        for x in (factors, terms):
+            if not np.all(np.abs(x) <= np.finfo(np.float32).max):
+                msg = f"layer {name!r}: its weights are beyond the range of float32"
+                raise WeightsError(msg)
 
 
 class _Builder:
