@@ -21,6 +21,7 @@ nox.options.sessions = [
     "minimum",
     "torch",
     "desispec",
+    "fuzz",
     "tests",
 ]
 # A machine with one python tests on that one.
@@ -93,6 +94,13 @@ def desispec(session: nox.Session) -> None:
         *session.posargs,
         env={"QNP_XP_REQUIRE_DESISPEC": "1"},
     )
+
+
+@nox.session(python="3.11")
+def fuzz(session: nox.Session) -> None:
+    """Ten thousand damaged files, which must be read or refused."""
+    _install(session, *_group("test"))
+    session.run("pytest", "tests/fuzz", *session.posargs)
 
 
 @nox.session(python="3.11")
