@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import io
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-from helpers import coadd_hdus, gzipped, write_hdus, write_images_by_hand
+from helpers import coadd_hdus, gzipped, run_python, write_hdus, write_images_by_hand
 
 from qnp_xp import SpectraError
 from qnp_xp.io._fits_header import tile_problem
@@ -34,9 +32,7 @@ except SpectraError as err:
 
 def said(path: Path) -> str:
     """What is said of a file whose spectra are all read, by another process."""
-    command = [sys.executable, "-c", _READ, str(path)]
-    done = subprocess.run(command, check=True, capture_output=True, text=True)
-    return done.stdout
+    return run_python(_READ, path)
 
 
 def compressed(path: Path, kind: str = "rice") -> bytes:

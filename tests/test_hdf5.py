@@ -9,8 +9,6 @@ from __future__ import annotations
 import io
 import os
 import struct
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from helpers import copy_hdf5
+from helpers import copy_hdf5, run_python
 
 from qnp_xp import WeightsError
 from qnp_xp.io._hdf5 import Hdf5
@@ -39,11 +37,7 @@ except WeightsError as err:
 
 def said(path: Path) -> str:
     """What is said of a file, by a process that may not take long."""
-    command = [sys.executable, "-c", _LOAD, str(path)]
-    done = subprocess.run(
-        command, check=True, capture_output=True, text=True, timeout=SECONDS
-    )
-    return done.stdout
+    return run_python(_LOAD, path, seconds=SECONDS)
 
 
 @pytest.fixture

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import struct
-import subprocess
-import sys
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -19,7 +17,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from helpers import copy_archive, copy_hdf5, edit_member_hdf5, layer
+from helpers import copy_archive, copy_hdf5, edit_member_hdf5, layer, run_python
 
 from qnp_xp import WeightsError, load_model
 from qnp_xp.grids import wave
@@ -304,22 +302,25 @@ def test_a_group_in_the_place_of_a_grid_is_refused(
         load_model(changed(edit))
 
 
-# Sizes. A process of its own reads the file, for the most memory that it ever had.
+# Sizes.
+
+HUGE = 1 << 26
+MEGABYTES = 32  # more than a small network takes, and half of what is huge
+
+# Another process reads the file, for the most memory that it ever had.
 
 _MEASURE = """
-import json, resource, sys
+import json, sys
+from helpers import peak_memory
 from qnp_xp import load_model
 
-def peak():
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-
 load_model(sys.argv[1])
-before, what = peak(), ""
+before, what = peak_memory(), ""
 try:
     load_model(sys.argv[2])
 except ValueError as err:
     what = f"{type(err).__name__}: {err}"
-print(json.dumps([what, peak() - before]))
+print(json.dumps([what, peak_memory() - before]))
 """
 
 
@@ -329,16 +330,11 @@ def refused(keras: Path) -> Callable[[Path], str]:
     sound = keras / "same.h5"
 
     def load(path: Path) -> str:
-        command = [sys.executable, "-c", _MEASURE, str(sound), str(path)]
-        done = subprocess.run(command, check=True, capture_output=True, timeout=60)
-        what, megabytes = json.loads(done.stdout)
-        assert megabytes < 48
+        what, megabytes = json.loads(run_python(_MEASURE, sound, path))
+        assert megabytes < MEGABYTES
         return str(what)
 
     return load
-
-
-HUGE = 1 << 27
 
 
 def zeros(size: int, start: bytes = b"", fill: bytes = b"\0") -> bytes:
@@ -417,12 +413,12 @@ def test_a_copy_with_a_grid_unpacks_no_member_at_once(
     keras: Path, tmp_path: Path
 ) -> None:
     source = bomb(keras / "same.keras", tmp_path / "net.keras", "notes.txt", b" ")
-    code = "import resource, sys\nfrom qnp_xp.io import embed_grid\n"
-    code += "embed_grid(sys.argv[1], sys.argv[2])\n"
-    code += "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)"
-    command = [sys.executable, "-c", code, str(source), str(tmp_path / "copy.keras")]
-    done = subprocess.run(command, check=True, capture_output=True, timeout=60)
-    assert int(done.stdout) < HUGE >> 20
+    code = (
+        "import sys\nfrom helpers import peak_memory\nfrom qnp_xp.io import embed_grid"
+    )
+    code += "\nembed_grid(sys.argv[1], sys.argv[2])\nprint(peak_memory())"
+    megabytes = int(run_python(code, source, tmp_path / "copy.keras"))
+    assert megabytes < HUGE >> 20
     with zipfile.ZipFile(tmp_path / "copy.keras") as archive:
         assert archive.getinfo("notes.txt").file_size == HUGE
 

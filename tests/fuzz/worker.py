@@ -28,7 +28,13 @@ TESTS = Path(__file__).parents[1]
 sys.path[:0] = [str(TESTS), str(TESTS.parent)]
 
 from fuzz.mutations import mutate  # noqa: E402
-from helpers import coadd_hdus, join_arms, write_cframes, write_hdus  # noqa: E402
+from helpers import (  # noqa: E402
+    coadd_hdus,
+    join_arms,
+    peak_memory,
+    write_cframes,
+    write_hdus,
+)
 from test_sdss import write_spec, write_spplate  # noqa: E402
 
 from qnp_xp import QnpError, load_model  # noqa: E402
@@ -134,8 +140,7 @@ def main(kind: str, seed: str, first: str, count: str, folder: str) -> None:
         path.write_bytes(content)
         _say(number=number)
         what, why = outcome(kind, path)
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-        _say(number=number, outcome=what, why=why, megabytes=peak)
+        _say(number=number, outcome=what, why=why, megabytes=peak_memory())
         if what != "wrong" and int(count) > 1:
             path.unlink()
 
