@@ -128,10 +128,27 @@ def test_a_local_heap_whose_free_places_lead_back_is_refused(
     assert match in said(path)
 
 
+@pytest.mark.parametrize("size", [1 << 40, (1 << 64) - 32, (1 << 64) - 1])
+def test_a_local_heap_longer_than_the_file_is_refused(
+    unpacked: tuple[Path, bytearray], size: int
+) -> None:
+    path, content = unpacked
+    heap = content.index(b"HEAP\0")
+    struct.pack_into("<Q", content, heap + 8, size)
+    path.write_bytes(content)
+    assert f"{path}: the heap at byte {heap} has {size} bytes, and the" in said(path)
+
+
+def test_what_is_left_of_a_heap_that_is_no_more_is_passed_over() -> None:
+    for size, free in ((64, 0), (64, 16), (64, 60), (64, 99)):
+        heap = struct.pack("<5s3xQQQ", b"HEAP\0", size, free, 32)
+        check_heaps(io.BytesIO(heap + bytes(64)))
+
+
 @pytest.mark.parametrize("start", [0, 5, (1 << 20) - 3, (1 << 20) - 40, 1 << 20])
 def test_a_local_heap_is_found_wherever_it_is(start: int) -> None:
     heap = struct.pack("<5s3xQQQ", b"HEAP\0", 32, 0, start + 32)
-    circle = struct.pack("<QQQQ", 16, 16, 0, 16)
+    circle = struct.pack("<QQQQ", 16, 16, 16, 16)
     file = io.BytesIO(bytes(start) + heap + circle)
     with pytest.raises(WeightsError, match=rf"heap at byte {start} have no end"):
         check_heaps(file)

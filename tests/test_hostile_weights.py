@@ -6,6 +6,7 @@ its arrays is read.
 
 from __future__ import annotations
 
+import io
 import json
 import struct
 import zipfile
@@ -247,24 +248,37 @@ def test_numbers_are_read_however_they_are_stored(
     np.testing.assert_allclose(kernel, numbers * factors, rtol=1e-12)
 
 
+def within_its_header(group: h5py.Group, name: str, values: np.ndarray) -> None:
+    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    properties.set_layout(h5py.h5d.COMPACT)
+    kind, space = h5py.h5t.py_create(values.dtype), h5py.h5s.create_simple(values.shape)
+    dataset = h5py.h5d.create(group.id, name.encode(), kind, space, properties)
+    dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, np.ascontiguousarray(values))
+
+
 def test_an_array_within_its_header_is_read(
     changed: Callable[[Edit], Path], keras: Path
 ) -> None:
-    def make(group: h5py.Group, name: str, values: np.ndarray) -> None:
-        properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-        properties.set_layout(h5py.h5d.COMPACT)
-        dataset = h5py.h5d.create(
-            group.id,
-            name.encode(),
-            h5py.h5t.py_create(values.dtype),
-            h5py.h5s.create_simple(values.shape),
-            properties,
-        )
-        dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, np.ascontiguousarray(values))
-
-    found = load_model(changed(replaced(KERNEL, make))).network.convs[1].kernel
+    path = changed(replaced(KERNEL, within_its_header))
+    found = load_model(path).network.convs[1].kernel
     expected = load_model(keras / "same.h5").network.convs[1].kernel
     np.testing.assert_array_equal(found, expected)
+
+
+def test_an_array_whose_header_holds_less_is_refused(
+    keras: Path, tmp_path: Path, refused: Callable[[Path], str]
+) -> None:
+    path = tmp_path / "net.h5"
+    content = bytearray((keras / "stride3.h5").read_bytes())
+    with h5py.File(io.BytesIO(content), "r") as f:
+        dataset = f[f"{KERNEL}"]
+        place, size = dataset.id.get_offset(), dataset.nbytes
+    # The layout: where the data are and how many. It becomes that of data of no bytes.
+    layout = struct.pack("<BBQQ", 3, 1, place, size)
+    assert content.count(layout) == 1
+    nothing = struct.pack("<BBH14x", 3, 0, 0)
+    path.write_bytes(content.replace(layout, nothing))
+    assert f"'{KERNEL}' has not all of its data in its header" in refused(path)
 
 
 @pytest.mark.parametrize("options", [{"compression": "lzf"}, {"fletcher32": True}])

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import WeightsError
-from ._hdf5_header import Texts, is_stored_elsewhere, messages
+from ._hdf5_header import Texts, data_within, is_stored_elsewhere, messages
 from ._hdf5_heap import check_heaps
 
 __all__ = ["Hdf5", "Stored"]
@@ -104,7 +104,7 @@ class Hdf5:
         found = self._find(place)
         if found is None or not isinstance(found[0], h5py.h5d.DatasetID):
             return None
-        return Stored(place, found[0], self._file)
+        return Stored(place, *found, self._file)
 
 
 class Stored:
@@ -116,6 +116,8 @@ class Stored:
         Where it is in the file.
     dataset
         The dataset of h5py.
+    address
+        Where its header begins.
     file
         The file, open for reading.
 
@@ -125,8 +127,10 @@ class Stored:
         If it does not hold plain numbers.
     """
 
-    def __init__(self, place: str, dataset: h5py.h5d.DatasetID, file: BinaryIO) -> None:
-        self.place = place
+    def __init__(
+        self, place: str, dataset: h5py.h5d.DatasetID, address: int, file: BinaryIO
+    ) -> None:
+        self.place, self._address = place, address
         self._dataset, self._file = dataset, file
         self.shape: tuple[int, ...] = dataset.shape
         self.dtype: np.dtype[Any] = dataset.dtype
@@ -157,12 +161,15 @@ class Stored:
             return out
         if layout == h5py.h5d.CHUNKED:
             self._read_chunks(out)
-        elif layout == h5py.h5d.COMPACT and out.nbytes < 1 << 16:
-            self._dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, out)
         elif layout == h5py.h5d.CONTIGUOUS:
-            place = self._dataset.get_offset()
-            content = self._bytes(place, out.nbytes)
+            content = self._bytes(self._dataset.get_offset(), out.nbytes)
             out[...] = np.frombuffer(content, self.dtype).reshape(self.shape)
+        elif layout == h5py.h5d.COMPACT:
+            # HDF5 1.12 copies what its shape says, whether it is there or not.
+            found = data_within(messages(self._file, self._address))
+            if found is None or len(found) != out.nbytes:
+                raise self._problem("has not all of its data in its header")
+            out[...] = np.frombuffer(found, self.dtype).reshape(self.shape)
         else:
             raise self._problem("is stored in a way that is not supported")
         return out

@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 from ..errors import WeightsError
 
-__all__ = ["Message", "Texts", "is_stored_elsewhere", "messages"]
+__all__ = ["Message", "Texts", "data_within", "is_stored_elsewhere", "messages"]
 
 _DATASPACE_NULL = 2
 _EXTERNAL_FILES, _LAYOUT, _ATTRIBUTE, _CONTINUATION, _MANY = 0x7, 0x8, 0xC, 0x10, 0x15
@@ -138,6 +138,25 @@ def is_stored_elsewhere(found: list[Message]) -> bool:
             if message.data[place : place + 1] == bytes([_VIRTUAL]):
                 return True
     return False
+
+
+def data_within(found: list[Message]) -> bytes | None:
+    """The data of a dataset that has them in its header; None if they are not there.
+
+    Parameters
+    ----------
+    found
+        The messages of its header.
+
+    Returns
+    -------
+    bytes or None
+    """
+    for message in found:
+        if message.kind == _LAYOUT and message.data[:2] in (b"\3\0", b"\4\0"):
+            (size,) = struct.unpack_from("<H", message.data, 2)
+            return message.data[4 : 4 + size]
+    return None
 
 
 class Texts:
