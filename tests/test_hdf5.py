@@ -20,7 +20,7 @@ from helpers import copy_hdf5, run_python
 
 from qnp_xp import WeightsError
 from qnp_xp.io._hdf5 import Hdf5
-from qnp_xp.io._hdf5_heap import check_heaps
+from qnp_xp.io._hdf5_check import check_groups
 from qnp_xp.io.weights_file import read_weights
 
 SECONDS = 20
@@ -136,13 +136,53 @@ def test_a_local_heap_longer_than_the_file_is_refused(
     heap = content.index(b"HEAP\0")
     struct.pack_into("<Q", content, heap + 8, size)
     path.write_bytes(content)
-    assert f"{path}: the heap at byte {heap} has {size} bytes, and the" in said(path)
+    assert f"{path}: the heap at byte {heap} has {size} bytes, and" in said(path)
+
+
+@pytest.mark.parametrize("what", ["object", "table", "names"])
+@pytest.mark.parametrize("address", [1 << 63, (1 << 64) - 1])
+def test_a_group_that_leads_out_of_the_file_is_refused(
+    unpacked: tuple[Path, bytearray], what: str, address: int
+) -> None:
+    path, content = unpacked
+    node = content.index(b"SNOD\1\0")
+    # A node has a header of 8 bytes, and its first entry here is a group.
+    assert content[node + 24] == 1
+    place = node + {"object": 16, "table": 32, "names": 40}[what]
+    struct.pack_into("<Q", content, place, address)
+    path.write_bytes(content)
+    assert f"{path}: the group at byte {node} leads to byte {address}" in said(path)
+
+
+def test_what_is_left_of_deleted_groups_is_passed_over(
+    data: Path, tmp_path: Path
+) -> None:
+    def edit(_: dict[str, Any], f: h5py.File) -> None:
+        for number in range(30):
+            group = f.create_group(f"more/of/{number}")
+            group["values"] = np.zeros(1000)
+        del f["more"]
+
+    path = copy_hdf5(data / "keras" / "stride3.h5", tmp_path / "net.h5", edit)
+    assert said(path) == ""
+
+
+@pytest.mark.parametrize("kind", [0x10, 0x11])
+@pytest.mark.parametrize("part", [8, 16])
+def test_a_header_that_leads_out_of_the_file_is_refused(
+    unpacked: tuple[Path, bytearray], kind: int, part: int
+) -> None:
+    path, content = unpacked
+    message = content.index(struct.pack("<HHL", kind, 16, 0))
+    struct.pack_into("<Q", content, message + part, (1 << 64) - 1)
+    path.write_bytes(content)
+    assert f"{path}: the group at byte {message} leads to byte" in said(path)
 
 
 def test_what_is_left_of_a_heap_that_is_no_more_is_passed_over() -> None:
     for size, free in ((64, 0), (64, 16), (64, 60), (64, 99)):
         heap = struct.pack("<5s3xQQQ", b"HEAP\0", size, free, 32)
-        check_heaps(io.BytesIO(heap + bytes(64)))
+        check_groups(io.BytesIO(heap + bytes(64)))
 
 
 @pytest.mark.parametrize("start", [0, 5, (1 << 20) - 3, (1 << 20) - 40, 1 << 20])
@@ -151,14 +191,14 @@ def test_a_local_heap_is_found_wherever_it_is(start: int) -> None:
     circle = struct.pack("<QQQQ", 16, 16, 16, 16)
     file = io.BytesIO(bytes(start) + heap + circle)
     with pytest.raises(WeightsError, match=rf"heap at byte {start} have no end"):
-        check_heaps(file)
+        check_groups(file)
 
 
 def test_sound_local_heaps_are_left_alone(data: Path) -> None:
     content = (data / "keras" / "stride3.h5").read_bytes()
     assert content.count(b"HEAP\0") > 5
-    check_heaps(io.BytesIO(content))
-    check_heaps(io.BytesIO(content[: content.index(b"HEAP\0") + 20]))
+    check_groups(io.BytesIO(content))
+    check_groups(io.BytesIO(content[: content.index(b"HEAP\0") + 20]))
 
 
 def test_a_header_that_goes_on_for_ever_is_refused(

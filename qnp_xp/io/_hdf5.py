@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import WeightsError
+from ._hdf5_check import check_groups
 from ._hdf5_header import Texts, data_within, is_stored_elsewhere, messages
-from ._hdf5_heap import check_heaps
 
 __all__ = ["Hdf5", "Stored"]
 
@@ -46,7 +46,7 @@ class Hdf5:
 
     def __init__(self, path: Path | BinaryIO, file: BinaryIO) -> None:
         self._file = file
-        check_heaps(file)
+        check_groups(file)
         self._h5 = h5py.File(path, "r")
         self._texts = Texts(file)
 
