@@ -23,6 +23,7 @@ nox.options.sessions = [
     "namespace",
     "interop",
     "desispec",
+    "fuzz",
     "tests",
 ]
 # A machine with one python tests on that one.
@@ -111,6 +112,13 @@ def desispec(session: nox.Session) -> None:
         *session.posargs,
         env={"QNP_XP_REQUIRE_DESISPEC": "1"},
     )
+
+
+@nox.session(python="3.11")
+def fuzz(session: nox.Session) -> None:
+    """Ten thousand damaged files, which must be read or refused."""
+    _install(session, *_group("test"))
+    session.run("pytest", "tests/fuzz", *session.posargs)
 
 
 @nox.session(python="3.11")

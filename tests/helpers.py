@@ -8,7 +8,10 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import shutil
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -280,6 +283,30 @@ def open_files(folder: Path) -> list[str]:
         if target.startswith(str(folder)):
             found.append(target)
     return found
+
+
+def run_python(code: str, *arguments: object, seconds: float = 60) -> str:
+    """What some code prints in a process of its own, which may import this module."""
+    folders = [str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        check=True,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=seconds,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, folders))},
+    )
+    return done.stdout
+
+
+def peak_memory() -> int:
+    """The most memory that this process ever had, in MiB (Linux).
+
+    What `getrusage` gives is that of the process which started this one, if it is more.
+    """
+    status = Path("/proc/self/status").read_text("ascii")
+    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) >> 10
 
 
 def expected_input(

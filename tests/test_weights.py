@@ -276,7 +276,7 @@ BAD_GRIDS = {
     "order": (wave[::-1], "constant spacing"),
     "nan": (np.where(np.arange(443) == 9, np.nan, wave), "finite and positive"),
     "negative": (wave - 4000, "finite and positive"),
-    "text": ([b"blue"] * 443, "damaged, or not a QuasarNET weights file"),
+    "text": ([b"blue"] * 443, "'model_grid' has type object, and plain numbers"),
 }
 
 
@@ -486,6 +486,16 @@ def with_a_cycle(model: dict[str, Any], _: h5py.File) -> None:
     layer(model, "conv_1")["inbound_nodes"] = json.loads(changed)
 
 
+def with_a_cycle_in_a_head(model: dict[str, Any], _: h5py.File) -> None:
+    nodes = json.dumps(layer(model, "rescaling")["inbound_nodes"])
+    nodes = nodes.replace('"fc_offset_0"', '"rescaling"')
+    layer(model, "rescaling")["inbound_nodes"] = json.loads(nodes)
+
+
+def with_an_output_twice(model: dict[str, Any], _: h5py.File) -> None:
+    model["config"]["output_layers"] *= 2
+
+
 def with_the_last_rescaling_on_a_box(model: dict[str, Any], _: h5py.File) -> None:
     swapped = json.dumps(layer(model, "conc_box_0")["inbound_nodes"])
     swapped = swapped.replace("fc_box_0", "_").replace('"rescaling"', '"fc_box_0"')
@@ -539,6 +549,24 @@ BAD_NETWORKS: dict[str, tuple[Edit, str]] = {
         values("fc_box_1/fc_box_1/bias", nan_at_one_place),
         r"'fc_box_1'.*'bias' has values not finite",
     ),
+    "beyond float32": (
+        values("fc_common/fc_common/bias", lambda x: x.astype("f8") + 1e39),
+        r"'fc_common'.*beyond the range of float32",
+    ),
+    "beyond float64, folded": (
+        both(
+            values("conv_2/conv_2/kernel", lambda x: x.astype("f8") * 1e300),
+            values(
+                "batch_normalization_2/batch_normalization_2/gamma",
+                lambda x: x.astype("f8") * 1e300,
+            ),
+        ),
+        r"'conv_2'.*beyond the range of float32",
+    ),
+    "scale beyond float32": (
+        setting("rescaling", "scale", 1e40),
+        r"'fc_offset_0'.*beyond the range of float32",
+    ),
     "infinite mean": (
         values(
             "batch_normalization_2/batch_normalization_2/moving_mean",
@@ -559,12 +587,18 @@ BAD_NETWORKS: dict[str, tuple[Edit, str]] = {
     ),
     "boxes": (
         setting("fc_box_1", "units", 12),
-        r"'fc_box_1'.*'kernel' has shape \(8, 13\), not \(8, 12\)",
+        r"the heads have different numbers of boxes: \[12, 13\]",
     ),
     "no outputs": (without_outputs, "the model has no outputs"),
     "output of a head": (with_an_output_too_early, r"'fc_box_0'.*one box and one"),
     "unknown output": (with_unknown_output, "'nothing' is referred to and not"),
     "cycle": (with_a_cycle, "the graph has a cycle"),
+    "cycle in a head": (with_a_cycle_in_a_head, "the graph has a cycle"),
+    "output twice": (with_an_output_twice, "is an output more than once"),
+    "rescaling": (
+        setting("rescaling", "scale", float("nan")),
+        r"'rescaling'.*must be finite",
+    ),
     "rescaled box": (with_the_last_rescaling_on_a_box, "'fc_offset_0'.*box head"),
     "input shape": (
         setting("input_layer", "batch_shape", [None, None, 1]),

@@ -17,10 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import SpectraError
+from ._fits_header import tile_problem
 from ._gzip import is_gzipped, unpack
 
 __all__ = ["FitsFile", "Image"]
 
+# What fitsio raises where a file is damaged, or is not what it is taken for.
+_COMPLAINTS: tuple[type[Exception], ...] = (
+    *(ArithmeticError, AttributeError, LookupError, MemoryError, OSError),
+    *(RuntimeError, TypeError, ValueError, fitsio.FITSFormatError),
+)
 _BITPIX = {-64: ">f8", -32: ">f4", 16: ">i2", 32: ">i4", 64: ">i8"}
 
 
@@ -51,10 +57,13 @@ class FitsFile:
             name = str(path)
             if packed:
                 self._raw, name = unpack(path)
+            problem = tile_problem(self._file())
+            if problem is not None:
+                raise OSError(problem)
             self._fits = fitsio.FITS(name)
             # Headers are read one after the other, and a cut shows where they end.
             names = [hdu.get_extname() for hdu in self._fits]
-        except (OSError, ValueError) as err:
+        except _COMPLAINTS as err:
             if self._raw is not None:
                 self._raw.close()
             msg = f"{path}: not a FITS file, or cut short ({_first_line(err)})"
@@ -126,7 +135,7 @@ class FitsFile:
         """
         try:
             return self._hdu(hdu).read_header()
-        except (OSError, ValueError) as err:
+        except _COMPLAINTS as err:
             raise self._damaged(hdu, err) from err
 
     def _damaged(self, hdu: str | int, err: Exception) -> SpectraError:
@@ -149,7 +158,7 @@ class FitsFile:
         """
         try:
             dims = self._hdu(hdu).get_info().get("dims", ())
-        except (OSError, ValueError) as err:
+        except _COMPLAINTS as err:
             raise self._damaged(hdu, err) from err
         return tuple(int(size) for size in dims)
 
@@ -168,7 +177,7 @@ class FitsFile:
         """
         try:
             columns: list[str] = getattr(self._hdu(hdu), "get_colnames", list)()
-        except (OSError, ValueError) as err:
+        except _COMPLAINTS as err:
             raise self._damaged(hdu, err) from err
         return [column.upper() for column in columns]
 
@@ -192,7 +201,7 @@ class FitsFile:
         hdu = self._hdu(name)
         try:
             info, header = hdu.get_info(), hdu.read_header()
-        except (OSError, ValueError) as err:
+        except _COMPLAINTS as err:
             raise self._damaged(name, err) from err
         if "dims" not in info:
             raise self.problem(name, "an image is expected")
@@ -234,7 +243,7 @@ class FitsFile:
             own = {column.upper(): column for column in hdu.get_colnames()}
             present = {column: own[column] for column in wanted if column in own}
             table = hdu.read(columns=list(present.values())) if present else {}
-        except (AttributeError, OSError, ValueError) as err:
+        except _COMPLAINTS as err:
             raise self.problem(
                 name, f"a table is expected ({_first_line(err)})"
             ) from err
@@ -285,7 +294,7 @@ class Image:
         """The whole image in the byte order of the machine."""
         try:
             return np.asarray(self._hdu.read())
-        except (OSError, ValueError) as err:
+        except _COMPLAINTS as err:
             raise self.problem(_first_line(err)) from err
 
     def read_rows(self, rows: NDArray[np.int64]) -> NDArray[Any]:
@@ -313,7 +322,7 @@ class Image:
                 parts = [self._hdu[int(run[0]) : int(run[-1]) + 1, :] for run in runs]
                 return np.concatenate(parts) if parts else self._hdu.read()[:0]
             return self._read_raw(runs, rows.size)
-        except (OSError, ValueError) as err:
+        except _COMPLAINTS as err:
             raise self.problem(_first_line(err)) from err
 
     def _read_raw(self, runs: list[NDArray[np.int64]], count: int) -> NDArray[Any]:

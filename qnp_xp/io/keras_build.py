@@ -1,16 +1,12 @@
 """From a graph of Keras layers and their arrays to a `Network`.
 
-The graph is walked from its outputs back to its input. The one Lambda that QuasarNET
-has is told by the constants in its bytecode, which is never run.
+The graph is walked from its outputs back to its input.
 """
 
 from __future__ import annotations
 
-import base64
 import math
-import re
-import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -21,11 +17,18 @@ from ..errors import WeightsError
 from ..layers import ACTIVATIONS, conv_output
 from ..network import BatchNorm, Conv, Dense, Head, Network
 from .keras_graph import Graph, Layer, variable_names
+from .keras_lambda import lambda_scaling
 
-__all__ = ["build_network"]
+__all__ = ["MOST_PARAMETERS", "Arrays", "Shapes", "build_network"]
+
+Shapes = Mapping[str, tuple[int, ...]]
 
 #: Gives the arrays of a layer by their names (``kernel``, ``bias``, ``gamma``, ...).
-Arrays = Callable[[str], Mapping[str, NDArray[Any]]]
+#: The shapes are those that they should have.
+Arrays = Callable[[Layer, Shapes], Mapping[str, NDArray[Any]]]
+
+#: Weights of a network; those of QuasarNET have less than a million.
+MOST_PARAMETERS = 1 << 24
 
 # Layers that do nothing once a network is trained.
 _IDENTITIES = {
@@ -38,6 +41,7 @@ _IDENTITIES = {
 }
 
 
+@np.errstate(over="ignore", invalid="ignore")  # the ends of it are checked
 def build_network(graph: Graph, arrays: Arrays) -> Network:
     """Put a network together.
 
@@ -82,7 +86,22 @@ def build_network(graph: Graph, arrays: Arrays) -> Network:
     if len(sizes) > 1:
         msg = f"the heads have different numbers of boxes: {sorted(sizes)}"
         raise WeightsError(msg)
-    return Network(nbins, convs, trunk, heads, builder.parameters)
+    network = Network(nbins, convs, trunk, heads, builder.parameters)
+    _check_range(network)
+    return network
+
+
+def _check_range(network: Network) -> None:
+    """Refuse weights that only float64 can hold once all is folded in."""
+    halves = [half for head in network.heads for half in (head.box, head.offset)]
+    layers = [*network.convs, *network.trunk, *halves]
+    values: list[tuple[str, Any, Any]] = [(x.name, x.kernel, x.bias) for x in layers]
+    values += [(x.offset.name, x.scale, x.shift) for x in network.heads]
+    for name, factors, terms in values:
+        for x in (factors, terms):
+            if not np.all(np.abs(x) <= np.finfo(np.float32).max):
+                msg = f"layer {name!r}: its weights are beyond the range of float32"
+                raise WeightsError(msg)
 
 
 class _Builder:
@@ -105,19 +124,18 @@ class _Builder:
             raise layer.unsupported("its box and its offset head have different inputs")
         return box, offset, scale, shift, tail
 
-    def _half(self, layer: Layer) -> tuple[Layer, float, float, Layer]:
+    def _half(self, end: Layer) -> tuple[Layer, float, float, Layer]:
         """One of the two heads of a line: its layer, its scaling, what it hangs on."""
         scale, shift = 1.0, 0.0
         activation = None
-        while layer.kind != "Dense":
+        for layer in self._upwards(end):
+            if layer.kind == "Dense":
+                break
             factor, term = 1.0, 0.0
             if layer.kind == "Rescaling":
-                factor, term = (
-                    float(layer.config["scale"]),
-                    float(layer.config["offset"]),
-                )
+                factor, term = _rescaling(layer)
             elif layer.kind == "Lambda":
-                factor, term = _lambda_scaling(layer)
+                factor, term = lambda_scaling(layer)
             elif layer.kind == "Activation" and activation is None:
                 activation = layer.config["activation"]
             elif layer.kind not in _IDENTITIES:
@@ -125,27 +143,28 @@ class _Builder:
             if activation is not None and (factor, term) != (1.0, 0.0):
                 raise layer.unsupported("rescaling before an activation")
             scale, shift = scale * factor, scale * term + shift
-            layer = self.graph.only_input(layer)
         own = layer.config.get("activation", "linear")
         if sorted([own, activation or "linear"]) != ["linear", "sigmoid"]:
             raise layer.unsupported("a head must have one activation, a sigmoid")
         return layer, scale, shift, self._skip(self.graph.only_input(layer))
 
-    def _skip(self, layer: Layer) -> Layer:
-        while layer.kind in _IDENTITIES:
+    def _skip(self, end: Layer) -> Layer:
+        return next(x for x in self._upwards(end) if x.kind not in _IDENTITIES)
+
+    def _upwards(self, layer: Layer) -> Iterator[Layer]:
+        """A layer, the one that feeds it, and so on up to the input."""
+        for _ in self.graph.layers:
+            yield layer
+            if layer.kind == "InputLayer":
+                return
             layer = self.graph.only_input(layer)
-        return layer
+        raise layer.unsupported("the graph has a cycle")
 
     def trunk(
         self, tail: Layer
     ) -> tuple[int, tuple[Conv, ...], tuple[Dense, ...], int]:
         """Input width, layers before and behind the flattening, and output width."""
-        chain = [tail]
-        while chain[-1].kind != "InputLayer":
-            if len(chain) > len(self.graph.layers):
-                raise tail.unsupported("the graph has a cycle")
-            chain.append(self.graph.only_input(chain[-1]))
-        source, *rest = reversed(chain)
+        source, *rest = reversed(list(self._upwards(tail)))
         nbins, channels = _input_shape(source)
         convs: list[Conv] = []
         dense: list[Dense] = []
@@ -238,11 +257,14 @@ class _Builder:
             epsilon,
         )
 
-    def _read(
-        self, layer: Layer, shapes: Mapping[str, tuple[int, ...]]
-    ) -> dict[str, NDArray[np.float64]]:
+    def _read(self, layer: Layer, shapes: Shapes) -> dict[str, NDArray[np.float64]]:
         """The arrays that the layer's settings promise, checked."""
-        given = self.arrays(layer.name)
+        self.parameters += sum(math.prod(shapes[x]) for x in variable_names(layer))
+        if self.parameters > MOST_PARAMETERS:
+            raise layer.unsupported(
+                f"with it the network has more than {MOST_PARAMETERS} weights"
+            )
+        given = self.arrays(layer, shapes)
         found = {}
         for name in variable_names(layer):
             if name not in given:
@@ -252,10 +274,10 @@ class _Builder:
                 raise layer.unsupported(
                     f"its array {name!r} has shape {value.shape}, not {shapes[name]}"
                 )
-            found[name] = np.asarray(value, dtype=np.float64)
+            with np.errstate(invalid="ignore"):  # NaNs, of which the layer is told
+                found[name] = np.asarray(value, dtype=np.float64)
             if not np.all(np.isfinite(found[name])):
                 raise layer.unsupported(f"its array {name!r} has values not finite")
-            self.parameters += value.size
         return found
 
 
@@ -264,6 +286,13 @@ def _single(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return value[0] if len(value) == 1 else value
     return value
+
+
+def _rescaling(layer: Layer) -> tuple[float, float]:
+    scale, shift = float(layer.config["scale"]), float(layer.config["offset"])
+    if not math.isfinite(scale) or not math.isfinite(shift):
+        raise layer.unsupported("its scale and its offset must be finite")
+    return scale, shift
 
 
 def _input_shape(layer: Layer) -> tuple[int, int]:
@@ -291,23 +320,3 @@ def _activation(layer: Layer) -> str:
     if found != plain:
         raise layer.unsupported("only the plain ReLU is supported")
     return "relu"
-
-
-def _lambda_scaling(layer: Layer) -> tuple[float, float]:
-    """Scale and shift of QuasarNET's Lambda; its bytecode is looked at, never run."""
-    function = layer.config.get("function")
-    if isinstance(function, Mapping):  # Keras 3
-        inner = function.get("config")
-        function = inner.get("code") if isinstance(inner, Mapping) else None
-    elif isinstance(function, (list, tuple)) and function:  # Keras 2
-        function = function[0]
-    try:
-        code = base64.b64decode(function) if isinstance(function, str) else b""
-    except ValueError:
-        code = b""
-    # QuasarNET's function is `-0.1 + 1.2 * x`. Marshalled floats are the letter g,
-    # perhaps with a flag in its highest bit, and eight bytes; in that order.
-    shift, scale = (b"[g\xe7]" + re.escape(struct.pack("<d", x)) for x in (-0.1, 1.2))
-    if not re.search(shift + scale, code, re.DOTALL):
-        raise layer.unsupported("only QuasarNET's own -0.1 + 1.2 * x is supported")
-    return 1.2, -0.1

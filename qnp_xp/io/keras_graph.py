@@ -95,7 +95,11 @@ class Graph:
         outputs = model["config"]["output_layers"]
         if outputs and isinstance(outputs[0], str):
             outputs = [outputs]  # Keras 3 writes a single output without its list
-        return cls(layers, tuple(str(output[0]) for output in outputs))
+        names = tuple(str(output[0]) for output in outputs)
+        if len(set(names)) != len(names):
+            msg = "a layer is an output more than once, which is not supported"
+            raise WeightsError(msg)
+        return cls(layers, names)
 
     def layer(self, name: str) -> Layer:
         """The layer of a name.

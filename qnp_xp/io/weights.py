@@ -212,5 +212,7 @@ def _copy_archive(source: Path, target: Path, grid: NDArray[np.float64]) -> None
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
         for member in old.infolist():
             if member.filename != GRID_MEMBER:
-                new.writestr(member, old.read(member))
+                # A member that is none of ours may be of any size.
+                with old.open(member) as f, new.open(member, "w") as g:
+                    shutil.copyfileobj(f, g)
         new.writestr(GRID_MEMBER, json.dumps(grid.tolist()))

@@ -11,6 +11,7 @@ import io
 import json
 import logging
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -18,15 +19,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import WeightsError
 from ..grids import Grid, wave
 from ..network import Network
-from .keras_build import build_network
+from ._hdf5 import Hdf5
+from .keras_build import Shapes, build_network
 from .keras_graph import Graph, Layer, variable_names
+from .keras_needs import needs
 
 __all__ = ["GRID_MEMBER", "WeightsFile", "read_weights"]
 
@@ -36,6 +38,15 @@ _log = logging.getLogger(__name__)
 GRID_MEMBER = "model_grid.json"
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _ZIP = b"PK\x03\x04"
+_GRID = "model_grid"
+
+#: Bytes of a description; those of QuasarNET's networks have some 20 thousand.
+_MOST_JSON = 1 << 20
+#: Bytes of the weights in an archive: each in float64 and with several moments of an
+#: optimizer beside it, and for each layer what HDF5 puts around that.
+_PER_PARAMETER, _PER_LAYER = 40, 1 << 16
+#: Bytes of a wavelength as text.
+_PER_BIN = 64
 
 
 @dataclass(frozen=True)
@@ -78,7 +89,9 @@ class WeightsFile:
             See `qnp_xp.io.keras_build.build_network`.
         """
         with _naming(self.path):
-            return build_network(self.graph, lambda name: self.arrays.get(name, {}))
+            return build_network(
+                self.graph, lambda layer, _: self.arrays.get(layer.name, {})
+            )
 
     def wave(self, nbins: int) -> NDArray[np.float64]:
         """The grid of the network: the file's own, else QuasarNET's logarithmic one.
@@ -96,7 +109,8 @@ class WeightsFile:
         Raises
         ------
         WeightsError
-            If the grid has another number of bins or is neither linear nor logarithmic.
+            If the grid is neither linear nor logarithmic, or the file has none and the
+            default one has another number of bins.
         """
         grid = self.grid
         if grid is None:
@@ -111,12 +125,6 @@ class WeightsFile:
                 "%s has no model_grid: assuming QuasarNET's logarithmic grid", self.path
             )
             return wave
-        if grid.shape != (nbins,):
-            msg = (
-                f"{self.path}: model_grid has shape {grid.shape}, and the network takes"
-                f" {nbins} bins"
-            )
-            raise WeightsError(msg)
         with _naming(self.path):
             Grid.from_wave(grid)
         return grid
@@ -141,6 +149,7 @@ def _naming(path: Path) -> Iterator[None]:
         RuntimeError,
         TypeError,
         ValueError,
+        struct.error,
         zipfile.BadZipFile,
         zlib.error,
     ) as err:
@@ -190,49 +199,108 @@ _Contents = tuple[
 
 
 def _read_hdf5(path: Path) -> _Contents:
-    with h5py.File(path, "r") as f:
-        if "model_config" not in f.attrs or "model_weights" not in f:
+    with path.open("rb") as file, Hdf5(path, file) as h5:
+        config = h5.texts("", "model_config")
+        if not config or "model_weights" not in h5:
             msg = "no model_config or model_weights: not saved by Keras' model.save"
             raise WeightsError(msg)
-        graph = Graph.from_config(json.loads(f.attrs["model_config"]))
+        graph = Graph.from_config(_json(config[0]))
+        needed = needs(graph)
         arrays = {}
-        for name, group in f["model_weights"].items():
-            arrays[name] = {
+        for name, shapes in needed.shapes.items():
+            group = f"model_weights/{name}"
+            places = {
                 # Keras 2 wrote `kernel:0`, Keras 3 writes `kernel`.
-                variable.rsplit("/", 1)[-1].split(":")[0]: group[variable][()]
-                for variable in map(_text, group.attrs.get("weight_names", ()))
-                if variable in group
+                place.rsplit("/", 1)[-1].split(":")[0]: f"{group}/{place}"
+                for place in h5.texts(group, "weight_names")
             }
-        grid = f["model_grid"][()] if "model_grid" in f else None
-        version = _text(f.attrs.get("keras_version", "unknown"))
+            arrays[name] = _arrays(h5, graph.layer(name), shapes, places)
+        grid = None
+        if _GRID in h5:
+            stored = h5.array(_GRID)
+            _check_grid(() if stored is None else stored.shape, needed.nbins)
+            grid = None if stored is None else stored.read()
+        version = [*h5.texts("", "keras_version"), "unknown"][0]
     return version, graph, arrays, _as_grid(grid)
+
+
+def _arrays(
+    h5: Hdf5, layer: Layer, shapes: Shapes, places: Mapping[str, str]
+) -> dict[str, NDArray[Any]]:
+    """The arrays of a layer, those that are there, read once their shapes are right."""
+    arrays = {}
+    for name, shape in shapes.items():
+        stored = h5.array(places[name]) if name in places else None
+        if stored is not None:
+            if stored.shape != shape:
+                raise layer.unsupported(
+                    f"its array {name!r} has shape {stored.shape}, not {shape}"
+                )
+            arrays[name] = stored.read()
+    return arrays
 
 
 def _read_archive(path: Path) -> _Contents:
     with zipfile.ZipFile(path) as archive:
-        model = json.loads(archive.read("config.json"))
-        version = str(json.loads(archive.read("metadata.json"))["keras_version"])
-        content = archive.read("model.weights.h5")
+        graph = Graph.from_config(_json(_member(archive, "config.json", _MOST_JSON)))
+        metadata = _json(_member(archive, "metadata.json", _MOST_JSON))
+        needed = needs(graph)
+        most = _PER_PARAMETER * needed.parameters + _PER_LAYER * len(graph.layers)
+        content = _member(archive, "model.weights.h5", most)
         grid = None
         if GRID_MEMBER in archive.namelist():
-            grid = json.loads(archive.read(GRID_MEMBER))
-    graph = Graph.from_config(model)
-    with h5py.File(io.BytesIO(content), "r") as f:
-        groups = f["layers"]
-        places = _archive_places(graph, groups)
-        arrays = {
-            name: {
-                variable: groups[places[name]]["vars"][str(number)][()]
+            most = _PER_BIN * needed.nbins
+            grid = _json(_member(archive, GRID_MEMBER, min(most, _MOST_JSON)))
+    file = io.BytesIO(content)
+    with Hdf5(file, io.BytesIO(content)) as h5:
+        groups = _archive_places(graph, h5)
+        arrays = {}
+        for name, shapes in needed.shapes.items():
+            layer = graph.layer(name)
+            places = {
+                variable: f"layers/{groups[name]}/vars/{number}"
                 for number, variable in enumerate(variable_names(layer))
-                if f"{places[name]}/vars/{number}" in groups
             }
-            for name, layer in graph.layers.items()
-            if variable_names(layer)
-        }
-    return version, graph, arrays, _as_grid(grid)
+            arrays[name] = _arrays(h5, layer, shapes, places)
+    if grid is not None:
+        _check_grid(np.shape(grid), needed.nbins)
+    return str(metadata["keras_version"]), graph, arrays, _as_grid(grid)
 
 
-def _archive_places(graph: Graph, groups: Any) -> dict[str, str]:
+def _member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
+    """A member of an archive, unpacked only if it has a sensible size."""
+    info = archive.getinfo(name)
+    if info.file_size > most:
+        msg = f"{name} has {info.file_size} bytes, and at most {most} are needed"
+        raise WeightsError(msg)
+    # The others of zipfile's methods unpack all that there is, whatever was claimed.
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        msg = f"{name} is packed by method {info.compress_type}, and not by deflate"
+        raise WeightsError(msg)
+    with archive.open(info) as member:
+        content = member.read(info.file_size)
+        # Behind the last byte the checksum is compared.
+        member.read(1)
+    if len(content) != info.file_size:
+        msg = f"{name} has {len(content)} bytes of {info.file_size}"
+        raise WeightsError(msg)
+    return content
+
+
+def _json(text: str | bytes) -> Any:
+    if len(text) > _MOST_JSON:
+        msg = f"a description of {len(text)} bytes, and at most {_MOST_JSON} are needed"
+        raise WeightsError(msg)
+    return json.loads(text)
+
+
+def _check_grid(shape: tuple[int, ...], nbins: int) -> None:
+    if shape != (nbins,):
+        msg = f"model_grid has shape {shape}, and the network takes {nbins} bins"
+        raise WeightsError(msg)
+
+
+def _archive_places(graph: Graph, h5: Hdf5) -> dict[str, str]:
     """Group of each layer in a .keras archive.
 
     Groups are named for the class of their layer and numbered within it; later
@@ -245,9 +313,9 @@ def _archive_places(graph: Graph, groups: Any) -> dict[str, str]:
         count = counts.get(stem, 0)
         counts[stem] = count + 1
         places[name] = f"{stem}_{count}" if count else stem
-    for place, group in groups.items():
-        if "vars" in group and "name" in group["vars"].attrs:
-            places[_text(group["vars"].attrs["name"])] = place
+    for place in h5.names("layers"):
+        for name in h5.texts(f"layers/{place}/vars", "name"):
+            places[name] = place
     return places
 
 
@@ -255,10 +323,6 @@ def _snake_case(layer: Layer) -> str:
     name = re.sub(r"\W+", "", layer.kind)
     name = re.sub("(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub("([a-z])([A-Z])", r"\1_\2", name).lower()
-
-
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _as_grid(grid: Any) -> NDArray[np.float64] | None:

@@ -1,0 +1,634 @@
+"""Weights files that lead elsewhere, or claim more than there is memory.
+
+What a file may take is bounded by the network that it describes, before anything of
+its arrays is read.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from helpers import copy_archive, copy_hdf5, edit_member_hdf5, layer, run_python
+
+from qnp_xp import WeightsError, load_model
+from qnp_xp.grids import wave
+from qnp_xp.io import embed_grid
+
+GROUP = "model_weights/conv_2/conv_2"
+KERNEL = f"{GROUP}/kernel"  # of shape (10, 4, 4)
+MEMBER_KERNEL = "layers/conv1d_1/vars/0"
+
+Edit = Callable[[h5py.File], None]
+
+
+@pytest.fixture
+def keras(data: Path) -> Path:
+    return data / "keras"
+
+
+@pytest.fixture
+def changed(keras: Path, tmp_path: Path) -> Callable[[Edit], Path]:
+    """Makes a copy of a network with an edit of its HDF5 file."""
+
+    def change(edit: Edit) -> Path:
+        return copy_hdf5(keras / "same.h5", tmp_path / "net.h5", lambda _, f: edit(f))
+
+    return change
+
+
+@pytest.fixture
+def changed_archive(keras: Path, tmp_path: Path) -> Callable[[Edit], Path]:
+    """Makes a copy of an archive with an edit of the HDF5 file in it."""
+
+    def change(edit: Edit) -> Path:
+        return copy_archive(
+            keras / "same.keras",
+            tmp_path / "net.keras",
+            lambda members: edit_member_hdf5(members, edit),
+        )
+
+    return change
+
+
+def replaced(place: str, make: Callable[[h5py.Group, str, np.ndarray], Any]) -> Edit:
+    """Put something else where an array is."""
+
+    def edit(f: h5py.File) -> None:
+        parent, _, name = place.rpartition("/")
+        values = np.asarray(f[place])
+        del f[place]
+        make(f[parent or "/"], name, values)
+
+    return edit
+
+
+# Links and data that lead out of the file.
+
+
+def as_soft_link(group: h5py.Group, name: str, values: np.ndarray) -> None:
+    group.file["elsewhere"] = values
+    group[name] = h5py.SoftLink("/elsewhere")
+
+
+def as_dangling_link(group: h5py.Group, name: str, _: np.ndarray) -> None:
+    group[name] = h5py.SoftLink("/nowhere")
+
+
+def as_external_link(group: h5py.Group, name: str, values: np.ndarray) -> None:
+    other = Path(group.file.filename if isinstance(group.file.filename, str) else "/")
+    with h5py.File(other.with_name("other.h5"), "w") as f:
+        f["kernel"] = values
+    group[name] = h5py.ExternalLink(str(other.with_name("other.h5")), "/kernel")
+
+
+LINKS = {"soft": as_soft_link, "dangling": as_dangling_link}
+
+
+@pytest.mark.parametrize("make", [*LINKS.values(), as_external_link])
+@pytest.mark.parametrize("place", [KERNEL, "model_grid"])
+def test_a_link_is_not_followed(
+    changed: Callable[[Edit], Path], place: str, make: Any
+) -> None:
+    def edit(f: h5py.File) -> None:
+        f.require_dataset("model_grid", wave.shape, "f8")[...] = wave
+        replaced(place, make)(f)
+
+    match = rf"net\.h5: '{place}' is a link to something else, not followed"
+    with pytest.raises(WeightsError, match=match):
+        load_model(changed(edit))
+
+
+@pytest.mark.parametrize("make", LINKS.values())
+def test_a_link_within_an_archive_is_not_followed(
+    changed_archive: Callable[[Edit], Path], make: Any
+) -> None:
+    path = changed_archive(replaced(MEMBER_KERNEL, make))
+    match = rf"net\.keras: '{MEMBER_KERNEL}' is a link to something else"
+    with pytest.raises(WeightsError, match=match):
+        load_model(path)
+
+
+def test_an_external_link_within_an_archive_is_not_followed(
+    changed_archive: Callable[[Edit], Path], keras: Path
+) -> None:
+    def edit(f: h5py.File) -> None:
+        del f["layers"]
+        f["layers"] = h5py.ExternalLink(str(keras / "same.h5"), "/model_weights")
+
+    with pytest.raises(WeightsError, match=r"net\.keras: 'layers' is a link to"):
+        load_model(changed_archive(edit))
+
+
+@pytest.mark.parametrize("group", ["model_weights", "model_weights/conv_2", GROUP])
+def test_a_group_that_is_a_link_is_not_followed(
+    changed: Callable[[Edit], Path], group: str
+) -> None:
+    def edit(f: h5py.File) -> None:
+        f.move(group, "elsewhere")
+        f[group] = h5py.SoftLink("/elsewhere")
+
+    with pytest.raises(WeightsError, match=rf"net\.h5: '{group}.*' is a link to"):
+        load_model(changed(edit))
+
+
+def test_a_second_name_of_an_array_is_as_good_as_the_first(
+    changed: Callable[[Edit], Path], keras: Path
+) -> None:
+    def edit(f: h5py.File) -> None:
+        f["elsewhere"] = f[KERNEL]
+        del f[KERNEL]
+        f[KERNEL] = f["elsewhere"]
+
+    x = np.random.default_rng(1).normal(size=(2, wave.size))
+    expected = load_model(keras / "same.h5").predict(x)
+    np.testing.assert_array_equal(load_model(changed(edit)).predict(x), expected)
+
+
+def in_another_file(group: h5py.Group, name: str, values: np.ndarray) -> None:
+    raw = Path(group.file.filename).with_name("kernel.raw")
+    raw.write_bytes(values.tobytes())
+    external = [(str(raw), 0, values.nbytes)]
+    group.create_dataset(name, values.shape, values.dtype, external=external)
+
+
+def in_another_dataset(group: h5py.Group, name: str, values: np.ndarray) -> None:
+    group.file["elsewhere"] = values
+    layout = h5py.VirtualLayout(values.shape, values.dtype)
+    layout[...] = h5py.VirtualSource(group.file["elsewhere"])
+    group.create_virtual_dataset(name, layout)
+
+
+@pytest.mark.parametrize("make", [in_another_file, in_another_dataset])
+@pytest.mark.parametrize("place", [KERNEL, "model_grid"])
+def test_data_elsewhere_are_not_read(
+    changed: Callable[[Edit], Path], place: str, make: Any
+) -> None:
+    def edit(f: h5py.File) -> None:
+        f.require_dataset("model_grid", wave.shape, "f8")[...] = wave
+        replaced(place, make)(f)
+
+    path = changed(edit)
+    with h5py.File(path, "r") as f:
+        assert np.any(f[place][()])  # libhdf5 itself would find them
+    match = rf"net\.h5: '{place}' has its data elsewhere, not followed"
+    with pytest.raises(WeightsError, match=match):
+        load_model(path)
+
+
+# Types and kinds of storage.
+
+
+def of_type(dtype: Any) -> Callable[[h5py.Group, str, np.ndarray], None]:
+    def make(group: h5py.Group, name: str, values: np.ndarray) -> None:
+        group.create_dataset(name, values.shape, dtype)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        "S4",
+        "c8",
+        "?",
+        np.dtype([("a", "f4"), ("b", "f4")]),
+        np.dtype(("f4", (2,))),
+        h5py.string_dtype(),
+        h5py.vlen_dtype(np.float32),
+        h5py.ref_dtype,
+        h5py.regionref_dtype,
+        h5py.opaque_dtype(np.dtype("V8")),
+    ],
+    ids=str,
+)
+def test_types_other_than_numbers_are_refused(
+    changed: Callable[[Edit], Path], dtype: Any
+) -> None:
+    path = changed(replaced(KERNEL, of_type(dtype)))
+    match = r"net\.h5: .*(plain numbers are needed|'kernel' has shape|cannot convert)"
+    with pytest.raises(WeightsError, match=match):
+        load_model(path)
+
+
+@pytest.mark.parametrize("dtype", ["<f2", ">f4", "<f8", ">i4", "u1"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"chunks": (3, 4, 3)},
+        {"chunks": (3, 4, 3), "compression": "gzip"},
+        {"chunks": (10, 1, 4), "compression": "gzip", "shuffle": True},
+        {"chunks": (4, 3, 2), "shuffle": True},
+        {"maxshape": (None, 4, None), "chunks": (16, 4, 4), "compression": "gzip"},
+    ],
+    ids=str,
+)
+def test_numbers_are_read_however_they_are_stored(
+    changed: Callable[[Edit], Path], dtype: str, options: dict[str, Any]
+) -> None:
+    numbers = np.arange(160).reshape(10, 4, 4) % 101
+
+    def make(group: h5py.Group, name: str, _: np.ndarray) -> None:
+        group.create_dataset(name, data=numbers.astype(dtype), **options)
+
+    network = load_model(changed(replaced(KERNEL, make))).network
+    # Its batch normalisation is folded in: the columns are multiples of the numbers.
+    kernel = network.convs[1].kernel
+    factors = kernel[-1, -1] / numbers[-1, -1]
+    np.testing.assert_allclose(kernel, numbers * factors, rtol=1e-12)
+
+
+def within_its_header(group: h5py.Group, name: str, values: np.ndarray) -> None:
+    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    properties.set_layout(h5py.h5d.COMPACT)
+    kind, space = h5py.h5t.py_create(values.dtype), h5py.h5s.create_simple(values.shape)
+    dataset = h5py.h5d.create(group.id, name.encode(), kind, space, properties)
+    dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, np.ascontiguousarray(values))
+
+
+def test_an_array_within_its_header_is_read(
+    changed: Callable[[Edit], Path], keras: Path
+) -> None:
+    path = changed(replaced(KERNEL, within_its_header))
+    found = load_model(path).network.convs[1].kernel
+    expected = load_model(keras / "same.h5").network.convs[1].kernel
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_an_array_whose_header_holds_less_is_refused(
+    keras: Path, tmp_path: Path, refused: Callable[[Path], str]
+) -> None:
+    path = tmp_path / "net.h5"
+    content = bytearray((keras / "stride3.h5").read_bytes())
+    with h5py.File(io.BytesIO(content), "r") as f:
+        dataset = f[f"{KERNEL}"]
+        place, size = dataset.id.get_offset(), dataset.nbytes
+    # The layout: where the data are and how many. It becomes that of data of no bytes.
+    layout = struct.pack("<BBQQ", 3, 1, place, size)
+    assert content.count(layout) == 1
+    nothing = struct.pack("<BBH14x", 3, 0, 0)
+    path.write_bytes(content.replace(layout, nothing))
+    what = refused(path)
+    assert "data in its header" in what or "size of compact dataset" in what
+
+
+@pytest.mark.parametrize("options", [{"compression": "lzf"}, {"fletcher32": True}])
+def test_other_filters_are_refused(
+    changed: Callable[[Edit], Path], options: dict[str, Any]
+) -> None:
+    def make(group: h5py.Group, name: str, values: np.ndarray) -> None:
+        group.create_dataset(name, data=values, chunks=values.shape, **options)
+
+    with pytest.raises(WeightsError, match="has a filter other than gzip and shuffle"):
+        load_model(changed(replaced(KERNEL, make)))
+
+
+@pytest.mark.parametrize("options", [{}, {"chunks": (5, 4, 4)}])
+def test_an_array_that_was_never_written_is_refused(
+    changed: Callable[[Edit], Path], options: dict[str, Any]
+) -> None:
+    def make(group: h5py.Group, name: str, values: np.ndarray) -> None:
+        group.create_dataset(name, values.shape, values.dtype, **options)
+
+    match = rf"net\.h5: '{KERNEL}' has not all of its data in the file"
+    with pytest.raises(WeightsError, match=match):
+        load_model(changed(replaced(KERNEL, make)))
+
+
+def test_a_group_in_the_place_of_a_grid_is_refused(
+    changed: Callable[[Edit], Path],
+) -> None:
+    def edit(f: h5py.File) -> None:
+        if "model_grid" in f:
+            del f["model_grid"]
+        f.create_group("model_grid")
+
+    with pytest.raises(WeightsError, match="model_grid has shape"):
+        load_model(changed(edit))
+
+
+# Sizes.
+
+HUGE = 1 << 26
+MEGABYTES = 32  # more than a small network takes, and half of what is huge
+
+# Another process reads the file, for the most memory that it ever had.
+
+_MEASURE = """
+import json, sys
+from helpers import peak_memory
+from qnp_xp import load_model
+
+load_model(sys.argv[1])
+before, what = peak_memory(), ""
+try:
+    load_model(sys.argv[2])
+except ValueError as err:
+    what = f"{type(err).__name__}: {err}"
+print(json.dumps([what, peak_memory() - before]))
+"""
+
+
+@pytest.fixture
+def refused(keras: Path) -> Callable[[Path], str]:
+    """Load a file in another process: what is said of it, without using memory."""
+    sound = keras / "same.h5"
+
+    def load(path: Path) -> str:
+        what, megabytes = json.loads(run_python(_MEASURE, sound, path))
+        assert megabytes < MEGABYTES
+        return str(what)
+
+    return load
+
+
+def zeros(size: int, start: bytes = b"", fill: bytes = b"\0") -> bytes:
+    """Something short that deflates to a great length."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    block = fill * (1 << 22)
+    parts = [packer.compress(start)]
+    parts += [packer.compress(block) for _ in range(size // len(block))]
+    return b"".join([*parts, packer.flush()])
+
+
+def bomb(source: Path, target: Path, member: str, fill: bytes) -> Path:
+    """Copy an archive with a member that has become huge."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for name in old.namelist():
+            if name != member:
+                new.writestr(name, old.read(name))
+        info = zipfile.ZipInfo(member)
+        info.compress_type = zipfile.ZIP_DEFLATED
+        with new.open(info, "w", force_zip64=True) as f:
+            for _ in range(HUGE >> 22):
+                f.write(fill * (1 << 22))
+    return target
+
+
+@pytest.mark.parametrize(
+    ("member", "fill"),
+    [
+        ("config.json", b" "),
+        ("metadata.json", b" "),
+        ("model.weights.h5", b"\0"),
+        ("model_grid.json", b"["),
+    ],
+)
+def test_a_member_that_is_huge_is_refused_packed(
+    keras: Path,
+    tmp_path: Path,
+    refused: Callable[[Path], str],
+    member: str,
+    fill: bytes,
+) -> None:
+    path = bomb(keras / "same.keras", tmp_path / "net.keras", member, fill)
+    assert path.stat().st_size < 1 << 20
+    assert f"WeightsError: {path}: {member} has {HUGE} bytes, and" in refused(path)
+
+
+@pytest.mark.parametrize("member", ["config.json", "model.weights.h5"])
+def test_a_member_is_unpacked_no_further_than_it_claims(
+    keras: Path, tmp_path: Path, refused: Callable[[Path], str], member: str
+) -> None:
+    path = bomb(keras / "same.keras", tmp_path / "net.keras", member, b" ")
+    content = bytearray(path.read_bytes())
+    # The directory at the end of the archive is what is believed.
+    place = content.rfind(b"PK\x01\x02")
+    assert struct.unpack_from("<I", content, place + 24) == (HUGE,)
+    struct.pack_into("<I", content, place + 24, 4000)
+    path.write_bytes(content)
+    assert f"WeightsError: {path}: " in refused(path)
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_members_packed_in_another_way_are_refused(
+    keras: Path, tmp_path: Path, method: int
+) -> None:
+    path = tmp_path / "net.keras"
+    with zipfile.ZipFile(keras / "same.keras") as old, zipfile.ZipFile(path, "w") as z:
+        for name in old.namelist():
+            z.writestr(name, old.read(name), compress_type=method)
+    with pytest.raises(
+        WeightsError, match=rf"config\.json is packed by method {method}"
+    ):
+        load_model(path)
+
+
+def test_a_copy_with_a_grid_unpacks_no_member_at_once(
+    keras: Path, tmp_path: Path
+) -> None:
+    source = bomb(keras / "same.keras", tmp_path / "net.keras", "notes.txt", b" ")
+    code = (
+        "import sys\nfrom helpers import peak_memory\nfrom qnp_xp.io import embed_grid"
+    )
+    code += "\nembed_grid(sys.argv[1], sys.argv[2])\nprint(peak_memory())"
+    megabytes = int(run_python(code, source, tmp_path / "copy.keras"))
+    assert megabytes < HUGE >> 20
+    with zipfile.ZipFile(tmp_path / "copy.keras") as archive:
+        assert archive.getinfo("notes.txt").file_size == HUGE
+
+
+def without_storage(group: h5py.Group, name: str, _: np.ndarray) -> None:
+    group.create_dataset(name, (10**9,), "f8")
+
+
+def packed_zeros(group: h5py.Group, name: str, _: np.ndarray) -> None:
+    group.create_dataset(
+        name, data=np.zeros(HUGE >> 3), chunks=(1 << 22,), compression="gzip"
+    )
+
+
+def packed_bomb(group: h5py.Group, name: str, values: np.ndarray) -> None:
+    """The right shape, and a chunk that unpacks to much more."""
+    options = {"chunks": values.shape, "compression": "gzip"}
+    dataset = group.create_dataset(name, values.shape, values.dtype, **options)
+    content = b"\x78\x9c" + zeros(HUGE)
+    dataset.id.write_direct_chunk((0,) * values.ndim, content)
+
+
+def short_bomb(group: h5py.Group, name: str, values: np.ndarray) -> None:
+    """The same, as short as what it should be."""
+    options = {"chunks": values.shape, "compression": "gzip"}
+    dataset = group.create_dataset(name, values.shape, values.dtype, **options)
+    content = b"\x78\x9c" + zeros(1 << 22)
+    dataset.id.write_direct_chunk((0,) * values.ndim, content[:1000])
+
+
+def huge_chunks(group: h5py.Group, name: str, values: np.ndarray) -> None:
+    dataset = group.create_dataset(
+        name,
+        values.shape,
+        values.dtype,
+        maxshape=(None,) * values.ndim,
+        chunks=(1 << 25,) + (1,) * (values.ndim - 1),
+        compression="gzip",
+    )
+    dataset.id.write_direct_chunk((0,) * values.ndim, b"\x78\x9c" + zeros(HUGE))
+
+
+def many_chunks(group: h5py.Group, name: str, values: np.ndarray) -> None:
+    group.create_dataset(name, (1 << 20,), "f4", chunks=(1,))
+
+
+HUGE_ARRAYS = {
+    "without storage": (without_storage, "has shape"),
+    "packed zeros": (packed_zeros, "has shape"),
+    "packed bomb": (packed_bomb, "has a chunk that is longer than what it holds"),
+    "short bomb": (short_bomb, "has a chunk of another size than it should have"),
+    "huge chunks": (huge_chunks, "has chunks of shape"),
+    "many chunks": (many_chunks, "has shape"),
+}
+
+
+@pytest.mark.parametrize("case", HUGE_ARRAYS)
+@pytest.mark.parametrize("place", [KERNEL, "model_grid"])
+def test_an_array_that_claims_too_much_is_refused_unread(
+    changed: Callable[[Edit], Path],
+    refused: Callable[[Path], str],
+    case: str,
+    place: str,
+) -> None:
+    make, match = HUGE_ARRAYS[case]
+
+    def edit(f: h5py.File) -> None:
+        f.require_dataset("model_grid", wave.shape, "f8")[...] = wave
+        replaced(place, make)(f)
+
+    path = changed(edit)
+    what = refused(path)
+    assert f"WeightsError: {path}: " in what
+    assert match in what
+
+
+@pytest.mark.parametrize("case", HUGE_ARRAYS)
+def test_an_array_of_an_archive_that_claims_too_much_is_refused(
+    changed_archive: Callable[[Edit], Path], refused: Callable[[Path], str], case: str
+) -> None:
+    make, match = HUGE_ARRAYS[case]
+    path = changed_archive(replaced(MEMBER_KERNEL, make))
+    what = refused(path)
+    assert f"WeightsError: {path}: " in what
+    # Most of them make the archive itself larger than it has to be.
+    assert match in what or "model.weights.h5 has" in what
+
+
+def absurd(model: dict[str, Any]) -> None:
+    layer(model, "fc_common")["config"]["units"] = 10**9
+
+
+def test_a_description_of_an_absurd_network_is_refused(
+    keras: Path, tmp_path: Path, refused: Callable[[Path], str]
+) -> None:
+    def edit(model: dict[str, Any], f: h5py.File) -> None:
+        absurd(model)
+        for name, shape in (("kernel", (112, 10**9)), ("bias", (10**9,))):
+            place = f"model_weights/fc_common/fc_common/{name}"
+            del f[place]
+            f.create_dataset(place, shape, "f4")
+
+    path = copy_hdf5(keras / "same.h5", tmp_path / "net.h5", edit)
+    match = "layer 'fc_common' (Dense): with it the network has more than"
+    assert match in refused(path)
+
+
+def test_an_archive_of_an_absurd_network_is_refused(
+    keras: Path, tmp_path: Path, refused: Callable[[Path], str]
+) -> None:
+    path = bomb(
+        keras / "same.keras", tmp_path / "bomb.keras", "model.weights.h5", b"\0"
+    )
+
+    def edit(members: dict[str, bytes]) -> None:
+        model = json.loads(members["config.json"])
+        absurd(model)
+        members["config.json"] = json.dumps(model).encode()
+
+    small = copy_archive(keras / "same.keras", tmp_path / "small.keras", edit)
+    with zipfile.ZipFile(small) as source:
+        config = source.read("config.json")
+    with (
+        zipfile.ZipFile(path) as old,
+        zipfile.ZipFile(tmp_path / "n.keras", "w") as new,
+    ):
+        for name in ("metadata.json", "model.weights.h5"):
+            with old.open(name) as f, new.open(_deflated(name), "w") as g:
+                while block := f.read(1 << 20):
+                    g.write(block)
+        new.writestr("config.json", config)
+    match = "layer 'fc_common' (Dense): with it the network has more than"
+    assert match in refused(tmp_path / "n.keras")
+
+
+def _deflated(name: str) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name)
+    info.compress_type = zipfile.ZIP_DEFLATED
+    return info
+
+
+def test_a_description_that_is_too_long_is_refused(
+    changed: Callable[[Edit], Path], refused: Callable[[Path], str]
+) -> None:
+    for size, match in ((1 << 21, "a description of"), (1 << 26, "which none needs")):
+
+        def edit(f: h5py.File, size: int = size) -> None:
+            f.attrs["model_config"] = f.attrs["model_config"] + " " * size
+
+        # copy_hdf5 itself writes the description once more.
+        path = changed(lambda f: None)
+        with h5py.File(path, "r+") as f:
+            edit(f)
+        assert match in refused(path)
+
+
+# What Keras writes beside the weights.
+
+
+@pytest.mark.parametrize("moments", [2, 3])
+def test_the_state_of_an_optimizer_is_passed_over(
+    keras: Path, tmp_path: Path, moments: int
+) -> None:
+    source = keras / "valid.keras"
+
+    def with_state(f: h5py.File) -> None:
+        arrays: list[np.ndarray] = []
+        f["layers"].visititems(
+            lambda _, x: arrays.append(x[()]) if isinstance(x, h5py.Dataset) else None
+        )
+        for number, values in enumerate(moments * arrays):
+            f[f"optimizer/vars/{number}"] = values.astype(np.float64)
+
+    path = copy_archive(
+        source,
+        tmp_path / "net.keras",
+        lambda members: edit_member_hdf5(members, with_state),
+    )
+    x = np.random.default_rng(1).normal(size=(2, wave.size))
+    expected = load_model(source).predict(x)
+    np.testing.assert_array_equal(load_model(path).predict(x), expected)
+
+
+def test_embedding_a_grid_writes_through_no_link(
+    changed: Callable[[Edit], Path], tmp_path: Path
+) -> None:
+    with h5py.File(tmp_path / "mine.h5", "w") as f:
+        f["model_grid"] = np.zeros(443)
+
+    def edit(f: h5py.File) -> None:
+        if "model_grid" in f:
+            del f["model_grid"]
+        f["model_grid"] = h5py.ExternalLink(str(tmp_path / "mine.h5"), "/model_grid")
+
+    with pytest.raises(WeightsError, match="'model_grid' is a link to something else"):
+        embed_grid(changed(edit), tmp_path / "copy.h5")
+    with h5py.File(tmp_path / "mine.h5", "r") as f:
+        assert not np.any(f["model_grid"])
