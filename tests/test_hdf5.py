@@ -167,6 +167,16 @@ def test_what_is_left_of_deleted_groups_is_passed_over(
     assert said(path) == ""
 
 
+def test_a_tree_that_leads_out_of_the_file_is_refused(
+    unpacked: tuple[Path, bytearray],
+) -> None:
+    path, content = unpacked
+    tree = content.index(b"TREE\0")
+    struct.pack_into("<Q", content, tree + 32, (1 << 64) - 1)
+    path.write_bytes(content)
+    assert f"{path}: the group at byte {tree} leads to byte" in said(path)
+
+
 @pytest.mark.parametrize("kind", [0x10, 0x11])
 @pytest.mark.parametrize("part", [8, 16])
 def test_a_header_that_leads_out_of_the_file_is_refused(

@@ -11,7 +11,6 @@ one of them that has another.
 
 from __future__ import annotations
 
-import re
 import struct
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
@@ -20,11 +19,11 @@ from ..errors import WeightsError
 
 __all__ = ["check_groups"]
 
-# A local heap; a node with the objects of a group; the messages of headers that say
-# where both are, and where a header goes on.
-_HEAP, _NODE = b"HEAP\0", b"SNOD\1\0"
+# A local heap; a tree of the nodes of a group, and a node, which has its objects; the
+# messages of headers that say where heap and tree are, and where a header goes on.
+_HEAP, _TREE, _NODE = b"HEAP\0", b"TREE\0", b"SNOD\1\0"
 _TABLE, _MORE = b"\x11\0\x10\0", b"\x10\0\x10\0"
-_ANY = re.compile(b"|".join(map(re.escape, (_HEAP, _NODE, _TABLE, _MORE))))
+_ANY = (_HEAP, _TREE, _NODE, _TABLE, _MORE)
 _LONGEST = 6
 _HEAP_HEADER = "<8xQQQ"
 _ENTRY = "<8xQL4xQQ"  # of a node: the object, whether it is a group, and then its parts
@@ -51,6 +50,11 @@ def check_groups(file: BinaryIO) -> None:
     for place, signature in _places(file):
         if signature == _HEAP:
             _check_heap(file, place, end)
+        elif signature == _TREE:
+            count = int.from_bytes(_read(file, place + 6, 2), "little")
+            # Each address has a key before it.
+            pairs = struct.iter_unpack("<8xQ", _read(file, place + 24, 16 * count))
+            _check_addresses(place, [target for (target,) in pairs])
         elif signature == _NODE:
             count = int.from_bytes(_read(file, place + 6, 2), "little")
             entries = _read(file, place + 8, 40 * count)
@@ -108,8 +112,10 @@ def _places(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
     start = 0
     file.seek(0)
     while content := file.read(_BLOCK + _LONGEST):
-        for found in _ANY.finditer(content):
-            if found.start() < _BLOCK:  # the others are in the next block as well
-                yield start + found.start(), found[0]
+        for signature in _ANY:
+            found = content.find(signature)
+            while 0 <= found < _BLOCK:  # the others are in the next block as well
+                yield start + found, signature
+                found = content.find(signature, found + 1)
         start += _BLOCK
         file.seek(start)
