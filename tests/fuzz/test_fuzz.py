@@ -6,6 +6,7 @@ Not part of the ordinary tests: ``pytest tests/fuzz``, with ``QNP_XP_FUZZ_SEED``
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -18,6 +19,7 @@ from typing import Any
 
 import pytest
 from fuzz.worker import KINDS, networks, outcome, spectra
+from helpers import run_python
 
 SEED = os.environ.get("QNP_XP_FUZZ_SEED", "1")
 SCALE = float(os.environ.get("QNP_XP_FUZZ_SCALE", "1"))
@@ -94,6 +96,13 @@ def test_the_files_are_sound_before_they_are_damaged(tmp_path: Path, kind: str) 
         path = tmp_path / f"r{number}.{kind}"
         path.write_bytes(content)
         assert outcome(kind, path) == ("loaded", "")
+
+
+def test_the_files_are_the_same_in_every_process() -> None:
+    code = "from fuzz.worker import spectra\nprint([hash_of(x) for x in spectra()])"
+    start = "import hashlib\nhash_of = lambda x: hashlib.sha256(x).hexdigest()\n"
+    hashes = [hashlib.sha256(content).hexdigest() for content in spectra()]
+    assert run_python(start + code).strip() == str(hashes)
 
 
 def test_each_kind_has_its_files() -> None:
