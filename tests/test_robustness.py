@@ -6,7 +6,9 @@ through `classify` or the command, as users do.
 
 from __future__ import annotations
 
+import base64
 import gzip
+import marshal
 import os
 import re
 import resource
@@ -19,13 +21,17 @@ from pathlib import Path
 from typing import Any
 
 import fitsio
+import h5py
 import numpy as np
 import pytest
+import test_hostile_weights as hostile
 from helpers import (
     Hdus,
     coadd_hdus,
+    copy_hdf5,
     fibermap_table,
     gzipped,
+    layer,
     names,
     write_cframes,
     write_coadd,
@@ -39,11 +45,12 @@ from qnp_xp import (
     QnpError,
     SpectraError,
     Status,
+    WeightsError,
     classify,
     cli,
     load_model,
 )
-from qnp_xp.io import load_desi_coadd, load_desi_exposure
+from qnp_xp.io import _gzip, load_desi_coadd, load_desi_exposure
 from qnp_xp.model import QuasarNP
 
 PAGE = Path(__file__).parents[1] / "docs" / "robustness.md"
@@ -188,6 +195,13 @@ def _(p: Place) -> None:
         content[place] ^= 16
         p.refuses(p.file(bytes(content)), SpectraError, "cut short")
         content[place] ^= 16
+
+
+@case("a gzipped file that unpacks to far more than spectra do")
+def _(p: Place) -> None:
+    p.monkeypatch.setattr(_gzip, "_HARMLESS", 10**6)
+    bomb = gzip.compress(p.coadd(2).read_bytes() + bytes(2880 * 20_000))
+    p.refuses(p.file(bomb), SpectraError, r"it unpacks to more than \d+ bytes")
 
 
 @case("a FITS file without spectra")
@@ -484,6 +498,173 @@ def _(p: Place) -> None:
     assert table["QN_STATUS"].tolist() == [0, Status.NOT_TARGET]
     assert table["IS_QSO_QN"].tolist() == [1, 0]
     assert np.all(np.isfinite(table["Z_QN"]))
+
+
+# Weights files.
+
+KERAS = Path(__file__).parent / "data" / "keras"
+
+
+def refuses_weights(path: Path, match: str) -> None:
+    with pytest.raises(WeightsError, match=match) as caught:
+        load_model(path)
+    assert str(path) in str(caught.value)
+
+
+def described(p: Place, edit: Callable[[Any], None]) -> Path:
+    """A network after an edit of its description."""
+    target = p.folder / "net.h5"
+    return copy_hdf5(KERAS / "same.h5", target, lambda model, _: edit(model))
+
+
+def stored(p: Place, edit: Callable[[Any], None]) -> Path:
+    """A network after an edit of its file."""
+    target = p.folder / "net.h5"
+    return copy_hdf5(KERAS / "same.h5", target, lambda _, f: edit(f))
+
+
+@case("a weights file that does not exist")
+def _(p: Place) -> None:
+    with pytest.raises(FileNotFoundError, match="absent"):
+        load_model(p.folder / "absent.h5")
+
+
+@case("a file that holds no network")
+def _(p: Place) -> None:
+    refuses_weights(p.coadd(1), "neither an HDF5 file nor a .keras archive")
+    refuses_weights(p.file(b"", "empty.h5"), "neither an HDF5 file nor")
+    with h5py.File(p.folder / "mine.h5", "w") as f:
+        f["mine"] = np.arange(9)
+    refuses_weights(p.folder / "mine.h5", "not saved by Keras")
+
+
+@case("a weights file cut short anywhere")
+def _(p: Place) -> None:
+    for kind in ("h5", "keras"):
+        content = (KERAS / f"same.{kind}").read_bytes()
+        for size in range(16, len(content), len(content) // 23):
+            refuses_weights(
+                p.file(content[:size], f"cut.{kind}"),
+                "damaged|neither an HDF5 file nor|no model_config|text of",
+            )
+
+
+@case("a network of another kind")
+def _(p: Place) -> None:
+    def edit(model: Any) -> None:
+        entry = layer(model, "conv_2")
+        entry["class_name"] = "LSTM"
+
+    refuses_weights(described(p, edit), r"layer 'conv_2' \(LSTM\)")
+
+
+@case("arrays that contradict the description")
+def _(p: Place) -> None:
+    def edit(model: Any) -> None:
+        layer(model, "conv_2")["config"]["filters"] += 1
+
+    refuses_weights(described(p, edit), r"layer 'conv_2' .*\(10, 4, 4\)")
+
+
+@case("weights that are not finite")
+def _(p: Place) -> None:
+    for value in (np.nan, np.inf):
+
+        def edit(f: Any, value: float = value) -> None:
+            f[hostile.KERNEL][3, 1, 2] = value
+
+        refuses_weights(stored(p, edit), "layer 'conv_2'.*finite")
+
+
+@case("another number of bins than the grid has")
+def _(p: Place) -> None:
+    def edit(f: Any) -> None:
+        f["model_grid"] = np.linspace(3600, 9000, 442)
+
+    refuses_weights(stored(p, edit), r"model_grid.*\(442,\).* 443")
+
+
+@case("a Lambda other than QuasarNET's own")
+def _(p: Place) -> None:
+    def edit(model: Any) -> None:
+        for entry in model["config"]["layers"]:
+            if entry["class_name"] == "Lambda":
+                code = marshal.dumps((lambda x: 1.2 - 0.1 * x).__code__)
+                text = base64.b64encode(code).decode()
+                entry["config"]["function"]["config"]["code"] = text
+
+    target = p.folder / "net.h5"
+    path = copy_hdf5(KERAS / "lambda_k3.h5", target, lambda model, _: edit(model))
+    refuses_weights(path, "Lambda.*Rescaling")
+
+
+@case("a link, or storage, that leads out of the HDF5 file")
+def _(p: Place) -> None:
+    makers = [hostile.as_soft_link, hostile.as_external_link, hostile.in_another_file]
+    for make in (*makers, hostile.in_another_dataset):
+        path = stored(p, hostile.replaced(hostile.KERNEL, make))
+        refuses_weights(path, "not followed")
+
+
+@case("arrays of text, of objects or of references")
+def _(p: Place) -> None:
+    for dtype in (h5py.string_dtype(), "S4", h5py.ref_dtype, "c8"):
+        path = stored(p, hostile.replaced(hostile.KERNEL, hostile.of_type(dtype)))
+        refuses_weights(path, "plain numbers are needed|numbers")
+
+
+@case("an array that claims or unpacks to more than the network needs")
+def _(p: Place) -> None:
+    for make in (hostile.without_storage, hostile.packed_zeros, hostile.packed_bomb):
+        refuses_weights(
+            stored(p, hostile.replaced(hostile.KERNEL, make)),
+            "layer .conv_2.|conv_2/kernel",
+        )
+
+
+@case("an archive that unpacks to more than its network needs")
+def _(p: Place) -> None:
+    source, target = KERAS / "same.keras", p.folder / "net.keras"
+    for member in ("config.json", "model.weights.h5"):
+        path = hostile.bomb(source, target, member, b"\0")
+        refuses_weights(path, member)
+
+
+@case("a description of an absurd network")
+def _(p: Place) -> None:
+    refuses_weights(described(p, hostile.absurd), "has more than 16777216 weights")
+
+
+@case("layers in a circle")
+def _(p: Place) -> None:
+    def edit(model: Any) -> None:
+        layer(model, "conv_1")["inbound_nodes"] = layer(model, "conv_2")[
+            "inbound_nodes"
+        ]
+
+    refuses_weights(described(p, edit), "the graph has a cycle")
+
+
+@case("HDF5 structures that lead back to themselves")
+def _(p: Place) -> None:
+    content = bytearray((KERAS / "same.h5").read_bytes())
+    heap = content.index(b"GCOL")
+    content[heap + 16 : heap + 32] = bytes(16)  # an object of no number and no size
+    refuses_weights(
+        p.file(bytes(content), "net.h5"), r"a text of \d+ bytes, of which 0 exist"
+    )
+
+
+@case("the state of an optimizer in the file")
+def _(p: Place) -> None:
+    def edit(f: Any) -> None:
+        f["optimizer_weights/adam/kernel/m"] = np.zeros((10, 4, 4))
+        f["optimizer_weights"].attrs["weight_names"] = [b"adam/kernel/m"]
+
+    expected = load_model(KERAS / "same.h5").predict(np.ones((1, 443)))
+    found = load_model(stored(p, edit)).predict(np.ones((1, 443)))
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 # Arrays and arguments.
@@ -845,6 +1026,6 @@ def test_every_row_of_the_page_is_a_test_and_every_test_a_row() -> None:
 
 def test_errors_of_the_package_are_those_that_the_page_names() -> None:
     assert issubclass(NoSpectraError, SpectraError)
-    for error in (SpectraError, DeviceError):
+    for error in (SpectraError, WeightsError, DeviceError):
         assert issubclass(error, QnpError)
         assert error.__name__ in PAGE.read_text("utf-8")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import os
-import shutil
 import tempfile
 import zlib
 from pathlib import Path
@@ -18,6 +17,11 @@ __all__ = ["is_gzipped", "unpack"]
 
 _MAGIC = b"\x1f\x8b"
 _CHUNK = 1 << 20
+
+# Spectra shrink by less than ten. What is packed a hundred times smaller, and large all
+# the same, was made to fill the memory.
+_MOST_TIMES = 100
+_HARMLESS = 1 << 30  # bytes
 
 
 def is_gzipped(path: Path) -> bool:
@@ -34,9 +38,14 @@ def unpack(path: Path) -> tuple[IO[bytes], str]:
     """
     file, name = _nameless()
     opened, damage = _library()
+    most = max(_HARMLESS, _MOST_TIMES * path.stat().st_size)
     try:
         with opened(path, "rb") as packed:
-            shutil.copyfileobj(packed, file, _CHUNK)
+            while chunk := packed.read(_CHUNK):
+                if file.tell() + len(chunk) > most:
+                    msg = f"it unpacks to more than {most} bytes"
+                    raise OSError(msg)
+                file.write(chunk)
         file.flush()
     except (EOFError, damage) as err:
         file.close()
