@@ -13,6 +13,8 @@ import nox
 
 PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
 
+_PARALLEL = ["-n", "auto"]  # a process for each core
+
 nox.needs_version = ">=2024.4.15"
 nox.options.sessions = [
     "lint",
@@ -45,15 +47,15 @@ def _group(name: str) -> list[str]:
 def tests(session: nox.Session) -> None:
     """All tests, on the backends that are installed."""
     _install(session, *_group("test"), extras="[fast,progress]")
-    session.run("pytest", *session.posargs)
+    session.run("pytest", *_PARALLEL, *session.posargs)
 
 
 @nox.session(python="3.10")
 def minimum(session: nox.Session) -> None:
     """The oldest python and packages that pyproject.toml admits."""
     oldest = ["array-api-compat==1.9", "fitsio==1.2.1", "h5py==3.8.0", "numpy==1.22.4"]
-    _install(session, *oldest, "hypothesis>=6.100", "pytest>=8.2")
-    session.run("pytest", "--backend", "numpy", *session.posargs)
+    _install(session, *oldest, "hypothesis>=6.100", "pytest>=8.2", "pytest-xdist>=3.5")
+    session.run("pytest", *_PARALLEL, "--backend", "numpy", *session.posargs)
 
 
 @nox.session(python="3.11")
@@ -61,14 +63,14 @@ def strict(session: nox.Session) -> None:
     """The array tests on array-api-strict, its second device standing in for a GPU."""
     _install(session, *_group("test"))
     backends = ["--backend", "strict", "--backend", "strict-device1"]
-    session.run("pytest", *backends, *session.posargs)
+    session.run("pytest", *_PARALLEL, *backends, *session.posargs)
 
 
 @nox.session(python="3.11")
 def torch(session: nox.Session) -> None:
     """The array tests on PyTorch, on the CPU."""
     _install(session, "torch==2.13.0", *_group("test"))
-    session.run("pytest", "--backend", "torch", *session.posargs)
+    session.run("pytest", *_PARALLEL, "--backend", "torch", *session.posargs)
 
 
 @nox.session(python="3.11")
