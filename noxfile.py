@@ -94,7 +94,8 @@ def cupy(session: nox.Session) -> None:
 @nox.session(python="3.11")
 def interop(session: nox.Session) -> None:
     """Spectra as specutils and sparclclient give them."""
-    _install(session, "sparclclient==1.3.1", "specutils==2.4.0", *_group("test"))
+    packages = ["sparclclient==1.3.1", "specutils==2.4.0"]
+    _install(session, *packages, "hypothesis>=6.100", "pytest>=8.2")
     session.run("pytest", "tests/test_arrays.py", *session.posargs)
 
 

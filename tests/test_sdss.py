@@ -268,7 +268,7 @@ def test_all_spectra_of_boss_are_classified_in_one_command(
     )
     quasars = found = good = 0
     for path in spectra:
-        truth = fitsio.read(path, ext=2)[0]
+        (truth,) = fitsio.read(path, ext=2, columns=["THING_ID", "CLASS", "Z"])
         (row,) = fitsio.read(tmp_path / "out" / f"qn-{path.stem}.fits", ext="QN")
         assert row["TARGETID"] == truth["THING_ID"]
         if str(truth["CLASS"].astype("U")).strip() != "QSO":
