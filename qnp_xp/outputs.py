@@ -81,11 +81,20 @@ def keep_inputs(outputs: Iterable[Path], inputs: Iterable[str | Path]) -> None:
     ValueError
         If one of them is both.
     """
-    present = [Path(name) for name in inputs if Path(name).exists()]
+    read = {_identity(Path(name)) for name in inputs} - {None}
     for path in outputs:
-        if path.exists() and any(path.samefile(name) for name in present):
+        if _identity(path) in read:
             msg = f"{path} is an input and cannot be the output"
             raise ValueError(msg)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What the names of one file have in common; None where there is no file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _without_kind(name: str) -> str:
