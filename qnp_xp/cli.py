@@ -15,6 +15,7 @@ from ._console import TROUBLE, complain, say
 from ._version import __version__
 from .benchmark import benchmark
 from .cli_classify import add_classify
+from .cli_merge import add_merge
 from .demo import DEMO_OUTPUT, classify_demo, demo_file
 from .describe import describe
 from .devices import permitted
@@ -88,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"qnp-xp {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     add_classify(commands)
+    add_merge(commands)
 
     demo = commands.add_parser(
         "demo", help="classify the simulated coadd that ships with the package"

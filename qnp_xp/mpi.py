@@ -163,7 +163,7 @@ def world() -> Iterator[Ranks]:
         yield ranks
     except BaseException as err:
         if not (ranks.root and isinstance(err, TROUBLE)):
-            _abort(ranks)
+            _abort(ranks, err)
         raise
 
 
@@ -174,10 +174,11 @@ def _cores() -> set[int]:
     return set(range(os.cpu_count() or 1))
 
 
-def _abort(ranks: Ranks) -> None:
-    """End all ranks, after the traceback of what is being handled."""
+def _abort(ranks: Ranks, err: BaseException) -> None:
+    """End all ranks; what was not foreseen, with the traceback."""
     if ranks.size > 1:
-        complain(f"rank {ranks.rank} gives up, and with it all\n{format_exc()}")
+        what = f"\n{format_exc()}" if isinstance(err, Exception) else ""
+        complain(f"rank {ranks.rank} ends the run: {type(err).__name__}{what}")
         sys.stdout.flush()
         sys.stderr.flush()
         ranks.comm.Abort(1)
@@ -205,9 +206,9 @@ def mpi_outcomes(
         return
     try:
         yield from _deal(ranks, jobs, model, orders)
-    except BaseException:
+    except BaseException as err:
         # Also where the outcomes are not taken any more: the others wait for jobs.
-        _abort(ranks)
+        _abort(ranks, err)
         raise
 
 

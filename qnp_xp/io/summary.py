@@ -9,7 +9,7 @@ from typing import Any
 import fitsio
 from numpy.typing import NDArray
 
-from ._files import replacing
+from ._files import write_whole
 
 __all__ = ["write_summary", "write_text"]
 
@@ -38,8 +38,10 @@ def write_summary(
     HDU FILES.
     """
     cards = [{"name": key, "value": v, "comment": c} for key, v, c in header]
-    with replacing(path) as temporary, fitsio.FITS(str(temporary), "rw") as f:
+    with fitsio.FITS("mem://", "rw") as f:
         f.write(table, extname="FILES", header=cards)
+        content = f.read_raw()
+    write_whole(path, content)
 
 
 def write_text(path: Path, lines: Sequence[str]) -> None:
@@ -57,5 +59,4 @@ def write_text(path: Path, lines: Sequence[str]) -> None:
     OSError
         If it cannot be written.
     """
-    with replacing(path) as temporary:
-        temporary.write_text("\n".join([*lines, ""]), encoding="utf-8")
+    write_whole(path, "\n".join([*lines, ""]).encode())
