@@ -66,7 +66,7 @@ def coadds_in(specprod: Path, groups: Iterable[str]) -> list[Path]:
         If there are none.
     """
     found: list[Path] = []
-    for group in groups:
+    for group in dict.fromkeys(groups):
         plain = sorted(specprod.glob(f"{GROUPS[group]}/coadd-*.fits"))
         packed = set(specprod.glob(f"{GROUPS[group]}/coadd-*.fits.gz"))
         packed -= {path.with_name(f"{path.name}.gz") for path in plain}

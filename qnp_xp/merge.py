@@ -25,7 +25,7 @@ _SETTINGS = {
     "USEMASK": "another use of masks",
     "QNCOADD": "spectra of a target added up, or not",
 }
-_MOST_NAMED = 5  # duplicates in an error
+_MOST_NAMED = 3  # duplicates in an error, and files of each
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,9 @@ def without_duplicates(table: NDArray[Any], which: str | None) -> NDArray[Any]:
         named = []
         for number in found[:_MOST_NAMED].tolist():
             files = np.unique(table["QNINPUT"][target == number]).tolist()
-            named.append(f"{number} ({', '.join(name.decode() for name in files)})")
+            names = [name.decode() for name in files[:_MOST_NAMED]]
+            names += ["..."] if len(files) > _MOST_NAMED else []
+            named.append(f"{number} ({', '.join(names)})")
         msg = (
             f"{found.size} TARGETIDs are in several rows: {', '.join(named)}"
             f"{', ...' if found.size > _MOST_NAMED else ''}; --duplicates keep takes"
