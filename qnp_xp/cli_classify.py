@@ -92,7 +92,7 @@ def add_classify(commands: Any) -> None:
         " the run (qn-summary in the folder of the tables for --mpi and --specprod)"
         )  # fmt: skip
     on = p.add_mutually_exclusive_group()
-    on.add_argument("--device", default="cpu", help="cpu, gpu, gpu:N or auto (cpu)")
+    on.add_argument("--device", help="cpu, gpu, gpu:N or auto (cpu)")
     on.add_argument("--gpu", dest="device", action="store_const", const="gpu",
         help="short for --device gpu")  # fmt: skip
     add("--dtype", choices=("float32", "float64"), default="float32", help="what the"
@@ -143,7 +143,7 @@ def _classify(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
         with world() as ranks:
             return _classify_on(ranks, args)
     plan = _plan(args)
-    model = _model(args, permitted(args.device))
+    model = _model(args, permitted(args.device or "cpu"))
     if args.nproc > 1:
         outcomes = process_outcomes(plan.jobs, model, plan.orders, args.nproc)
     else:
@@ -156,7 +156,7 @@ def _classify_on(ranks: Ranks, args: argparse.Namespace) -> int:
 
     def prepare() -> tuple[_Plan, str, QuasarNP]:
         plan = _plan(args)
-        device = permitted(args.device)
+        device = permitted(args.device or "cpu")
         return plan, device, _model(args, "cpu")
 
     shared = ranks.share(prepare)

@@ -159,10 +159,10 @@ def _value(part: Part, keyword: str, default: Any = None) -> Any:
 
 
 def _input_width(part: Part) -> int:
-    """Bytes of a column QNINPUT, which tables have that were merged before."""
+    """Length of the names in QNINPUT, which tables have that were merged before."""
     if "QNINPUT" not in (part.table.dtype.names or ()):
         return 0
-    return part.table.dtype["QNINPUT"].itemsize
+    return part.table["QNINPUT"].astype("S").itemsize
 
 
 def _check_settings(first: Part, other: Part) -> None:
