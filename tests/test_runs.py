@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,17 @@ def test_processes_and_ranks_exclude_each_other(run: Run, coadds: list[Path]) ->
     status, _, err = run("classify", *coadds, "--mpi", "--nproc", "2")
     assert status == 2
     assert "not allowed with argument --mpi" in err
+
+
+def test_without_mpi4py_the_error_names_the_extra(
+    run: Run, coadds: list[Path], here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "mpi4py", None)
+    status, out, err = run("classify", *coadds, "--mpi")
+    assert (status, out) == (1, "")
+    assert err.startswith("qnp-xp: error: --mpi needs mpi4py and an MPI library")
+    assert "qnp-xp[mpi]" in err
+    assert names(here) == []
 
 
 def test_a_process_that_is_killed_fails_its_file_only(
