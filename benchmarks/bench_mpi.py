@@ -49,14 +49,17 @@ def main() -> None:
     for ranks, rounds in found.items():
         wall = median([one["wall"] for one in rounds])
         whole = median([one["whole"] for one in rounds])
+        cpu = median([one["cpu"] for one in rounds])
         base = base or (wall, whole)
         early, late = (max(one[part] for one in rounds) for part in ("early", "late"))
         result["ranks"][ranks] = {"wall": wall, "whole": whole, "rounds": rounds}
         sys.stdout.write(
             f"{ranks} ranks  {wall:7.2f} s  {args.files * args.rows / wall:7.0f}"
             f" spectra/s  {wall / base[0]:.2f} of {args.ranks[0]} ranks' time; with"
-            f" start and end {whole:.2f} s, {whole / base[1]:.2f}; most memory of a"
-            f" rank {early:.0f} MiB after a quarter, {late:.0f} MiB in the last\n"
+            f" start and end {whole:.2f} s, {whole / base[1]:.2f}; {cpu:.2f} s of"
+            f" processors, {100 * cpu / wall / ranks:.0f}% of the ranks' time; most"
+            f" memory of a rank {early:.0f} MiB in the first quarter, {late:.0f} MiB in"
+            " the last\n"
         )
     save(args, "mpi", result)
 
@@ -90,20 +93,21 @@ def run(folder: Path, files: int, weights: str | None) -> None:
         shared = ranks.share(lambda: model(weights))
         network: QuasarNP = dataclasses.replace(shared, nproc=ranks.threads)
         ranks.comm.barrier()
-        start = time.perf_counter()
+        start, used = time.perf_counter(), time.process_time()
         if ranks.root:
             for outcome in mpi_outcomes(ranks, jobs, network, orders):
                 if outcome.state != "done":
                     raise RuntimeError(outcome.message)
         else:
             serve(ranks, network, orders)
-        wall = time.perf_counter() - start
+        wall, used = time.perf_counter() - start, time.process_time() - used
         quarter = max(len(memory) // 4, 1)
-        peaks = (max(memory[:quarter]), max(memory[-quarter:]))
-        every = ranks.comm.gather(peaks, root=0)
+        facts = (max(memory[:quarter]), max(memory[-quarter:]), used)
+        every = ranks.comm.gather(facts, root=0)
     if ranks.root:
-        early, late = (max(part) for part in zip(*every, strict=True))
-        sys.stdout.write(json.dumps({"wall": wall, "early": early, "late": late}))
+        early, late, seconds = zip(*every, strict=True)
+        found = {"wall": wall, "cpu": sum(seconds), "early": max(early)}
+        sys.stdout.write(json.dumps({**found, "late": max(late)}))
 
 
 def watch(memory: list[float]) -> None:
