@@ -20,7 +20,7 @@ from helpers import names, write_coadd
 from qnp_xp.io import embed_grid
 
 COMMAND = "import sys; from qnp_xp.cli import main; sys.exit(main())"
-COUNT = 6
+COUNT = 14  # more than two ranks are given at once
 LIMIT = 60  # seconds; ranks that wait for each other would wait for ever
 
 
@@ -65,7 +65,8 @@ def given(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Inputs:
     weights = folder / "network.h5"
     embed_grid(data / "keras" / "valid_rescaled.h5", weights)
     coadds = [
-        write_coadd(folder / f"coadd-{i}.fits", 5 + 3 * i, seed=i) for i in range(COUNT)
+        write_coadd(folder / f"coadd-{i:02d}.fits", 5 + 2 * i, seed=i)
+        for i in range(COUNT)
     ]
     bad = folder / "coadd-bad.fits"
     bad.write_bytes(coadds[0].read_bytes()[:20000])
@@ -138,14 +139,14 @@ def test_ranks_write_what_one_process_writes_beside_a_file_that_fails(
     assert last == f"qnp-xp: error: 1 of {COUNT + 1} inputs failed"
     # One line for each file, and those of other ranks from the root.
     lines = sorted(line.split(":")[0] for line in said.splitlines())
-    assert lines == [f"coadd-{i}.fits" for i in range(COUNT)]
+    assert lines == [f"coadd-{i:02d}.fits" for i in range(COUNT)]
     assert_same_tables(out, given.single)
     table, header = fitsio.read(str(out / "qn-summary.fits"), ext="FILES", header=True)
     assert [header[key] for key in ("QNFILES", "QNDONE", "QNFAIL")] == [
         *(COUNT + 1, COUNT, 1)
     ]
     assert header["QNRANKS"] == ranks
-    assert table["ROWS"].tolist() == [5 + 3 * i for i in range(COUNT)] + [-1]
+    assert table["ROWS"].tolist() == [5 + 2 * i for i in range(COUNT)] + [-1]
     text = (out / "qn-summary.txt").read_text()
     assert f"s in {ranks} processes, " in text
 
@@ -157,8 +158,8 @@ def test_ranks_beyond_the_files_end_with_the_others(
     command = ["classify", "--mpi", coadd, "-m", given.weights, "--outdir", tmp_path]
     status, said, err = run(mpiexec, 5, *command)
     assert (status, err) == (0, "")
-    assert said.startswith("coadd-0.fits: 5 rows, 5 scored, ")
-    assert names(tmp_path) == ["qn-0.fits", "qn-summary.fits", "qn-summary.txt"]
+    assert said.startswith("coadd-00.fits: 5 rows, 5 scored, ")
+    assert names(tmp_path) == ["qn-00.fits", "qn-summary.fits", "qn-summary.txt"]
 
 
 @pytest.mark.parametrize(
@@ -236,17 +237,20 @@ def test_a_rank_that_is_killed_ends_the_run_and_the_next_one_goes_on(
         os.mkfifo(path)
     command = ["classify", "--mpi", *paths, "-m", given.weights, "--outdir", out]
     process = start(mpiexec, 2, *command)
-    writers = [open_when_read(path) for path in pipes]
-    whole = [f"qn-{i}.fits" for i in range(2, COUNT)]
-    assert [name for name in names(out) if name[0] != "."] == whole
-    os.kill(rank_pids(process.pid)[1], sent)
-    assert finish(process)[0] != 0
+    try:
+        writers = [open_when_read(path) for path in pipes]
+        whole = [f"qn-{i:02d}.fits" for i in range(2, COUNT)]
+        assert [name for name in names(out) if name[0] != "."] == whole
+        os.kill(rank_pids(process.pid)[1], sent)
+        assert finish(process)[0] != 0
+    finally:
+        process.kill()
     for writer in writers:
         os.close(writer)
     # Outputs that are there are whole.
     kept = tmp_path / "kept"
     shutil.copytree(given.single, kept)
-    for name in ("qn-0.fits", "qn-1.fits"):
+    for name in ("qn-00.fits", "qn-01.fits"):
         (kept / name).unlink()
     assert_same_tables(out, kept)
     before = {name: (out / name).stat().st_mtime_ns for name in whole}
@@ -315,6 +319,6 @@ def test_gpus_are_forbidden_once_for_all(
     status, _, err = run(mpiexec, 2, *command, "--outdir", tmp_path)
     assert status == 0
     assert err == "qnp-xp: WARNING: $DESI_NO_GPU is set: the CPU is used, and not gpu\n"
-    header = fitsio.read_header(str(tmp_path / "qn-0.fits"), ext="QN")
+    header = fitsio.read_header(str(tmp_path / "qn-00.fits"), ext="QN")
     assert header["QNDEVICE"] == "cpu"
-    assert np.isfinite(fitsio.read(str(tmp_path / "qn-0.fits"))["Z_QN"]).all()
+    assert np.isfinite(fitsio.read(str(tmp_path / "qn-00.fits"))["Z_QN"]).all()
