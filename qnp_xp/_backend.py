@@ -168,9 +168,7 @@ def visible_gpus() -> int:
         _gpu(0)
     except DeviceError:
         return 0
-    import cupy  # noqa: PLC0415
-
-    return int(cupy.cuda.runtime.getDeviceCount())
+    return int(_cupy().cuda.runtime.getDeviceCount())
 
 
 def backend_of(x: Array) -> Backend:
