@@ -37,6 +37,9 @@ _PAUSE = 0.02
 #: long as there are as many for each.
 _AHEAD = 4
 
+#: Seconds that mpiexec is given to pass on why a rank ends: it kills all at once.
+_LAST_WORDS = 1.0
+
 Value = TypeVar("Value")
 
 
@@ -185,6 +188,7 @@ def _abort(ranks: Ranks, err: BaseException) -> None:
         complain(f"rank {ranks.rank} ends the run: {type(err).__name__}{what}")
         sys.stdout.flush()
         sys.stderr.flush()
+        time.sleep(_LAST_WORDS)
         ranks.comm.Abort(1)
 
 
