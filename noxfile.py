@@ -26,6 +26,7 @@ nox.options.sessions = [
     "interop",
     "desispec",
     "fuzz",
+    "mpi",
     "tests",
 ]
 # A machine with one python tests on that one.
@@ -122,6 +123,14 @@ def fuzz(session: nox.Session) -> None:
     """Ten thousand damaged files, which must be read or refused."""
     _install(session, *_group("test"))
     session.run("pytest", "tests/fuzz", *session.posargs)
+
+
+@nox.session(python="3.11")
+def mpi(session: nox.Session) -> None:
+    """The command on the ranks of a real MPI, and a rank that is killed."""
+    _install(session, "mpich", *_group("test"), extras="[fast,mpi]")
+    environment = {"OMP_NUM_THREADS": "1", "QNP_XP_REQUIRE_MPI": "1"}
+    session.run("pytest", "tests/mpi", *session.posargs, env=environment)
 
 
 @nox.session(python="3.11")

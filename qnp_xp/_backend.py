@@ -29,6 +29,7 @@ __all__ = [
     "resolve",
     "to_device",
     "to_host",
+    "visible_gpus",
 ]
 
 #: An array of any library that follows the array API standard.
@@ -159,6 +160,15 @@ def _gpu(index: int | None) -> Backend:
         )
         raise DeviceError(msg)
     return Backend(xp, cupy.cuda.Device(index), f"gpu:{index}")
+
+
+def visible_gpus() -> int:
+    """How many GPUs CuPy can use; none where it is missing."""
+    try:
+        _gpu(0)
+    except DeviceError:
+        return 0
+    return int(_cupy().cuda.runtime.getDeviceCount())
 
 
 def backend_of(x: Array) -> Backend:

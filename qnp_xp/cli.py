@@ -15,8 +15,10 @@ from ._console import TROUBLE, complain, say
 from ._version import __version__
 from .benchmark import benchmark
 from .cli_classify import add_classify
+from .cli_merge import add_merge
 from .demo import DEMO_OUTPUT, classify_demo, demo_file
 from .describe import describe
+from .devices import permitted
 from .io.catalog import check_output
 from .io.weights import embed_grid
 from .pipeline import as_model
@@ -87,6 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"qnp-xp {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     add_classify(commands)
+    add_merge(commands)
 
     demo = commands.add_parser(
         "demo", help="classify the simulated coadd that ships with the package"
@@ -141,7 +144,7 @@ def _info(args: argparse.Namespace) -> int:
 def _demo(args: argparse.Namespace) -> int:
     check_output(Path(args.output), args.overwrite)
     model, table, truth = classify_demo(
-        args.output, device=args.device, overwrite=args.overwrite
+        args.output, device=permitted(args.device), overwrite=args.overwrite
     )
     say(f"{'':>20}   simulated           found")
     say(f"{'TARGETID':>20}   {'class':<10} {'z':>6}   {'quasar':<6} {'Z_QN':>6} conf")
@@ -166,7 +169,9 @@ def _demo(args: argparse.Namespace) -> int:
 
 def _benchmark(args: argparse.Namespace) -> int:
     weights = args.model or os.environ.get("QN_MODEL_FILE")
-    model = as_model(weights or demo_file("demo-network.h5"), args.device, args.dtype)
+    model = as_model(
+        weights or demo_file("demo-network.h5"), permitted(args.device), args.dtype
+    )
     lines = benchmark(model, args.file, spectra=args.spectra, repeats=args.repeats)
     for line in lines:
         say(line)

@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import argparse
-import collections
+import dataclasses
+import functools
 import os
 import re
-import sys
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ._console import complain, say
-from .inputs import group_inputs
-from .jobs import Job, Orders, Outcome, prepare_jobs, run_job
-from .lines import LINES, column_names
+from .cli_report import Report, verdict
+from .devices import device_of_rank, permitted
+from .inputs import GROUPS, coadds_in, group_inputs, read_lists
+from .io.catalog import check_output
+from .jobs import Job, Orders, Outcome, prepare_jobs
+from .lines import LINES
 from .model import QuasarNP
-from .outputs import output_paths
+from .mpi import Ranks, mpi_outcomes, serve, world
+from .outputs import mirrored_paths, output_paths
 from .pipeline import as_model
-from .results import Options, Result
+from .results import Options
+from .runs import process_outcomes, serial_outcomes
+from .summary import Summary, summary_paths
 
 __all__ = ["add_classify"]
-
-_MOST_ROWS = 30  # of the table of quasars on a terminal
 
 
 def add_classify(commands: Any) -> None:
@@ -43,9 +48,13 @@ def add_classify(commands: Any) -> None:
         " It is called qn-* for coadd-* and spectra-* and lands in the current folder.",
     )
     add = p.add_argument
-    add("files", metavar="FILE", nargs="+", help="coadd, spectra-* or cframe file"
+    add("files", metavar="FILE", nargs="*", help="coadd, spectra-* or cframe file"
         " of DESI, folder of an exposure, spec-* or spPlate-* file of SDSS, each also"
-        " gzipped")  # fmt: skip
+        " gzipped; or @LIST, a file with one of these a line")  # fmt: skip
+    add("--specprod", metavar="DIR", help="classify the coadds of a reduction; tables"
+        " go to the same folders below --outdir")  # fmt: skip
+    add("--groups", action="append", choices=sorted(GROUPS), help="which of its"
+        " coadds; may be given twice")  # fmt: skip
     add("-m", "--model", metavar="WEIGHTS", help="weights file ($QN_MODEL_FILE)")
     where = p.add_mutually_exclusive_group()
     where.add_argument(
@@ -65,9 +74,7 @@ def add_classify(commands: Any) -> None:
         " where there are several FILEs")  # fmt: skip
     which = p.add_mutually_exclusive_group()
     which.add_argument("--rows", type=_row_list, help="row numbers from 0: 0,3,5-9")
-    which.add_argument(
-        "--targetids", type=_id_list, help="TARGETIDs: 1,2,3 or @FILE with one a line"
-    )
+    which.add_argument("--targetids", help="TARGETIDs: 1,2,3 or @FILE with one a line")
     add("--coadd", action="store_true", help="add up the spectra of each target, and"
         " write a row for each target")  # fmt: skip
     add("--use-mask", action="store_true", help="leave out pixels whose MASK is set")
@@ -76,14 +83,25 @@ def add_classify(commands: Any) -> None:
     add("--lines", type=_names, help="emission lines of the network's outputs, if it is"
         f" not DESI's {','.join(LINES)}")  # fmt: skip
     add("--lines-bal", type=_names, help="BAL lines of its other outputs")
-    add("--device", default="cpu", help="cpu, gpu, gpu:N or auto (cpu)")
+    many = p.add_mutually_exclusive_group()
+    many.add_argument("--mpi", action="store_true", help="deal the files to the ranks"
+        " of MPI, under srun or mpiexec")  # fmt: skip
+    many.add_argument("--nproc", type=int, default=1, help="processes that share the"
+        " files and the cores (1)")  # fmt: skip
+    add("--summary", metavar="PATH", help="write PATH.fits and PATH.txt, which sum up"
+        " the run (qn-summary in the folder of the tables for --mpi and --specprod)"
+        )  # fmt: skip
+    on = p.add_mutually_exclusive_group()
+    on.add_argument("--device", help="cpu, gpu, gpu:N or auto (cpu)")
+    on.add_argument("--gpu", dest="device", action="store_const", const="gpu",
+        help="short for --device gpu")  # fmt: skip
     add("--dtype", choices=("float32", "float64"), default="float32", help="what the"
         " network computes in (float32)")  # fmt: skip
     add("--batch-size", type=int, default=256, help="spectra read at a time (256)")
     loud = p.add_mutually_exclusive_group()
     loud.add_argument("-q", "--quiet", action="store_true", help="say errors only")
     loud.add_argument("-v", "--verbose", action="store_true", help="say times by stage")
-    p.set_defaults(run=_classify)
+    p.set_defaults(run=functools.partial(_classify, p))
 
 
 def _row_list(text: str) -> NDArray[np.int64]:
@@ -105,50 +123,120 @@ def _id_list(text: str) -> NDArray[np.int64]:
             words = Path(text[1:]).read_text(encoding="utf-8").split()
         except (OSError, ValueError) as err:
             msg = f"{text}: no list of targets ({err})"
-            raise argparse.ArgumentTypeError(msg) from err
+            raise ValueError(msg) from err
     try:
         return np.asarray([int(word) for word in words], dtype=np.int64)
     except (OverflowError, ValueError) as err:
         msg = f"{text}: TARGETIDs are integers of 64 bits ({err})"
-        raise argparse.ArgumentTypeError(msg) from err
+        raise ValueError(msg) from err
 
 
 def _names(text: str) -> list[str]:
     return [name for name in text.split(",") if name]
 
 
-def _classify(args: argparse.Namespace) -> int:
+def _classify(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
+    problem = _contradiction(args)
+    if problem is not None:
+        parser.error(problem)
+    if args.mpi:
+        with world() as ranks:
+            return _classify_on(ranks, args)
+    plan = _plan(args)
+    model = _model(args, permitted(args.device or "cpu"))
+    if args.nproc > 1:
+        outcomes = process_outcomes(plan.jobs, model, plan.orders, args.nproc)
+    else:
+        outcomes = serial_outcomes(plan.jobs, model, plan.orders)
+    return _follow(args, plan, model, outcomes, args.nproc)
+
+
+def _classify_on(ranks: Ranks, args: argparse.Namespace) -> int:
+    """The same on the ranks of MPI: what the root reads, the others are given."""
+
+    def prepare() -> tuple[_Plan, str, QuasarNP]:
+        plan = _plan(args)
+        device = permitted(args.device or "cpu")
+        return plan, device, _model(args, "cpu")
+
+    shared = ranks.share(prepare)
+    if shared is None:
+        return 1
+    plan, device, model = shared
+
+    def move() -> QuasarNP:
+        moved = model.to(device_of_rank(device, ranks.local))
+        return dataclasses.replace(moved, nproc=ranks.threads)
+
+    own = ranks.agree(move)
+    if own is None:
+        return 1
+    if not ranks.root:
+        serve(ranks, own, plan.orders)
+        return 0
+    outcomes = mpi_outcomes(ranks, plan.jobs, own, plan.orders)
+    return _follow(args, plan, own, outcomes, ranks.size)
+
+
+def _contradiction(args: argparse.Namespace) -> str | None:
+    """What is wrong with the options as a whole."""
+    files, tree = bool(args.files), bool(args.specprod)
+    wrong = {
+        "argument --specprod: not allowed with argument FILE": files and tree,
+        "the following arguments are required: FILE or --specprod": not files
+        and not tree,
+        "--specprod and --groups need each other": tree != bool(args.groups),
+        "--specprod needs --outdir, below which its folders are mirrored": tree
+        and args.outdir is None,
+        f"argument --nproc: must be 1 or more, got {args.nproc}": args.nproc < 1,
+    }
+    return next((message for message, is_so in wrong.items() if is_so), None)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What a run is to do.
+
+    Attributes
+    ----------
+    jobs, orders
+        See `qnp_xp.jobs`.
+    summary
+        Name of its summary, if it writes one.
+    """
+
+    jobs: list[Job]
+    orders: Orders
+    summary: Path | None
+
+
+def _plan(args: argparse.Namespace) -> _Plan:
     options = Options(
         args.c_thresh, args.n_thresh, args.use_mask, args.batch_size, args.coadd
     )
-    orders = Orders(options, args.rows, args.targetids, args.overwrite, args.resume)
-    groups = group_inputs(args.files)
-    outputs = output_paths(groups, args.output, args.outdir)
-    jobs = [
-        Job(group, output, _priors_path(args.priors, output, len(groups)))
-        for group, output in zip(groups, outputs, strict=True)
-    ]
+    targetids = None if args.targetids is None else _id_list(args.targetids)
+    orders = Orders(options, args.rows, targetids, args.overwrite, args.resume)
+    if args.specprod:
+        top, outdir = Path(args.specprod), Path(args.outdir)
+        groups = group_inputs(coadds_in(top, args.groups))
+        outputs = mirrored_paths(groups, top, outdir)
+    else:
+        top, outdir = None, Path(args.outdir or ".")
+        groups = group_inputs(read_lists(args.files))
+        outputs = output_paths(groups, args.output, args.outdir)
+    priors = [_priors_path(args.priors, path, len(groups)) for path in outputs]
+    if args.priors and top is not None:
+        priors = _mirrored(Path(args.priors), outputs, outdir)
+    jobs = [Job(*parts) for parts in zip(groups, outputs, priors, strict=True)]
+    summary = args.summary
+    if summary is None and (args.mpi or args.specprod):
+        summary = outdir / "qn-summary"
+    extra = [] if summary is None else list(summary_paths(summary))
+    for path in extra:
+        check_output(path, args.overwrite or args.resume)
     weights = args.model or os.environ.get("QN_MODEL_FILE")
-    prepare_jobs(jobs, [weights] if weights else [])
-    model = as_model(
-        args.model, args.device, args.dtype, lines=args.lines, lines_bal=args.lines_bal
-    )
-    count: collections.Counter[str] = collections.Counter()
-    found: set[int] = set()
-    say, todo = _progress(args, jobs)
-    for job in todo:
-        outcome = run_job(job, model, orders)
-        count[outcome.state] += 1
-        _report(outcome, model, args, say)
-        if args.targetids is not None and outcome.result is not None:
-            found.update(outcome.result.table["TARGETID"].tolist())
-    if count["failed"] and len(jobs) > 1:
-        complain(f"{count['failed']} of {len(jobs)} inputs failed")
-    lost = [] if args.targetids is None else sorted({*args.targetids.tolist()} - found)
-    if lost and not count["kept"]:  # whose targets are not known
-        complain(f"{len(lost)} TARGETIDs are in no file, {lost[0]} first")
-        return 1
-    return 1 if count["failed"] or count["skipped"] == len(jobs) else 0
+    prepare_jobs(jobs, [weights] if weights else [], extra)
+    return _Plan(jobs, orders, summary)
 
 
 def _priors_path(priors: str | None, output: Path, count: int) -> Path | None:
@@ -156,84 +244,43 @@ def _priors_path(priors: str | None, output: Path, count: int) -> Path | None:
         return None
     if count == 1:
         return Path(priors)
-    return Path(priors) / output.name.replace("qn-", "priors-", 1)
+    return Path(priors) / _priors_name(output)
 
 
-def _report(
-    outcome: Outcome,
-    model: QuasarNP,
-    args: argparse.Namespace,
-    say: Callable[[str], None],
-) -> None:
-    """Say what came of one input."""
-    if outcome.state == "failed":
-        complain(outcome.message)
-    elif outcome.state == "skipped":
-        sys.stderr.write(f"qnp-xp: skipped: {outcome.message}\n")
-    elif args.quiet:
-        return
-    elif outcome.result is None:
-        say(f"{Path(outcome.job.name).name}: kept, {outcome.message}")
-    else:
-        say(_line(outcome, outcome.result, model))
-        for line in _times(outcome.result) if args.verbose else ():
-            say(line)
-        if sys.stdout.isatty():
-            for line in _quasars(outcome.result, model, args.c_thresh):
-                say(line)
+def _mirrored(priors: Path, outputs: Iterable[Path], outdir: Path) -> list[Path | None]:
+    """Priors in folders below one, as the tables are."""
+    paths = [priors / p.relative_to(outdir).with_name(_priors_name(p)) for p in outputs]
+    for folder in dict.fromkeys(path.parent for path in paths):
+        folder.mkdir(parents=True, exist_ok=True)
+    return list(paths)
 
 
-def _progress(
-    args: argparse.Namespace, jobs: Sequence[Job]
-) -> tuple[Callable[[str], None], Iterable[Job]]:
-    """How to print a line, and the jobs, with a bar where one can be drawn."""
-    if len(jobs) > 1 and not args.quiet and sys.stderr.isatty():
-        try:
-            from tqdm import tqdm  # noqa: PLC0415
-        except ImportError:
-            return say, jobs
-        return tqdm.write, tqdm(jobs, unit="file", leave=False)
-    return say, jobs
+def _priors_name(output: Path) -> str:
+    return output.name.replace("qn-", "priors-", 1)
 
 
-def _line(outcome: Outcome, result: Result, model: QuasarNP) -> str:
-    rows, quasars = _count(result.table.size, "row"), _count(result.quasars, "quasar")
-    return (
-        f"{Path(result.name).name}: {rows}, {result.scored} scored, {quasars},"
-        f" {outcome.seconds:.2f} s, {model.weights_name} -> {outcome.job.output}"
+def _model(args: argparse.Namespace, device: str) -> QuasarNP:
+    return as_model(
+        args.model, device, args.dtype, lines=args.lines, lines_bal=args.lines_bal
     )
 
 
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
-
-
-def _times(result: Result) -> list[str]:
-    stages = (f"{name} {1e3 * value:.1f} ms" for name, value in result.seconds.items())
-    return ["  " + ", ".join(stages)]
-
-
-def _quasars(result: Result, model: QuasarNP, c_thresh: float) -> list[str]:
-    """The quasars of a file, as a table for a terminal."""
-    rows = np.flatnonzero(result.table["IS_QSO_QN"] == 1)
-    if not rows.size:
-        return []
-    names = column_names(model.lines)
-    text = [
-        f"  {'row':>5} {'TARGETID':>20} {'Z_QN':>7} {'conf':>6}"
-        "  lines above the threshold"
+def _follow(
+    args: argparse.Namespace,
+    plan: _Plan,
+    model: QuasarNP,
+    outcomes: Iterable[Outcome],
+    workers: int,
+) -> int:
+    """Say what comes of the files, and sum it up."""
+    start = time.perf_counter()
+    report = Report(model, args.quiet, args.verbose, args.c_thresh)
+    done = [
+        dataclasses.replace(outcome, result=None)  # tables would fill the memory
+        for outcome in report.follow(outcomes, len(plan.jobs))
     ]
-    for number in rows[:_MOST_ROWS]:
-        row = result.table[number]
-        above = [
-            f"{name} {row[f'C_{name}']:.2f}"
-            for name in names
-            if row[f"C_{name}"] > c_thresh
-        ]
-        text.append(
-            f"  {number:>5} {row['TARGETID']:>20} {row['Z_QN']:7.4f}"
-            f" {row['Z_QN_CONF']:6.3f}  {', '.join(above)}"
-        )
-    if rows.size > _MOST_ROWS:
-        text.append(f"  ... and {rows.size - _MOST_ROWS} more")
-    return text
+    wall = time.perf_counter() - start
+    if plan.summary is not None:
+        Summary(done, model, wall, workers).write(plan.summary)
+    targetids = plan.orders.targetids
+    return verdict(done, None if targetids is None else targetids.tolist())

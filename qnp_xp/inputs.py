@@ -6,7 +6,15 @@ import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-__all__ = ["cframes_in", "group_inputs", "joint_name", "stem"]
+__all__ = [
+    "GROUPS",
+    "cframes_in",
+    "coadds_in",
+    "group_inputs",
+    "joint_name",
+    "read_lists",
+    "stem",
+]
 
 _CFRAME = re.compile(r"cframe-([brz])(\d)-(\d+)\.fits(?:\.gz)?")
 
@@ -30,6 +38,80 @@ def cframes_in(folder: Path) -> list[Path]:
         for name in sorted(paths)
         if not (name.endswith(".gz") and name.removesuffix(".gz") in paths)
     ]
+
+
+#: Folders of the coadds of a reduction, by the way in which its spectra are grouped.
+GROUPS = {"cumulative": "tiles/cumulative/*/*", "healpix": "healpix/*/*/*/*"}
+
+
+def coadds_in(specprod: Path, groups: Iterable[str]) -> list[Path]:
+    """The coadds of a reduction.
+
+    Parameters
+    ----------
+    specprod
+        Its folder, as ``.../spectro/redux/loa``.
+    groups
+        ``"cumulative"`` for ``tiles/cumulative/TILE/NIGHT``, ``"healpix"`` for
+        ``healpix/SURVEY/PROGRAM/PIXGROUP/PIXEL``.
+
+    Returns
+    -------
+    list of pathlib.Path
+        Sorted; where a file is there plain and gzipped, the plain one.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there are none.
+    """
+    found: list[Path] = []
+    for group in dict.fromkeys(groups):
+        plain = sorted(specprod.glob(f"{GROUPS[group]}/coadd-*.fits"))
+        packed = set(specprod.glob(f"{GROUPS[group]}/coadd-*.fits.gz"))
+        packed -= {path.with_name(f"{path.name}.gz") for path in plain}
+        if not plain and not packed:
+            msg = f"{specprod}: no {GROUPS[group]}/coadd-*.fits"
+            raise FileNotFoundError(msg)
+        found += sorted([*plain, *packed])
+    return found
+
+
+def read_lists(names: Iterable[str]) -> list[str]:
+    """Put the names that lists hold in the place of the lists.
+
+    Parameters
+    ----------
+    names
+        Files, and lists of files as ``@list.txt``: one name a line; blank lines and
+        those that begin with ``#`` do not count.
+
+    Returns
+    -------
+    list of str
+
+    Raises
+    ------
+    ValueError
+        If a list cannot be read, or holds no names.
+    """
+    found: list[str] = []
+    for name in names:
+        if not name.startswith("@"):
+            found.append(name)
+            continue
+        try:
+            text = Path(name[1:]).read_text(encoding="utf-8")
+        except (OSError, ValueError) as err:
+            msg = f"{name}: no list of files ({err})"
+            raise ValueError(msg) from err
+        lines = (line.strip() for line in text.splitlines())
+        listed = [line for line in lines if line and not line.startswith("#")]
+        if not listed:
+            msg = f"{name}: holds no names of files"
+            raise ValueError(msg)
+        found += listed
+    return found
 
 
 def group_inputs(names: Iterable[str | Path]) -> list[tuple[Path, ...]]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import collections
+import dataclasses
+import logging
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -27,7 +29,17 @@ from .outputs import keep_inputs
 from .pipeline import classify_file
 from .results import Options, Result, header_cards, selection_card, setting_cards
 
-__all__ = ["Job", "Orders", "Outcome", "prepare_jobs", "run_job"]
+__all__ = [
+    "Job",
+    "Orders",
+    "Outcome",
+    "largest_first",
+    "prepare_jobs",
+    "run_elsewhere",
+    "run_job",
+]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -97,9 +109,17 @@ class Outcome:
     message
         Why, where it is not done.
     result
-        What was found, where it is done.
+        What was found, where it is done and the table did not have to travel.
     seconds
         How long it took.
+    rows, scored, quasars
+        Numbers of rows, where it is done.
+    stages
+        Time by stage, where it is done.
+    targetids
+        Which of the targets that were asked for it has.
+    notes
+        What another process logged meanwhile: levels of `logging`, and lines.
     """
 
     job: Job
@@ -107,17 +127,27 @@ class Outcome:
     message: str = ""
     result: Result | None = None
     seconds: float = 0.0
+    rows: int = 0
+    scored: int = 0
+    quasars: int = 0
+    stages: dict[str, float] = field(default_factory=dict)
+    targetids: frozenset[int] = frozenset()
+    notes: tuple[tuple[int, str], ...] = ()
 
 
-def prepare_jobs(jobs: Sequence[Job], inputs: Iterable[str | Path]) -> None:
+def prepare_jobs(
+    jobs: Sequence[Job],
+    inputs: Iterable[str | Path],
+    outputs: Iterable[Path] = (),
+) -> None:
     """Check the outputs of a run against each other and against what is read.
 
     Parameters
     ----------
     jobs
         All of them.
-    inputs
-        What else is read: the weights.
+    inputs, outputs
+        What else is read, the weights; and written, the summary.
 
     Raises
     ------
@@ -128,10 +158,10 @@ def prepare_jobs(jobs: Sequence[Job], inputs: Iterable[str | Path]) -> None:
     -----
     What runs that were killed left behind in the folders of the outputs is removed.
     """
-    written = [path for job in jobs for path in job.written]
+    written = [*outputs, *(path for job in jobs for path in job.written)]
     for path, count in collections.Counter(written).items():
         if count > 1:
-            msg = f"{path}: tables and priors need files of their own"
+            msg = f"{path}: tables, priors and summary need files of their own"
             raise ValueError(msg)
     keep_inputs(written, [*inputs, *(path for job in jobs for path in job.files)])
     for folder in {path.parent for path in written}:
@@ -139,7 +169,7 @@ def prepare_jobs(jobs: Sequence[Job], inputs: Iterable[str | Path]) -> None:
 
 
 def run_job(job: Job, model: QuasarNP, orders: Orders) -> Outcome:
-    """Do a job; whatever is wrong with its files is in the outcome.
+    """Do a job; whatever goes wrong is in the outcome.
 
     Parameters
     ----------
@@ -149,6 +179,11 @@ def run_job(job: Job, model: QuasarNP, orders: Orders) -> Outcome:
     Returns
     -------
     Outcome
+
+    Notes
+    -----
+    One file of thousands must not end a run: an error that nobody thought of fails it
+    as others do, and its traceback is logged at level INFO.
     """
     start = time.perf_counter()
     try:
@@ -161,7 +196,84 @@ def run_job(job: Job, model: QuasarNP, orders: Orders) -> Outcome:
     except TROUBLE as err:
         named = any(str(path) in str(err) for path in job.files)
         return Outcome(job, "failed", f"{err}" if named else f"{job.name}: {err}")
-    return Outcome(job, "done", result=result, seconds=time.perf_counter() - start)
+    except Exception as err:
+        _log.info("%s", job.name, exc_info=True)
+        return Outcome(job, "failed", f"{job.name}: {type(err).__name__}: {err}")
+    targetids: frozenset[int] = frozenset()
+    if orders.targetids is not None:
+        targetids = frozenset(result.table["TARGETID"].tolist())
+    return Outcome(
+        job,
+        "done",
+        result=result,
+        seconds=time.perf_counter() - start,
+        rows=result.table.size,
+        scored=result.scored,
+        quasars=result.quasars,
+        stages=result.seconds,
+        targetids=targetids,
+    )
+
+
+def run_elsewhere(job: Job, model: QuasarNP, orders: Orders) -> Outcome:
+    """Do a job in a process whose output nobody reads.
+
+    Parameters
+    ----------
+    job, model, orders
+        As for `run_job`.
+
+    Returns
+    -------
+    Outcome
+        Without its table, which is in the output and need not travel; with what was
+        logged meanwhile.
+    """
+    logger = logging.getLogger(__package__)
+    notes = _Notes()
+    before = logger.propagate
+    logger.addHandler(notes)
+    logger.propagate = False
+    try:
+        outcome = run_job(job, model, orders)
+    finally:
+        logger.removeHandler(notes)
+        logger.propagate = before
+    return dataclasses.replace(outcome, result=None, notes=tuple(notes.lines))
+
+
+class _Notes(logging.Handler):
+    """Keeps what is logged."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[tuple[int, str]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append((record.levelno, self.format(record)))
+
+
+def largest_first(jobs: Iterable[Job]) -> list[Job]:
+    """Jobs in the order in which they are dealt to several workers.
+
+    Parameters
+    ----------
+    jobs
+        What is to be done.
+
+    Returns
+    -------
+    list of Job
+        By the size of their files, so that no long one begins when the others end.
+    """
+    return sorted(jobs, key=_size, reverse=True)
+
+
+def _size(job: Job) -> int:
+    try:
+        return sum(path.stat().st_size for path in job.files)
+    except OSError:  # it will say so when its turn comes
+        return 0
 
 
 def _is_current(job: Job, model: QuasarNP, orders: Orders) -> bool:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from .inputs import stem
 
-__all__ = ["keep_inputs", "output_paths"]
+__all__ = ["keep_inputs", "mirrored_paths", "output_paths"]
 
 
 _KINDS = ("coadd-", "spectra-", "cframe-")
@@ -51,19 +51,40 @@ def output_paths(
     else:
         folder = Path(outdir or ".")
         folder.mkdir(parents=True, exist_ok=True)
-        stems = [stem(group) for group in groups]
-        short = [_without_kind(name) for name in stems]
-        count = collections.Counter(short)
-        paths = [
-            folder / f"qn-{name if count[s] > 1 else s}.fits"
-            for name, s in zip(stems, short, strict=True)
-        ]
+        paths = [folder / name for name in _table_names(groups)]
     counts = collections.Counter(paths)
     for path in paths:
         if counts[path] > 1:
             msg = f"several inputs would be written to {path}; classify them apart"
             raise ValueError(msg)
     return paths
+
+
+def mirrored_paths(
+    groups: Sequence[Sequence[Path]], top: Path, outdir: Path
+) -> list[Path]:
+    """Name the table of each input of a tree of folders.
+
+    Parameters
+    ----------
+    groups
+        Files of spectra below `top`, as `qnp_xp.inputs.group_inputs` returns them.
+    top
+        Folder of the tree.
+    outdir
+        Folder for the tree of the tables.
+
+    Returns
+    -------
+    list of pathlib.Path
+        ``outdir/tiles/cumulative/TILE/NIGHT/qn-X.fits`` for
+        ``top/tiles/cumulative/TILE/NIGHT/coadd-X.fits``. Their folders are made.
+    """
+    names = [f"qn-{_without_kind(stem(group))}.fits" for group in groups]
+    folders = [outdir / group[0].parent.relative_to(top) for group in groups]
+    for folder in dict.fromkeys(folders):
+        folder.mkdir(parents=True, exist_ok=True)
+    return [folder / name for folder, name in zip(folders, names, strict=True)]
 
 
 def keep_inputs(outputs: Iterable[Path], inputs: Iterable[str | Path]) -> None:
@@ -81,11 +102,30 @@ def keep_inputs(outputs: Iterable[Path], inputs: Iterable[str | Path]) -> None:
     ValueError
         If one of them is both.
     """
-    present = [Path(name) for name in inputs if Path(name).exists()]
+    read = {_identity(Path(name)) for name in inputs} - {None}
     for path in outputs:
-        if path.exists() and any(path.samefile(name) for name in present):
+        if _identity(path) in read:
             msg = f"{path} is an input and cannot be the output"
             raise ValueError(msg)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What the names of one file have in common; None where there is no file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _table_names(groups: Sequence[Sequence[Path]]) -> list[str]:
+    stems = [stem(group) for group in groups]
+    short = [_without_kind(name) for name in stems]
+    count = collections.Counter(short)
+    return [
+        f"qn-{name if count[s] > 1 else s}.fits"
+        for name, s in zip(stems, short, strict=True)
+    ]
 
 
 def _without_kind(name: str) -> str:

@@ -40,6 +40,7 @@ LEVELS = {
     "grids": 1,
     # Array functions.
     "coadd": 2,
+    "devices": 2,
     "padding": 2,
     "binning": 3,
     "layers": 3,
@@ -58,12 +59,17 @@ LEVELS = {
     "pipeline": 8,
     # Many.
     "demo": 9,
-    "mpi": 9,
+    "jobs": 9,
+    "merge": 9,
     "plot": 9,
     "benchmark": 10,
-    "jobs": 9,
-    "cli_classify": 10,
-    "cli": 11,
+    "runs": 10,
+    "summary": 10,
+    "mpi": 11,
+    "cli_report": 11,
+    "cli_classify": 12,
+    "cli_merge": 12,
+    "cli": 13,
 }
 
 #: Modules that may name a library; a folder stands for all in it.
@@ -76,7 +82,7 @@ LIBRARIES = {
     "isal": {"io"},
     "mpi4py": {"mpi"},
     "matplotlib": {"plot"},
-    "tqdm": {"cli_classify"},
+    "tqdm": {"cli_report"},
 }
 REQUIRED = {"array_api_compat", "fitsio", "h5py", "numpy"}
 

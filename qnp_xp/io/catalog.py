@@ -20,6 +20,8 @@ from ._fits import FitsFile
 __all__ = [
     "check_output",
     "is_current",
+    "missing_value",
+    "read_catalog",
     "remove_leftovers",
     "table_dtype",
     "write_catalog",
@@ -33,12 +35,15 @@ _NOTES = {
     "PLATE": "plate of SDSS",
     "MJD": "its night, modified Julian date",
     "FIBERID": "fiber on the plate, from 1",
+    "QNINPUT": "file of the spectrum",
     "IS_QSO_QN": "1 is a quasar by C_THRESH, N_THRESH",
     "Z_QN": "redshift of the most confident line",
     "Z_QN_CONF": "confidence of that line, 0 to 1",
     "QN_STATUS": "0 is scored, else bits: see QNBITnn",
 }
 _SDSS = ("PLATE", "MJD", "FIBERID")
+#: What keywords begin with that say how a table came about.
+_OF_THE_RUN = ("QN", "C_THRESH", "N_THRESH", "USEMASK", "DEPNAM", "DEPVER")
 _UNITS = {"TARGET_RA": "deg", "TARGET_DEC": "deg"}
 
 
@@ -149,6 +154,68 @@ def is_current(
         return False
     finally:
         file.close()
+
+
+def missing_value(column: str, dtype: np.dtype[Any]) -> Any:
+    """What stands for an identifier that is not known.
+
+    Parameters
+    ----------
+    column, dtype
+        Name and type of a column of a table of results.
+
+    Returns
+    -------
+    number or None
+        NaN or -1; None for a column that every table has.
+    """
+    if column not in (*_UNITS, *_SDSS):
+        return None
+    return np.nan if dtype.kind == "f" else -1
+
+
+def read_catalog(path: Path) -> tuple[NDArray[Any], dict[str, tuple[Any, str]]]:
+    """Read a table of results.
+
+    Parameters
+    ----------
+    path
+        File that `write_catalog` wrote.
+
+    Returns
+    -------
+    table : numpy.ndarray
+        Structured.
+    header : dict
+        Values and comments by keyword, without those that describe columns and bits.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    SpectraError
+        If it is damaged, or holds no such table.
+    """
+    file = FitsFile(path)
+    try:
+        if "QN" not in file:
+            msg = f"{path}: holds no table of qnp-xp classify"
+            raise SpectraError(msg)
+        cards = file.header("QN").records()
+        if not {"TARGETID", "Z_QN_CONF", "QN_STATUS"} <= {*file.column_names("QN")}:
+            raise file.problem("QN", "lacks columns of a table of qnp-xp classify")
+        table = fitsio.read(str(path), ext="QN")
+    except OSError as err:
+        raise SpectraError(f"{path}: cannot be read ({err})") from err
+    finally:
+        file.close()
+    table = table.astype(table.dtype.newbyteorder("="))
+    header = {
+        card["name"]: (card["value"], str(card.get("comment", "")))
+        for card in cards
+        if card["name"].startswith(_OF_THE_RUN) and not card["name"].startswith("QNBIT")
+    }
+    return table, header
 
 
 def write_catalog(

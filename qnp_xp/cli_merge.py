@@ -1,0 +1,55 @@
+"""The command ``qnp-xp merge``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from ._console import say
+from .inputs import read_lists
+from .io.catalog import check_output, write_catalog
+from .merge import merge_tables, read_part, without_duplicates
+from .outputs import keep_inputs
+
+__all__ = ["add_merge"]
+
+
+def add_merge(commands: Any) -> None:
+    """Add the subcommand to a parser.
+
+    Parameters
+    ----------
+    commands
+        What `argparse.ArgumentParser.add_subparsers` returned.
+    """
+    p = commands.add_parser(
+        "merge",
+        help="make one catalogue of many tables",
+        description="Write the rows of tables of qnp-xp classify to one table, in the"
+        " order given. All must be of one network and one set of options.",
+    )
+    p.add_argument("output", metavar="OUT", help="table to write")
+    p.add_argument("files", metavar="FILE", nargs="+", help="qn-* table, or @LIST, a"
+        " file with one of these a line")  # fmt: skip
+    p.add_argument("--duplicates", choices=("keep", "best"), help="where a TARGETID is"
+        " in several rows: keep all, or the one of the highest Z_QN_CONF (an error)"
+        )  # fmt: skip
+    p.add_argument("--overwrite", action="store_true", help="replace OUT")
+    p.set_defaults(run=_merge)
+
+
+def _merge(args: argparse.Namespace) -> int:
+    output, files = Path(args.output), read_lists(args.files)
+    check_output(output, args.overwrite)
+    keep_inputs([output], files)
+    merged, cards = merge_tables([read_part(name) for name in files])
+    table = without_duplicates(merged, args.duplicates)
+    cards.append(("QNDUPL", args.duplicates or "none", "what became of duplicates"))
+    write_catalog(output, table, cards, overwrite=args.overwrite)
+    left_out = merged.size - table.size
+    say(
+        f"{len(files)} tables, {table.size} rows, {table['IS_QSO_QN'].sum()} quasars"
+        f"{f', {left_out} duplicates left out' if left_out else ''} -> {output}"
+    )
+    return 0

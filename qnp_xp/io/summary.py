@@ -1,0 +1,62 @@
+"""What came of a run, as a FITS table and as a text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import fitsio
+from numpy.typing import NDArray
+
+from ._files import write_whole
+
+__all__ = ["write_summary", "write_text"]
+
+
+def write_summary(
+    path: Path, table: NDArray[Any], header: Sequence[tuple[str, Any, str]]
+) -> None:
+    """Write a row for each input, whole or not at all.
+
+    Parameters
+    ----------
+    path
+        File to write; an older one is replaced.
+    table
+        Structured array.
+    header
+        What holds for all of them: keywords, values and comments.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+
+    Notes
+    -----
+    HDU FILES.
+    """
+    cards = [{"name": key, "value": v, "comment": c} for key, v, c in header]
+    with fitsio.FITS("mem://", "rw") as f:
+        f.write(table, extname="FILES", header=cards)
+        content = f.read_raw()
+    write_whole(path, content)
+
+
+def write_text(path: Path, lines: Sequence[str]) -> None:
+    """Write lines, whole or not at all.
+
+    Parameters
+    ----------
+    path
+        File to write; an older one is replaced.
+    lines
+        What to write.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written.
+    """
+    write_whole(path, "\n".join([*lines, ""]).encode())

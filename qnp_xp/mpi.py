@@ -1,0 +1,301 @@
+"""Jobs dealt to the ranks of MPI, and ranks to GPUs: the one module that names mpi4py.
+
+Rank 0 deals and works. Its main thread deals, since MPI may be called from there
+whatever level of threads it grants; another thread does jobs meanwhile. A counter in a
+window of MPI would need no dealer, but MPICH within a node makes those who draw from it
+wait until rank 0 calls MPI, which is between two files.
+"""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import os
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from traceback import format_exc
+from typing import Any, TypeVar
+
+from ._console import TROUBLE, complain
+from ._threads import granted_cores
+from .errors import QnpError
+from .jobs import Job, Orders, Outcome, largest_first, run_elsewhere, run_job
+from .model import QuasarNP
+from .runs import serial_outcomes
+
+__all__ = ["Ranks", "mpi_outcomes", "serve", "world"]
+
+#: Seconds between two looks for a message. MPI's own waiting takes a core, and a look
+#: takes the interpreter's lock from the root's job: a tenth of its time at 2 ms.
+_PAUSE = 0.02
+
+#: Jobs that a rank is given ahead, so that it need not wait for the root to look, as
+#: long as there are as many for each.
+_AHEAD = 4
+
+#: Seconds that mpiexec is given to pass on why a rank ends: it kills all at once.
+_LAST_WORDS = 1.0
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The processes of a run, as one of them sees them.
+
+    Attributes
+    ----------
+    comm
+        Communicator of them all.
+    rank, size
+        The number of this one, and how many there are.
+    local
+        The number of this one among those of its machine.
+    threads
+        How many this one may compute in: its share of the cores that it may run on.
+    """
+
+    comm: Any
+    rank: int
+    size: int
+    local: int
+    threads: int
+
+    @property
+    def root(self) -> bool:
+        """Whether it is the one that reads the command line, deals, and reports."""
+        return self.rank == 0
+
+    def share(self, make: Callable[[], Value]) -> Value | None:
+        """Have the root make something, and give it to all.
+
+        Parameters
+        ----------
+        make
+            Called on the root only.
+
+        Returns
+        -------
+        object
+            What it made; None on the others where it failed.
+
+        Raises
+        ------
+        Exception
+            On the root, what it raised.
+        """
+        if not self.root:
+            shared: Value | None = self.comm.bcast(None, root=0)
+            return shared
+        try:
+            made = make()
+        except Exception:
+            self.comm.bcast(None, root=0)
+            raise
+        return self.comm.bcast(made, root=0)  # type: ignore[no-any-return]
+
+    def agree(self, make: Callable[[], Value]) -> Value | None:
+        """Have each make something, and go on only if none failed.
+
+        Parameters
+        ----------
+        make
+            Called on all.
+
+        Returns
+        -------
+        object
+            What it made here; None on all but the root if it failed anywhere.
+
+        Raises
+        ------
+        QnpError
+            On the root, if it failed anywhere: what the first of them raised.
+        """
+        made, problem = None, None
+        try:
+            made = make()
+        except Exception as err:
+            problem = str(err) or type(err).__name__
+        problems = self.comm.allgather(problem)
+        rank = next((i for i, what in enumerate(problems) if what is not None), None)
+        if rank is None:
+            return made
+        if self.root:
+            msg = problems[rank] if rank == 0 else f"{problems[rank]} (rank {rank})"
+            raise QnpError(msg)
+        return None
+
+
+@contextlib.contextmanager
+def world() -> Iterator[Ranks]:
+    """The ranks that were started together.
+
+    Yields
+    ------
+    Ranks
+
+    Raises
+    ------
+    ValueError
+        If mpi4py cannot be used.
+
+    Notes
+    -----
+    What a rank raises ends the run of all, who would wait for it for ever; but for
+    errors of the root that a user can mend, of which `Ranks.share` and `Ranks.agree`
+    tell the others.
+    """
+    try:
+        from mpi4py import MPI  # noqa: PLC0415
+    except (ImportError, RuntimeError) as err:
+        # A RuntimeError is what it raises where it finds no MPI library to load.
+        msg = (
+            "--mpi needs mpi4py and an MPI library: pip install 'qnp-xp[mpi]', on a"
+            f" cluster built with its own MPI. Python says: {err}"
+        )
+        raise ValueError(msg) from err
+    comm = MPI.COMM_WORLD
+    node = comm.Split_type(MPI.COMM_TYPE_SHARED)
+    cores = _cores()
+    sharing = sum(not cores.isdisjoint(other) for other in node.allgather(cores))
+    threads = max(1, min(granted_cores(), len(cores) // sharing))
+    ranks = Ranks(comm, comm.rank, comm.size, node.rank, threads)
+    node.Free()
+    try:
+        yield ranks
+    except BaseException as err:
+        if not (ranks.root and isinstance(err, TROUBLE)):
+            _abort(ranks, err)
+        raise
+
+
+def _cores() -> set[int]:
+    """Cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return set(os.sched_getaffinity(0))
+    return set(range(os.cpu_count() or 1))
+
+
+def _abort(ranks: Ranks, err: BaseException) -> None:
+    """End all ranks; what was not foreseen, with the traceback."""
+    if ranks.size > 1:
+        what = f"\n{format_exc()}" if isinstance(err, Exception) else ""
+        complain(f"rank {ranks.rank} ends the run: {type(err).__name__}{what}")
+        sys.stdout.flush()
+        sys.stderr.flush()
+        time.sleep(_LAST_WORDS)
+        ranks.comm.Abort(1)
+
+
+def mpi_outcomes(
+    ranks: Ranks, jobs: Sequence[Job], model: QuasarNP, orders: Orders
+) -> Iterator[Outcome]:
+    """Deal jobs to all ranks, on the root, while the others `serve`.
+
+    Parameters
+    ----------
+    ranks
+        As `world` yields it.
+    jobs, model, orders
+        What to do.
+
+    Yields
+    ------
+    Outcome
+        As they come; those of other ranks without their tables.
+    """
+    if ranks.size == 1:
+        yield from serial_outcomes(jobs, model, orders)
+        return
+    try:
+        yield from _deal(ranks, jobs, model, orders)
+    except BaseException as err:
+        # Also where the outcomes are not taken any more: the others wait for jobs.
+        _abort(ranks, err)
+        raise
+
+
+def _deal(
+    ranks: Ranks, jobs: Sequence[Job], model: QuasarNP, orders: Orders
+) -> Iterator[Outcome]:
+    from mpi4py import MPI  # noqa: PLC0415
+
+    todo = collections.deque(largest_first(jobs))
+    own: queue.SimpleQueue[Outcome | BaseException] = queue.SimpleQueue()
+    work = threading.Thread(target=_work, args=(todo, own, model, orders), daemon=True)
+    work.start()
+    left = len(jobs)
+    given: dict[int, int] = {}  # jobs that each rank has yet to do
+    status = MPI.Status()
+    while left or len(given) < ranks.size - 1:
+        arrived: list[Outcome] = []
+        while ranks.comm.iprobe(source=MPI.ANY_SOURCE, status=status):
+            rank = status.source
+            outcome = ranks.comm.recv(source=rank)
+            if outcome is None:
+                given[rank] = 0  # it is ready
+            else:
+                arrived.append(outcome)
+                given[rank] -= 1
+            _top_up(ranks, rank, given, todo)
+        while not own.empty():
+            done = own.get()
+            if isinstance(done, BaseException):
+                raise done
+            arrived.append(done)
+        left -= len(arrived)
+        yield from arrived
+        if not arrived:
+            time.sleep(_PAUSE)
+    for rank in given:
+        ranks.comm.send(None, dest=rank)
+
+
+def _top_up(
+    ranks: Ranks, rank: int, given: dict[int, int], todo: collections.deque[Job]
+) -> None:
+    """Give a rank jobs: some ahead, but one at a time when they come to an end."""
+    with contextlib.suppress(IndexError):  # the last one went to the root itself
+        while given[rank] < (_AHEAD if len(todo) > _AHEAD * ranks.size else 1):
+            ranks.comm.send(todo.popleft(), dest=rank)
+            given[rank] += 1
+
+
+def _work(
+    todo: collections.deque[Job],
+    done: queue.SimpleQueue[Outcome | BaseException],
+    model: QuasarNP,
+    orders: Orders,
+) -> None:
+    """Do jobs on the root, beside the dealing."""
+    try:
+        with contextlib.suppress(IndexError):
+            while True:
+                done.put(run_job(todo.popleft(), model, orders))
+    except BaseException as err:
+        done.put(err)
+
+
+def serve(ranks: Ranks, model: QuasarNP, orders: Orders) -> None:
+    """Do the jobs that the root deals, until there are none.
+
+    Parameters
+    ----------
+    ranks
+        As `world` yields it, on another rank than the root.
+    model, orders
+        What to do.
+    """
+    ranks.comm.send(None, dest=0)
+    while True:
+        while not ranks.comm.iprobe(source=0):
+            time.sleep(_PAUSE)
+        job: Job | None = ranks.comm.recv(source=0)
+        if job is None:
+            return
+        ranks.comm.send(run_elsewhere(job, model, orders), dest=0)
