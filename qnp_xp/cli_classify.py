@@ -280,6 +280,7 @@ def _follow(
         for outcome in report.follow(outcomes, len(plan.jobs))
     ]
     wall = time.perf_counter() - start
+    model.backend.release()
     if plan.summary is not None:
         Summary(done, model, wall, workers).write(plan.summary)
     targetids = plan.orders.targetids

@@ -297,5 +297,6 @@ def serve(ranks: Ranks, model: QuasarNP, orders: Orders) -> None:
             time.sleep(_PAUSE)
         job: Job | None = ranks.comm.recv(source=0)
         if job is None:
+            model.backend.release()
             return
         ranks.comm.send(run_elsewhere(job, model, orders), dest=0)

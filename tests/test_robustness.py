@@ -48,6 +48,7 @@ from qnp_xp import (
     WeightsError,
     classify,
     cli,
+    jobs,
     load_model,
 )
 from qnp_xp.io import _gzip, load_desi_coadd, load_desi_exposure
@@ -994,6 +995,70 @@ def _(p: Place) -> None:
     assert first.startswith(f"qnp-xp: error: {paths[1]}: not a FITS file")
     assert last == "qnp-xp: error: 1 of 3 inputs failed"
     assert names(p.folder / "out") == ["qn-0.fits", "qn-2.fits"]
+
+
+@case("a process of `--nproc` that is killed")
+def _(p: Place) -> None:
+    paths = [p.coadd(1, name=f"coadd-{i}.fits") for i in range(3)]
+    code = (
+        "import os, signal, sys\n"
+        "from pathlib import Path\n"
+        "from qnp_xp import jobs\n"
+        "from qnp_xp.cli import main\n"
+        "classify = jobs.classify_file\n"
+        "def killed(files, *args, **kwargs):\n"
+        "    if files[0].name == 'coadd-1.fits':\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return classify(files, *args, **kwargs)\n"
+        "jobs.classify_file = killed\n"
+        "if __name__ == '__main__':\n"
+        "    sys.exit(main())\n"
+    )
+    script = p.folder / "script.py"
+    script.write_text(code)
+    arguments = ["classify", *map(str, paths), "-m", str(p.weights), "--outdir", "out"]
+    done = subprocess.run(
+        [sys.executable, script, *arguments, "--nproc", "2"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert f"error: {paths[1]}: the process that worked on it died" in done.stderr
+    assert names(p.folder / "out") == ["qn-0.fits", "qn-2.fits"]
+
+
+@case("an error that nobody foresaw, in one file")
+def _(p: Place) -> None:
+    paths = [p.coadd(1, name=f"coadd-{i}.fits") for i in range(3)]
+    original = jobs.classify_file
+
+    def surprising(files: Any, *args: Any, **kwargs: Any) -> Any:
+        if files == (paths[1],):
+            msg = "by nothing"
+            raise ZeroDivisionError(msg)
+        return original(files, *args, **kwargs)
+
+    p.monkeypatch.setattr(jobs, "classify_file", surprising)
+    status, err = p.command(*paths, "--outdir", "out")
+    assert status == 1
+    assert f"error: {paths[1]}: ZeroDivisionError: by nothing" in err
+    assert names(p.folder / "out") == ["qn-0.fits", "qn-2.fits"]
+
+
+@case("tables of other weights or settings, or of the same targets, in `merge`")
+def _(p: Place) -> None:
+    path = p.coadd(2)
+    for name, threshold in (("a", 0.5), ("b", 0.5), ("c", 0.8)):
+        p.classify(path, output=p.folder / f"{name}.fits", c_thresh=threshold)
+    for others, match in (
+        ("b", r"2 TARGETIDs are in several rows: \d+ \(coadd-0\.fits\)"),
+        ("c", r"c\.fits: .*threshold"),
+    ):
+        p.capsys.readouterr()
+        assert cli.main(["merge", "all.fits", "a.fits", f"{others}.fits"]) == 1
+        assert re.search(match, p.capsys.readouterr().err)
+        assert not (p.folder / "all.fits").exists()
 
 
 @case("two inputs of one output")
