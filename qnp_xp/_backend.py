@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import os
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -144,13 +145,17 @@ def _gpu(index: int | None) -> Backend:
         msg = (
             "device='gpu' needs CuPy, which is not installed: pip install"
             " 'qnp-xp[gpu]' (cupy-cuda12x), cupy-cuda13x for CUDA 13, or conda-forge's"
-            f" cupy. Python says: {err}"
+            " cupy-core where CUDA is the system's own, as at NERSC. Python says:"
+            f" {err}"
         )
         raise DeviceError(msg) from err
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as err:
-        msg = f"CuPy is installed, but no GPU answers: {err}"
+        msg = (
+            "CuPy is installed, but no GPU answers: this machine has none, or no driver"
+            f" for CuPy's CUDA, or $CUDA_VISIBLE_DEVICES hides it. CUDA says: {err}"
+        )
         raise DeviceError(msg) from err
     if index is None:
         index = cupy.cuda.runtime.getDevice()
@@ -209,8 +214,9 @@ def resolve(device: Any = "cpu", xp: Any = None) -> Backend:
     Parameters
     ----------
     device
-        ``"cpu"``, ``"gpu"``, ``"gpu:1"``, ``"auto"`` (a GPU if one can be used, else
-        the CPU) or, with `xp`, that library's own device object.
+        ``"cpu"``, ``"gpu"``, ``"gpu:1"``, ``"auto"`` (a GPU if one can be used and
+        ``$DESI_NO_GPU`` is not set, else the CPU) or, with `xp`, that library's own
+        device object.
     xp
         Any array API namespace, compatibility layer or the library itself.
 
@@ -227,6 +233,8 @@ def resolve(device: Any = "cpu", xp: Any = None) -> Backend:
     """
     if xp is not None:
         return _of_library(xp, device)
+    if device == "auto" and "DESI_NO_GPU" in os.environ:  # as desispec asks for it
+        return resolve("cpu")
     if device == "auto":
         try:
             return _gpu(None)

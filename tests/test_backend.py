@@ -139,9 +139,20 @@ def test_cupy_without_a_gpu_says_so(fake_cupy: Any) -> None:
         raise fake_cupy.cuda.runtime.CUDARuntimeError(msg)
 
     fake_cupy.cuda.runtime.getDeviceCount = fail
-    with pytest.raises(DeviceError, match="no GPU answers: cudaErrorNoDevice"):
+    match = r"no GPU answers.*CUDA says: cudaErrorNoDevice"
+    with pytest.raises(DeviceError, match=match):
         resolve("gpu")
     assert resolve("auto") == resolve("cpu")
+
+
+@pytest.mark.usefixtures("fake_cupy")
+def test_auto_is_the_cpu_where_desi_wants_no_gpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert resolve("auto").is_gpu
+    monkeypatch.setenv("DESI_NO_GPU", "1")
+    assert resolve("auto") == resolve("cpu")
+    assert resolve("gpu").is_gpu  # which was asked for by name
 
 
 @pytest.mark.parametrize(
