@@ -143,10 +143,12 @@ def _quasars(result: Result, model: QuasarNP, c_thresh: float) -> list[str]:
     if not rows.size:
         return []
     names = column_names(model.lines)
-    text = [
-        f"  {'row':>5} {'TARGETID':>20} {'Z_QN':>7} {'conf':>6}"
-        "  lines above the threshold"
-    ]
+    text = []
+    if result.table.size > 1:  # else it would stand above each of many small files
+        text.append(
+            f"  {'row':>5} {'TARGETID':>20} {'Z_QN':>7} {'conf':>6}"
+            "  lines above the threshold"
+        )
     for number in rows[:_MOST_ROWS]:
         row = result.table[number]
         above = [
