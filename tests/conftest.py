@@ -18,9 +18,10 @@ import array_api_compat
 import numpy as np
 import pytest
 
-from qnp_xp import cli
+from qnp_xp import cli, load_model
 from qnp_xp._backend import resolve, to_host
 from qnp_xp.io import embed_grid
+from qnp_xp.model import QuasarNP
 
 BACKENDS = ("numpy", "strict", "strict-device1", "torch", "cupy")
 
@@ -134,9 +135,6 @@ def reference() -> Path:
     return folder
 
 
-# The command.
-
-
 @pytest.fixture
 def weights(data: Path, tmp_path: Path) -> Path:
     """A network of seven outputs, with its grid."""
@@ -144,6 +142,15 @@ def weights(data: Path, tmp_path: Path) -> Path:
     path.parent.mkdir()
     embed_grid(data / "keras" / "valid_rescaled.h5", path)
     return path
+
+
+@pytest.fixture
+def model(weights: Path) -> QuasarNP:
+    """That network, loaded."""
+    return load_model(weights)
+
+
+# The command.
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from helpers import ARMS, TARGETID, Hdus, coadd_hdus, fibermap_table, write_hdus
 from numpy.typing import NDArray
 
 from qnp_xp import SpectraError, Status, classify, load_model
-from qnp_xp.io import embed_grid
 from qnp_xp.model import QuasarNP
 
 if TYPE_CHECKING:
@@ -21,18 +20,6 @@ if TYPE_CHECKING:
 
 N = 5
 RESULTS = ["IS_QSO_QN", "Z_QN", "Z_QN_CONF", "C_LYA", "Z_CIV", "QN_STATUS"]
-
-
-@pytest.fixture
-def weights(data: Path, tmp_path: Path) -> Path:
-    path = tmp_path / "network.h5"
-    embed_grid(data / "keras" / "valid_rescaled.h5", path)
-    return path
-
-
-@pytest.fixture
-def model(weights: Path) -> QuasarNP:
-    return load_model(weights)
 
 
 @pytest.fixture

@@ -30,7 +30,6 @@ from helpers import (
 import qnp_xp
 from qnp_xp import SpectraError, Status, classify, cli, load_model
 from qnp_xp.grids import wave
-from qnp_xp.io import embed_grid
 from qnp_xp.model import QuasarNP
 
 if TYPE_CHECKING:
@@ -62,19 +61,6 @@ BAD_ROW = 11
 
 # Rows of `coadd`.
 SOUND, EMPTY, CONSTANT, CLEANED, SKY, LAST = range(6)
-
-
-@pytest.fixture
-def weights(data: Path, tmp_path: Path) -> Path:
-    """A network of seven outputs, with its grid."""
-    path = tmp_path / "network.h5"
-    embed_grid(data / "keras" / "valid_rescaled.h5", path)
-    return path
-
-
-@pytest.fixture
-def model(weights: Path) -> QuasarNP:
-    return load_model(weights)
 
 
 @pytest.fixture

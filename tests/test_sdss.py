@@ -13,21 +13,13 @@ from numpy.typing import NDArray
 from reference import combine as slow_combine
 from reference import normalize as slow_normalize
 
-from qnp_xp import NoSpectraError, SpectraError, Status, classify, cli, load_model
+from qnp_xp import NoSpectraError, SpectraError, Status, classify, cli
 from qnp_xp.grids import wave
-from qnp_xp.io import embed_grid
 from qnp_xp.io.spectra_file import open_spectra
 from qnp_xp.model import QuasarNP
 
 PIXELS = 460
 THING_ID = 432118404
-
-
-@pytest.fixture
-def model(data: Path, tmp_path: Path) -> QuasarNP:
-    path = tmp_path / "network.h5"
-    embed_grid(data / "keras" / "valid_rescaled.h5", path)
-    return load_model(path)
 
 
 def spectra(n: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
