@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
-import os
 import signal
 import threading
 from collections.abc import Iterator, Sequence
@@ -16,7 +15,7 @@ from ._version import __version__
 from .benchmark import benchmark
 from .cli_classify import add_classify
 from .cli_merge import add_merge
-from .demo import DEMO_OUTPUT, classify_demo, demo_file
+from .demo import DEMO_OUTPUT, classify_demo
 from .describe import describe
 from .devices import permitted
 from .io.catalog import check_output
@@ -105,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     bench.add_argument("file", nargs="?", help="coadd; the simulated one by default")
     bench.add_argument("-m", "--model", metavar="WEIGHTS", help="weights file"
-        " ($QN_MODEL_FILE, else the network of the demo)")  # fmt: skip
+        " ($QN_MODEL_FILE, else the network that ships with the package)")  # fmt: skip
     bench.add_argument("--spectra", type=int, default=500, help="at a time (500)")
     bench.add_argument("--repeats", type=int, default=5, help="rounds (5)")
     bench.add_argument("--device", default="cpu", help="cpu, gpu, gpu:N or auto (cpu)")
@@ -163,15 +162,12 @@ def _demo(args: argparse.Namespace) -> int:
         )
     quasars = int(table["IS_QSO_QN"].sum())
     say(f"{table.size} spectra, {quasars} quasars -> {args.output}")
-    say(f"network: {model.weights_name}, for trying out the installation only")
+    say(f"network: {model.weights_name}, trained on simulations")
     return 0
 
 
 def _benchmark(args: argparse.Namespace) -> int:
-    weights = args.model or os.environ.get("QN_MODEL_FILE")
-    model = as_model(
-        weights or demo_file("demo-network.h5"), permitted(args.device), args.dtype
-    )
+    model = as_model(args.model, permitted(args.device), args.dtype)
     lines = benchmark(model, args.file, spectra=args.spectra, repeats=args.repeats)
     for line in lines:
         say(line)
