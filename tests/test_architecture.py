@@ -35,6 +35,7 @@ LEVELS = {
     "status": 0,
     "toomcook": 0,
     "_console": 1,
+    "cli_lists": 1,
     # Libraries and devices; grids on the host.
     "_backend": 1,
     "grids": 1,
