@@ -22,8 +22,8 @@ Figure = Any
 # arms are told by where they are, and everything else by its lines and markers.
 _BLUE, _VERMILION, _GREEN, _PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 _SKY, _ORANGE, _GREY, _BLACK = "#56B4E9", "#E69F00", "#888888", "#000000"
-_ARMS = {"b": _BLUE, "r": _VERMILION, "z": _PURPLE}
-_OTHERS = (_BLUE, _VERMILION, _PURPLE, _GREEN, _ORANGE, _SKY)
+_ARMS = {"b": _BLUE, "r": _VERMILION, "z": _GREEN}
+_OTHERS = (_BLUE, _VERMILION, _GREEN, _PURPLE, _ORANGE, _SKY)
 
 _SMALL, _FONT, _LARGE = 8.5, 10, 11.5
 
@@ -87,9 +87,9 @@ def _draw_arms(axes: Axes, view: SpectrumView) -> None:
         colour = _colour(trace.name, number)
         middle = trace.smooth
         band = np.clip([middle - trace.sigma, middle + trace.sigma], *inside)
-        axes.plot(trace.wave, np.clip(trace.flux, *inside), color=_GREY, alpha=0.45,
+        axes.plot(trace.wave, np.clip(trace.flux, *inside), color=_GREY, alpha=0.35,
             linewidth=0.5, zorder=2, rasterized=True)  # fmt: skip
-        axes.fill_between(trace.wave, band[0], band[1], color=colour, alpha=0.3,
+        axes.fill_between(trace.wave, band[0], band[1], color=colour, alpha=0.25,
             linewidth=0, zorder=3, rasterized=True)  # fmt: skip
         axes.plot(trace.wave, np.clip(middle, *inside), color=colour, linewidth=1.3,
             zorder=4, label=trace.name)  # fmt: skip

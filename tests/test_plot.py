@@ -168,7 +168,7 @@ def test_the_smoothed_line_and_the_band_are_those_of_each_arm(
     axes, _ = plot.spectrum(coadd, model, smooth=3)
     low, high = axes.get_ylim()
     assert high - low < 100, "a spike does not make the picture"
-    for arm, colour in (("B", "#0072B2"), ("R", "#D55E00"), ("Z", "#CC79A7")):
+    for arm, colour in (("B", "#0072B2"), ("R", "#D55E00"), ("Z", "#009E73")):
         flux, ivar = (
             hdus[f"{arm}_{part}"][0].astype(float) for part in ("FLUX", "IVAR")
         )
