@@ -11,8 +11,9 @@ __all__ = ["box_edges", "flux_range", "smooth", "stagger", "without_spikes"]
 
 Float64 = NDArray[np.float64]
 
-# Of the smoothed spectrum, in per cent: the ends of an arm can be very noisy.
-_LOW, _HIGH = 0.5, 99.7
+# Of the smoothed spectrum, in per cent: the peaks of lines are to be seen.
+_LOW, _HIGH = 0.5, 99.95
+_NOISY = 5  # times the usual noise, as at the ends of an arm
 _WINDOW = 5  # pixels of a running median
 _REACH = 4  # of a Gaussian, in its widths
 _NARROWEST = 0.1  # pixels; the neighbours of a pixel have no part in less
@@ -100,28 +101,31 @@ def box_edges(wave: ArrayLike, nboxes: int) -> Float64:
 
 
 def flux_range(
-    wave: Float64, flux: Float64, low: float, high: float
+    wave: Float64, flux: Float64, sigma: Float64, low: float, high: float
 ) -> tuple[float, float]:
     """The range of flux that shows a spectrum.
 
     Parameters
     ----------
-    wave, flux
-        Wavelengths of its pixels and their smoothed flux, shape ``(npix,)``; NaN
-        counts for nothing.
+    wave, flux, sigma
+        Wavelengths of its pixels, their smoothed flux and the standard deviation of
+        that of a pixel, shape ``(npix,)``; NaN counts for nothing.
     low, high
         The wavelengths between these count, if there is a pixel.
 
     Returns
     -------
     bottom, top : float
-        Zero, and all but the last few pixels of the smoothed flux, lie within.
+        Zero, and all but a few pixels of the smoothed flux, lie within, but for those
+        of a noise far above the median.
     """
-    known = np.isfinite(flux)
+    known = np.isfinite(flux) & np.isfinite(sigma)
     inside = known & (wave >= low) & (wave <= high)
-    values = flux[inside if np.any(inside) else known]
+    chosen = inside if np.any(inside) else known
+    values, noise = flux[chosen], sigma[chosen]
     if not values.size:
         return -1.0, 1.0
+    values = values[noise <= _NOISY * np.median(noise)]
     bottom, top = np.percentile(values, [_LOW, _HIGH])
     bottom, top = min(float(bottom), 0.0), max(float(top), 0.0)
     return (bottom, top) if top > bottom else (-1.0, 1.0)

@@ -75,9 +75,11 @@ def draw_spectrum(
 
 
 def _draw_arms(axes: Axes, view: SpectrumView) -> None:
-    wave = np.concatenate([np.empty(0), *(trace.wave for trace in view.traces)])
-    flux = np.concatenate([np.empty(0), *(trace.calm for trace in view.traces)])
-    low, high = flux_range(wave, flux, view.edges[0], view.edges[-1])
+    wave, flux, sigma = (
+        np.concatenate([np.empty(0), *(getattr(trace, part) for trace in view.traces)])
+        for part in ("wave", "calm", "sigma")
+    )
+    low, high = flux_range(wave, flux, sigma, view.edges[0], view.edges[-1])
     span = high - low
     # Room for the labels of lines; what is far outside would slow the drawing down.
     axes.set_ylim(low - 0.08 * span, high + 0.35 * span)

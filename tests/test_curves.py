@@ -95,19 +95,29 @@ def test_the_range_of_flux_is_that_of_the_grid_and_has_zero() -> None:
     flux = np.where((x < 3600) | (x > 9900), 1e9, 5 + np.sin(x / 100))
     flux[4000] = 1e9  # one of thousands
     flux[1000:1010] = np.nan
-    low, high = flux_range(x, flux, 3600, 9900)
+    sigma = np.ones(x.size)
+    low, high = flux_range(x, flux, sigma, 3600, 9900)
     assert low == 0
     assert 5.9 < high <= 6.0
-    low, high = flux_range(x, -flux, 3600, 9900)
+    low, high = flux_range(x, -flux, sigma, 3600, 9900)
     assert -6.0 <= low < -5.9
     assert high == 0
-    assert flux_range(x, flux, 20, 30)[1] > 1e8  # wavelengths in another unit
+    assert flux_range(x, flux, sigma, 20, 30)[1] > 1e8  # another unit
+
+
+def test_the_range_of_flux_has_narrow_lines_and_no_noisy_ends() -> None:
+    x = np.linspace(3600, 9800, 7751)
+    flux, sigma = np.ones(x.size), np.ones(x.size)
+    flux[3000:3020] = 30
+    flux[:200], sigma[:200] = 1000, 10
+    assert flux_range(x, flux, sigma, 3600, 9800) == (0, 30)
 
 
 @pytest.mark.parametrize("flux", [[], [np.nan, np.nan], [0.0, 0.0]])
 def test_a_range_there_is_even_without_flux(flux: list[float]) -> None:
     values = np.asarray(flux, dtype=float)
-    assert flux_range(np.full(values.shape, 4000.0), values, 3600, 9900) == (-1, 1)
+    x, sigma = np.full(values.shape, 4000.0), np.ones(values.shape)
+    assert flux_range(x, values, sigma, 3600, 9900) == (-1, 1)
 
 
 def test_labels_that_would_overlap_have_levels_of_their_own() -> None:
