@@ -44,11 +44,6 @@ NAMES = ("LYA", "CIV", "CIII", "MgII", "Hbeta", "Halpha")
 
 
 @pytest.fixture
-def model(weights: Path) -> QuasarNP:
-    return load_model(weights)
-
-
-@pytest.fixture
 def hdus() -> Hdus:
     """Spectra with a spike and a hole; the third has no good pixel."""
     found = coadd_hdus(N)
