@@ -16,6 +16,7 @@ from ._version import __version__
 from .benchmark import benchmark
 from .cli_classify import add_classify
 from .cli_merge import add_merge
+from .cli_plot import add_plot
 from .demo import DEMO_OUTPUT, classify_demo, demo_file
 from .describe import describe
 from .devices import permitted
@@ -90,6 +91,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     add_classify(commands)
     add_merge(commands)
+    add_plot(commands)
 
     demo = commands.add_parser(
         "demo", help="classify the simulated coadd that ships with the package"
