@@ -47,7 +47,7 @@ def _group(name: str) -> list[str]:
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
     """All tests, on the backends that are installed."""
-    _install(session, *_group("test"), extras="[fast,progress]")
+    _install(session, *_group("test"), extras="[fast,plot,progress]")
     session.run("pytest", *_PARALLEL, *session.posargs)
 
 
@@ -55,6 +55,8 @@ def tests(session: nox.Session) -> None:
 def minimum(session: nox.Session) -> None:
     """The oldest python and packages that pyproject.toml admits."""
     oldest = ["array-api-compat==1.9", "fitsio==1.2.1", "h5py==3.8.0", "numpy==1.22.4"]
+    # What this matplotlib calls, later versions of pyparsing call deprecated.
+    oldest += ["matplotlib==3.6.0", "pyparsing==3.0.9"]
     _install(session, *oldest, "hypothesis>=6.100", "pytest>=8.2", "pytest-xdist>=3.5")
     session.run("pytest", *_PARALLEL, "--backend", "numpy", *session.posargs)
 

@@ -10,16 +10,24 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+
+from . import plot
 from ._console import TROUBLE, complain, say
+from ._data import DEMO_COADD, data_file
 from ._version import __version__
 from .benchmark import benchmark
 from .cli_classify import add_classify
 from .cli_merge import add_merge
-from .demo import DEMO_OUTPUT, classify_demo
+from .cli_plot import add_plot
+from .demo import ADVISED, DEMO_OUTPUT, classify_demo
 from .describe import describe
 from .devices import permitted
+from .errors import MissingLibraryError
+from .io._files import check_free, write_whole
 from .io.catalog import check_output
 from .io.weights import embed_grid
+from .lines import LINES, column_names
 from .pipeline import as_model
 
 __all__ = ["main"]
@@ -89,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     add_classify(commands)
     add_merge(commands)
+    add_plot(commands)
 
     demo = commands.add_parser(
         "demo", help="classify the simulated coadd that ships with the package"
@@ -141,7 +150,10 @@ def _info(args: argparse.Namespace) -> int:
 
 
 def _demo(args: argparse.Namespace) -> int:
-    check_output(Path(args.output), args.overwrite)
+    output = Path(args.output)
+    picture = output.with_suffix(".png")
+    check_output(output, args.overwrite)
+    check_free(picture, args.overwrite)
     model, table, truth = classify_demo(
         args.output, device=permitted(args.device), overwrite=args.overwrite
     )
@@ -163,6 +175,15 @@ def _demo(args: argparse.Namespace) -> int:
     quasars = int(table["IS_QSO_QN"].sum())
     say(f"{table.size} spectra, {quasars} quasars -> {args.output}")
     say(f"network: {model.weights_name}, trained on simulations")
+    try:
+        names = column_names(LINES)  # the quasar with the most of them is drawn
+        row = int(np.argmax(np.sum([table[f"C_{n}"] > ADVISED for n in names], axis=0)))
+        axes = plot.spectrum(data_file(DEMO_COADD), model, row=row, c_thresh=ADVISED)
+    except MissingLibraryError as err:
+        say(f"no picture: {err}")
+    else:
+        write_whole(picture, plot.png(axes[0].figure))
+        say(f"picture of row {row} -> {picture}")
     return 0
 
 

@@ -6,16 +6,13 @@ import argparse
 import dataclasses
 import functools
 import os
-import re
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
+from .cli_lists import id_list, name_list, row_list
 from .cli_report import Report, verdict
 from .devices import device_of_rank, permitted
 from .inputs import GROUPS, coadds_in, group_inputs, read_lists
@@ -74,16 +71,16 @@ def add_classify(commands: Any) -> None:
     add("--priors", metavar="PATH", help="priors of the quasars for rrdesi; a folder"
         " where there are several FILEs")  # fmt: skip
     which = p.add_mutually_exclusive_group()
-    which.add_argument("--rows", type=_row_list, help="row numbers from 0: 0,3,5-9")
+    which.add_argument("--rows", type=row_list, help="row numbers from 0: 0,3,5-9")
     which.add_argument("--targetids", help="TARGETIDs: 1,2,3 or @FILE with one a line")
     add("--coadd", action="store_true", help="add up the spectra of each target, and"
         " write a row for each target")  # fmt: skip
     add("--use-mask", action="store_true", help="leave out pixels whose MASK is set")
     add("--c-thresh", type=float, default=0.5, help="confidence of a line (0.5)")
     add("--n-thresh", type=int, default=1, help="lines that make a quasar (1)")
-    add("--lines", type=_names, help="emission lines of the network's outputs, if it is"
-        f" not DESI's {','.join(LINES)}")  # fmt: skip
-    add("--lines-bal", type=_names, help="BAL lines of its other outputs")
+    add("--lines", type=name_list, help="emission lines of the network's outputs, if"
+        f" it is not DESI's {','.join(LINES)}")  # fmt: skip
+    add("--lines-bal", type=name_list, help="BAL lines of its other outputs")
     many = p.add_mutually_exclusive_group()
     many.add_argument("--mpi", action="store_true", help="deal the files to the ranks"
         " of MPI, under srun or mpiexec")  # fmt: skip
@@ -103,37 +100,6 @@ def add_classify(commands: Any) -> None:
     loud.add_argument("-q", "--quiet", action="store_true", help="say errors only")
     loud.add_argument("-v", "--verbose", action="store_true", help="say times by stage")
     p.set_defaults(run=functools.partial(_classify, p))
-
-
-def _row_list(text: str) -> NDArray[np.int64]:
-    numbers: list[int] = []
-    for part in text.split(","):
-        match = re.fullmatch(r"(\d{1,18})(?:-(\d{1,18}))?", part.strip())
-        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
-        if last < first:
-            msg = f"rows are numbers and ranges, as in 0,3,5-9; {part!r} is neither"
-            raise argparse.ArgumentTypeError(msg)
-        numbers += range(first, last + 1)
-    return np.asarray(numbers, dtype=np.int64)
-
-
-def _id_list(text: str) -> NDArray[np.int64]:
-    words: Iterable[str] = text.split(",")
-    if text.startswith("@"):
-        try:
-            words = Path(text[1:]).read_text(encoding="utf-8").split()
-        except (OSError, ValueError) as err:
-            msg = f"{text}: no list of targets ({err})"
-            raise ValueError(msg) from err
-    try:
-        return np.asarray([int(word) for word in words], dtype=np.int64)
-    except (OverflowError, ValueError) as err:
-        msg = f"{text}: TARGETIDs are integers of 64 bits ({err})"
-        raise ValueError(msg) from err
-
-
-def _names(text: str) -> list[str]:
-    return [name for name in text.split(",") if name]
 
 
 def _classify(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
@@ -215,7 +181,7 @@ def _plan(args: argparse.Namespace) -> _Plan:
     options = Options(
         args.c_thresh, args.n_thresh, args.use_mask, args.batch_size, args.coadd
     )
-    targetids = None if args.targetids is None else _id_list(args.targetids)
+    targetids = None if args.targetids is None else id_list(args.targetids)
     orders = Orders(options, args.rows, targetids, args.overwrite, args.resume)
     if args.specprod:
         top, outdir = Path(args.specprod), Path(args.outdir)

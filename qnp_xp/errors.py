@@ -8,6 +8,7 @@ from __future__ import annotations
 
 __all__ = [
     "DeviceError",
+    "MissingLibraryError",
     "NoSpectraError",
     "QnpError",
     "SpectraError",
@@ -33,3 +34,7 @@ class NoSpectraError(SpectraError):
 
 class DeviceError(QnpError, RuntimeError):
     """A device that was asked for and cannot be used."""
+
+
+class MissingLibraryError(QnpError, ImportError):
+    """An optional library that is needed for what was asked, and not installed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 __all__ = [
     "GROUPS",
@@ -12,6 +13,7 @@ __all__ = [
     "coadds_in",
     "group_inputs",
     "joint_name",
+    "one_group",
     "read_lists",
     "stem",
 ]
@@ -135,6 +137,41 @@ def group_inputs(names: Iterable[str | Path]) -> list[tuple[Path, ...]]:
         for member in members or [path]:
             groups.setdefault((member.parent, _exposure(member)), []).append(member)
     return [tuple(members) for members in groups.values()]
+
+
+def one_group(spectra: Any) -> tuple[Path, ...] | None:
+    """The files that a user means, which must belong together.
+
+    Parameters
+    ----------
+    spectra
+        A file, a folder of one exposure, a list of cframes, or anything else.
+
+    Returns
+    -------
+    tuple of pathlib.Path, or None
+        As of `group_inputs`; None where no files are meant, but arrays perhaps.
+
+    Raises
+    ------
+    ValueError
+        If the files do not belong together.
+    """
+    if isinstance(spectra, (str, Path)):
+        spectra = [spectra]
+    if not isinstance(spectra, (list, tuple)) or not spectra:
+        return None
+    if not all(isinstance(name, (str, Path)) for name in spectra):
+        return None
+    groups = group_inputs(spectra)
+    if len(groups) > 1:
+        names = ", ".join(str(group[0]) for group in groups[:3])
+        msg = (
+            f"{len(groups)} files or spectrographs, and one can be taken at a time:"
+            f" {names}{', ...' if len(groups) > 3 else ''}"
+        )
+        raise ValueError(msg)
+    return groups[0]
 
 
 def _exposure(path: Path) -> str:

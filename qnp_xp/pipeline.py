@@ -14,11 +14,11 @@ from numpy.typing import ArrayLike, NDArray
 from ._clock import Clock
 from .arrays import open_arrays
 from .errors import SpectraError
-from .inputs import group_inputs
+from .inputs import one_group
 from .io.catalog import check_output, table_dtype, write_catalog
 from .io.rows import row_numbers, select_rows
 from .io.source import Source
-from .io.spectra_file import open_cframes, open_spectra
+from .io.spectra_file import open_group
 from .io.weights import load_model
 from .model import QuasarNP
 from .outputs import keep_inputs
@@ -143,7 +143,7 @@ def classify(
         If an argument is none of the above.
     """
     options = Options(c_thresh, n_thresh, use_mask, batch_size, coadd)
-    group = _one_group(spectra)
+    group = one_group(spectra)
     if output is not None:
         check_output(Path(output), overwrite)
         weights = model or os.environ.get("QN_MODEL_FILE")
@@ -162,25 +162,6 @@ def classify(
         cards.append(selection_card(rows, targetids))
         write_catalog(output, result.table, cards, overwrite=overwrite)
     return result.table
-
-
-def _one_group(spectra: Any) -> tuple[Path, ...] | None:
-    """The files that are meant, which must belong together; None for arrays."""
-    if isinstance(spectra, (str, Path)):
-        spectra = [spectra]
-    if not isinstance(spectra, (list, tuple)) or not spectra:
-        return None
-    if not all(isinstance(name, (str, Path)) for name in spectra):
-        return None
-    groups = group_inputs(spectra)
-    if len(groups) > 1:
-        names = ", ".join(str(group[0]) for group in groups[:3])
-        msg = (
-            f"{len(groups)} files or spectrographs, and classify() takes one at a time:"
-            f" {names}{', ...' if len(groups) > 3 else ''}"
-        )
-        raise ValueError(msg)
-    return groups[0]
 
 
 def classify_file(
@@ -209,7 +190,7 @@ def classify_file(
     group = (paths,) if isinstance(paths, Path) else tuple(paths)
     clock = Clock()
     with clock("read"):
-        source = open_spectra(group[0]) if len(group) == 1 else open_cframes(group)
+        source = open_group(group)
     with source:
         return classify_source(source, model, options, clock=clock, **selection)
 

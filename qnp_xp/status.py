@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 
-__all__ = ["Status"]
+__all__ = ["Status", "status_words"]
 
 
 class Status(enum.IntFlag):
@@ -26,3 +26,22 @@ class Status(enum.IntFlag):
     """OBJTYPE is not TGT (a sky fiber, say): scored, and never counted as a quasar."""
 
     UNSCORED = NO_GOOD_PIXEL | ZERO_VARIANCE
+
+
+def status_words(status: int) -> str:
+    """What a QN_STATUS says.
+
+    Parameters
+    ----------
+    status
+        Bits of `qnp_xp.Status`.
+
+    Returns
+    -------
+    str
+        ``"scored"``, or as ``"not scored (no good pixel, arm missing)"``.
+    """
+    bits = [bit for bit in Status if bit != Status.UNSCORED and status & int(bit)]
+    said = ", ".join(str(bit.name).replace("_", " ").lower() for bit in bits)
+    done = "not scored" if status & int(Status.UNSCORED) else "scored"
+    return f"{done} ({said})" if said else done

@@ -457,3 +457,14 @@ def test_records_of_sparclclient_are_taken(
     retrieved.hdr, retrieved.client = {}, client
     retrieved.recs = [results._AttrDict(record) for record in records(hdus)]
     assert_close(classify(retrieved, model), table)
+
+
+def test_results_go_straight_into_a_table_of_astropy(table: NDArray[Any]) -> None:
+    astropy = pytest.importorskip("astropy.table", reason="astropy is not installed")
+    found = astropy.Table(table)
+    assert found.colnames == list(table.dtype.names or ())
+    for name in found.colnames:
+        assert found[name].dtype == table.dtype[name]
+        np.testing.assert_array_equal(found[name], table[name])
+    assert len(found[found["IS_QSO_QN"] == 1]) == table["IS_QSO_QN"].sum()
+    assert np.asarray(found).tobytes() == table.tobytes()

@@ -869,7 +869,8 @@ def test_files_that_are_no_networks_end_in_a_sentence(
 def test_the_demo_classifies_what_ships_with_the_package(run: Run, here: Path) -> None:
     status, out, err = run("demo")
     assert (status, err) == (0, "")
-    (name,) = names(here)
+    name, picture = names(here)
+    assert picture == "qn-demo-coadd.png"
     table = rows(here / name)
     listed = [line for line in out.splitlines() if line.split()[:1][0].isdigit()]
     quasars = int(table["IS_QSO_QN"].sum())

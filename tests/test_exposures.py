@@ -182,7 +182,7 @@ def test_a_folder_of_several_spectrographs_is_for_the_command(
 ) -> None:
     for spec in (0, 1):
         folder = write_cframes(tmp_path, hdus, spec_number=spec)
-    with pytest.raises(ValueError, match="2 files or spectrographs, and classify"):
+    with pytest.raises(ValueError, match="2 files or spectrographs, and one can be"):
         classify(folder, weights)
 
 

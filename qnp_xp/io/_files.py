@@ -11,9 +11,37 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["remove_leftovers", "replacing", "write_whole"]
+__all__ = ["check_free", "remove_leftovers", "replacing", "write_whole"]
 
 _TEMPORARY = re.compile(r"\.qnp-(?P<host>.+)-(?P<pid>\d+)-[0-9a-f]{8}-.+")
+
+
+def check_free(path: Path, overwrite: bool) -> None:
+    """Complain about a file that cannot be written, before any work is done.
+
+    Parameters
+    ----------
+    path
+        File to be written.
+    overwrite
+        Whether an older file may be replaced.
+
+    Raises
+    ------
+    FileExistsError
+        If there is one and it may not.
+    NotADirectoryError, IsADirectoryError
+        If its folder does not exist, or it is a folder itself.
+    """
+    if not path.parent.is_dir():
+        msg = f"{path.parent}: no such folder, for the output {path.name}"
+        raise NotADirectoryError(msg)
+    if path.is_dir():
+        msg = f"{path} is a folder, and the output is to be a file"
+        raise IsADirectoryError(msg)
+    if path.exists() and not overwrite:
+        msg = f"{path} exists; replace it with --overwrite (overwrite=True)"
+        raise FileExistsError(msg)
 
 
 @contextlib.contextmanager

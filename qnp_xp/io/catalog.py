@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import SpectraError
 from ..lines import column_names
 from ..status import Status
-from ._files import remove_leftovers, write_whole
+from ._files import check_free, remove_leftovers, write_whole
 from ._fits import FitsFile
 
 __all__ = [
@@ -109,15 +109,7 @@ def check_output(path: Path, overwrite: bool) -> None:
     if re.search(r"[\[\](]", str(path)):
         msg = f"{path}: brackets in the name of a file or folder confuse cfitsio"
         raise ValueError(msg)
-    if not path.parent.is_dir():
-        msg = f"{path.parent}: no such folder, for the output {path.name}"
-        raise NotADirectoryError(msg)
-    if path.is_dir():
-        msg = f"{path} is a folder, and the output is to be a file"
-        raise IsADirectoryError(msg)
-    if path.exists() and not overwrite:
-        msg = f"{path} exists; replace it with --overwrite (overwrite=True)"
-        raise FileExistsError(msg)
+    check_free(path, overwrite)
 
 
 def is_current(

@@ -15,7 +15,7 @@ from .desi_file import cframe_source, coadd_source, is_cframe, is_coadd
 from .sdss import is_spec, is_spplate, spec_source, spplate_source
 from .source import Source
 
-__all__ = ["open_cframes", "open_exposure", "open_spectra"]
+__all__ = ["open_cframes", "open_exposure", "open_group", "open_spectra"]
 
 
 def open_spectra(filename: str | Path) -> Source:
@@ -104,6 +104,26 @@ def open_cframes(filenames: Sequence[str | Path]) -> Source:
         for file in files:
             file.close()
         raise
+
+
+def open_group(paths: Sequence[Path]) -> Source:
+    """Open a file, or files that belong together.
+
+    Parameters
+    ----------
+    paths
+        A group as `qnp_xp.inputs.group_inputs` returns it.
+
+    Returns
+    -------
+    Source
+
+    Raises
+    ------
+    FileNotFoundError, IsADirectoryError, SpectraError
+        As for `open_spectra` and `open_cframes`.
+    """
+    return open_spectra(paths[0]) if len(paths) == 1 else open_cframes(paths)
 
 
 def open_exposure(dir_name: str | Path, spec_number: int) -> Source:

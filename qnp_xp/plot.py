@@ -1,0 +1,200 @@
+"""Pictures of spectra and of tables, with matplotlib: the extra ``plot``.
+
+Nothing of pyplot is used, so that it works in batch jobs and in threads.
+"""
+
+from __future__ import annotations
+
+import io
+import operator
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .arrays import open_arrays
+from .drawing import draw_spectrum, draw_summary
+from .errors import MissingLibraryError
+from .inputs import one_group
+from .io.catalog import read_catalog
+from .io.rows import row_numbers
+from .io.spectra_file import open_group
+from .model import QuasarNP
+from .pipeline import as_model, classify_source
+from .results import Options
+from .views import look, rows_of_targets, sum_up
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["new_figure", "pdf", "png", "spectrum", "summary"]
+
+_SIZE = (10.0, 6.2)  # inches
+_DPI = 110
+_DPI_OF_PAGES = 200  # of the pixels of spectra; everything else is lines and letters
+
+
+def spectrum(
+    spectra: Any,
+    model: QuasarNP | str | Path | None = None,
+    *,
+    row: int | None = None,
+    targetid: int | None = None,
+    smooth: float = 5,
+    c_thresh: float = 0.5,
+    n_thresh: int = 1,
+    use_mask: bool = False,
+    figure: Figure | None = None,
+) -> tuple[Axes, Axes]:
+    """Draw a spectrum and what the network says of it.
+
+    Parameters
+    ----------
+    spectra, model
+        As for `qnp_xp.classify`.
+    row
+        Number of the spectrum; the first by default.
+    targetid
+        Its TARGETID instead.
+    smooth
+        Standard deviation in pixels of the Gaussian that the line over the pixels was
+        smoothed with; 0 for none.
+    c_thresh, n_thresh, use_mask
+        As for `qnp_xp.classify`.
+    figure
+        Figure to draw in, which is to be empty; a new one by default.
+
+    Returns
+    -------
+    axes : tuple of matplotlib.axes.Axes
+        The spectrum, and the boxes of each line below it. The figure is
+        ``axes[0].figure``; write it with its method ``savefig``.
+
+    Raises
+    ------
+    MissingLibraryError
+        If there is no matplotlib.
+    FileNotFoundError, SpectraError, WeightsError, ValueError, TypeError
+        As for `qnp_xp.classify`; or there is no such row or target, or the target has
+        several rows.
+    """
+    figure = new_figure() if figure is None else figure
+    options = Options(c_thresh, n_thresh, use_mask)
+    if row is not None and targetid is not None:
+        msg = "row and targetid cannot be given both"
+        raise ValueError(msg)
+    group, network = one_group(spectra), as_model(model)
+    with open_arrays(spectra) if group is None else open_group(group) as source:
+        chosen = np.asarray([0 if row is None else operator.index(row)])
+        numbers = row_numbers(chosen, source.n, "row")
+        if targetid is not None:
+            numbers = rows_of_targets(source, [operator.index(targetid)])
+            if numbers.size > 1:
+                rows = ", ".join(map(str, numbers.tolist()))
+                msg = f"{source.name}: target {targetid} has the rows {rows}; name one"
+                raise ValueError(msg)
+        table = classify_source(source, network, options, numbers=numbers).table
+        view = next(look(source, network, options, numbers, table, smooth))
+    return draw_spectrum(view, figure, physical=group is not None)
+
+
+def summary(
+    table: Any, *, c_thresh: float | None = None, figure: Figure | None = None
+) -> tuple[Axes, ...]:
+    """Draw redshifts, confidences and lines of the quasars of a table.
+
+    Parameters
+    ----------
+    table
+        What `qnp_xp.classify` returned, or a file that it, ``qnp-xp classify`` or
+        ``qnp-xp merge`` wrote.
+    c_thresh
+        A line counts above this confidence; that of the file by default, else 0.5.
+    figure
+        As for `spectrum`.
+
+    Returns
+    -------
+    axes : tuple of matplotlib.axes.Axes
+        Redshifts, confidence by redshift, quasars by their number of lines, and
+        quasars by line. The figure is ``axes[0].figure``.
+
+    Raises
+    ------
+    MissingLibraryError
+        If there is no matplotlib.
+    FileNotFoundError, SpectraError, ValueError
+        If it is no such table.
+    """
+    figure = new_figure() if figure is None else figure
+    title, threshold = "", 0.5
+    if isinstance(table, (str, Path)):
+        title = Path(table).name
+        table, header = read_catalog(Path(table))
+        threshold = float(header.get("C_THRESH", (threshold, ""))[0])
+    view = sum_up(np.asarray(table), threshold if c_thresh is None else c_thresh)
+    return draw_summary(view, figure, title)
+
+
+def new_figure() -> Figure:
+    """An empty figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    MissingLibraryError
+        If there is no matplotlib.
+    """
+    try:
+        from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
+        from matplotlib.figure import Figure  # noqa: PLC0415
+    except ImportError as err:
+        msg = f"pictures need matplotlib: pip install 'qnp-xp[plot]' ({err})"
+        raise MissingLibraryError(msg) from err
+    figure = Figure(figsize=_SIZE, dpi=_DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as the content of a PNG file.
+
+    Parameters
+    ----------
+    figure
+        The figure.
+
+    Returns
+    -------
+    bytes
+    """
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def pdf(figures: Iterable[Figure]) -> bytes:
+    """Figures as the pages of a PDF file.
+
+    Parameters
+    ----------
+    figures
+        One or more; each is asked for when the one before is done.
+
+    Returns
+    -------
+    bytes
+    """
+    from matplotlib.backends.backend_pdf import PdfPages  # noqa: PLC0415
+
+    buffer = io.BytesIO()
+    # Without a date, so that the same input gives the same file.
+    with PdfPages(buffer, metadata={"CreationDate": None}) as pages:
+        for figure in figures:
+            pages.savefig(figure, dpi=_DPI_OF_PAGES)
+    return buffer.getvalue()

@@ -1,0 +1,587 @@
+"""Pictures: what is drawn, and the command that draws."""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fitsio
+import numpy as np
+import pytest
+from helpers import (
+    LIGHT_SPEED,
+    REST,
+    TARGETID,
+    Hdus,
+    Run,
+    coadd_hdus,
+    gzipped,
+    names,
+    run_python,
+    write_cframes,
+    write_coadd,
+    write_hdus,
+)
+
+from qnp_xp import SpectraError, classify, cli_plot, load_model
+from qnp_xp.curves import smooth
+from qnp_xp.errors import MissingLibraryError, QnpError
+from qnp_xp.model import QuasarNP
+
+matplotlib = pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+from matplotlib import image  # noqa: E402
+
+from qnp_xp import plot  # noqa: E402
+
+N = 4
+NAMES = ("LYA", "CIV", "CIII", "MgII", "Hbeta", "Halpha")
+
+
+@pytest.fixture
+def hdus() -> Hdus:
+    """Spectra with a spike and a hole; the third has no good pixel."""
+    found = coadd_hdus(N)
+    found["R_FLUX"][:, 77] = 1e5
+    found["B_IVAR"][0, 100:200] = 0
+    for arm in "BRZ":
+        found[f"{arm}_IVAR"][2] = 0
+    return found
+
+
+@pytest.fixture
+def coadd(inputs: Path, hdus: Hdus) -> Path:
+    return write_hdus(inputs / "coadd-1.fits", hdus)
+
+
+def text(artist: Any) -> str:
+    """All words in a figure or in axes."""
+    found = artist.findobj(matplotlib.text.Text)
+    return "\n".join(t.get_text() for t in found if t.get_visible())
+
+
+def upright(axes: Any) -> dict[float, str]:
+    """Line style of each vertical line by its wavelength."""
+    lines = [line for line in axes.lines if len(set(np.ravel(line.get_xdata()))) == 1]
+    return {
+        float(np.ravel(line.get_xdata())[0]): line.get_linestyle()
+        for line in lines
+        if len(line.get_xdata()) == 2
+    }
+
+
+def curves(axes: Any, colour: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    for line in axes.lines:
+        if line.get_color() == colour and len(line.get_xdata()) > 2:
+            yield np.asarray(line.get_xdata()), np.asarray(line.get_ydata())
+
+
+def assert_picture(content: bytes) -> None:
+    """A PNG with ink, and more than a frame."""
+    assert content.startswith(b"\x89PNG\r\n\x1a\n")
+    pixels = image.imread(io.BytesIO(content), format="png")
+    assert pixels.shape[0] > 300
+    assert pixels.shape[1] > 500
+    assert 0.01 < np.mean(np.any(pixels[..., :3] < 0.9, axis=2)) < 0.9
+
+
+def assert_pages(content: bytes, count: int) -> None:
+    assert content.startswith(b"%PDF-")
+    assert content.rstrip().endswith(b"%%EOF")
+    assert len(re.findall(rb"/Type\s*/Page\b", content)) == count
+    assert len(content) > 10_000 * count
+
+
+# What is drawn.
+
+
+def test_lines_are_drawn_where_the_redshift_puts_them(
+    coadd: Path, model: QuasarNP
+) -> None:
+    row = classify(coadd, model)[0]
+    confidences = {name: float(row[f"C_{name}"]) for name in NAMES}
+    threshold = float(np.median(list(confidences.values())))
+    axes, strip = plot.spectrum(coadd, model, c_thresh=threshold)
+    left, right = axes.get_xlim()
+    for name, rest in zip(NAMES, REST, strict=True):
+        place, confidence = rest * (1 + float(row["Z_QN"])), confidences[name]
+        inside = left < place < right
+        for panel, count in ((axes, int(inside)), (strip, 1)):
+            near = [
+                style
+                for wavelength, style in upright(panel).items()
+                if abs(wavelength / place - 1) < 1 / LIGHT_SPEED
+            ]
+            dashed = "--" if panel is axes else ":"
+            # Broad absorption is where C IV is, in a row of its own.
+            assert near[:1] == ["-" if confidence > threshold else dashed][:count]
+        assert (f"{name} {confidence:.2f}" in text(axes)) == inside
+        assert f"{confidence:.2f}" in text(strip)
+
+
+def test_circles_are_where_each_line_was_found(coadd: Path, model: QuasarNP) -> None:
+    row = classify(coadd, model)[1]
+    _, strip = plot.spectrum(coadd, model, row=1)
+    circles = [line.get_xdata()[0] for line in strip.lines if line.get_marker() == "o"]
+    expected = [
+        rest * (1 + float(row[f"Z_{name}"]))
+        for name, rest in zip(NAMES, REST, strict=True)
+    ]
+    expected.append(REST[1] * (1 + float(row["Z_BAL_CIV"])))
+    np.testing.assert_allclose(circles, expected, rtol=1e-6)
+
+
+def test_the_strip_has_the_activations_of_the_boxes(
+    coadd: Path, hdus: Hdus, model: QuasarNP
+) -> None:
+    row = classify(coadd, model)[0]
+    axes, strip = plot.spectrum(coadd, model, row=0)
+    (mesh,) = strip.collections
+    values = np.asarray(mesh.get_array()).reshape(model.nlines, model.nboxes)
+    for line, name in enumerate((*NAMES, "BAL_CIV")):
+        assert values[line].max() == pytest.approx(float(row[f"C_{name}"]), abs=1e-6)
+        # The line is in its box, or a little outside: offsets are from -0.1 to 1.1.
+        edges = model.wave[0] * 10 ** (0.443 * np.arange(14) / 13)
+        box = int(values[line].argmax())
+        found = [*REST, REST[1]][line] * (1 + float(row[f"Z_{name}"]))
+        assert edges[box] * 0.98 < found < edges[box + 1] * 1.02
+    edges = mesh.get_coordinates()[0, :, 0]
+    assert edges[0] == 3600
+    assert edges[-1] == pytest.approx(model.wave[-1])
+    np.testing.assert_allclose(np.diff(np.log10(edges))[:-1], 0.443 / 13, rtol=1e-2)
+    assert axes.get_xlim() == strip.get_xlim()
+
+
+def test_the_smoothed_line_and_the_band_are_those_of_each_arm(
+    coadd: Path, hdus: Hdus, model: QuasarNP
+) -> None:
+    axes, _ = plot.spectrum(coadd, model, smooth=3)
+    low, high = axes.get_ylim()
+    assert high - low < 100, "a spike does not make the picture"
+    for arm, colour in (("B", "#0072B2"), ("R", "#D55E00"), ("Z", "#009E73")):
+        flux, ivar = (
+            hdus[f"{arm}_{part}"][0].astype(float) for part in ("FLUX", "IVAR")
+        )
+        ((x, y),) = curves(axes, colour)
+        np.testing.assert_array_equal(x, hdus[f"{arm}_WAVELENGTH"])
+        mean = smooth(flux, ivar, 3)
+        shown = (mean > low) & (mean < high)
+        np.testing.assert_allclose(y[shown], mean[shown], rtol=1e-12)
+        (band,) = (
+            c for c in axes.collections
+            if matplotlib.colors.to_hex(c.get_facecolor()[0]).upper() == colour
+        )  # fmt: skip
+        corners = np.concatenate([path.vertices for path in band.get_paths()])
+        used = shown & (ivar > 0) & (flux < 100)
+        for sign in (-1, 1):
+            edge = mean[used] + sign * ivar[used] ** -0.5
+            for wavelength, value in list(zip(x[used], edge, strict=True))[::50]:
+                here = corners[corners[:, 0] == wavelength, 1]
+                assert np.min(np.abs(here - value)) < 1e-9
+    raw = list(curves(axes, "#888888"))
+    assert [x.size for x, _ in raw] == [hdus[f"{arm}_FLUX"].shape[1] for arm in "BRZ"]
+    assert np.all(np.isnan(raw[0][1][100:200])), "no line where nothing has weight"
+
+
+def test_titles_and_axes_say_what_is_seen(coadd: Path, model: QuasarNP) -> None:
+    row = classify(coadd, model)[3]
+    axes, strip = plot.spectrum(coadd, model, targetid=TARGETID + 3, c_thresh=0)
+    said = text(axes.figure)
+    assert f"TARGETID {TARGETID + 3}, row 3 of coadd-1.fits" in said
+    z, confidence = float(row["Z_QN"]), float(row["Z_QN_CONF"])
+    verdict = f"Z_QN = {z:.4f}, confidence {confidence:.3f}, status: scored"
+    assert f"\nquasar, {verdict}" in said
+    assert "[10⁻¹⁷ erg s⁻¹ cm⁻² Å⁻¹]" in axes.get_ylabel()
+    assert "observed wavelength" in strip.get_xlabel()
+    (rest,) = axes.child_axes
+    assert rest.get_xlabel() == f"rest wavelength [Å] at z = {z:.4f}"
+    axes.figure.canvas.draw()
+    np.testing.assert_allclose(
+        np.multiply(rest.get_xlim(), 1 + z), axes.get_xlim(), rtol=1e-9
+    )
+    axes, _ = plot.spectrum(coadd, model, row=-1, c_thresh=1)
+    assert f"\nnot a quasar, {verdict}" in text(axes.figure)
+
+
+def test_a_spectrum_that_cannot_be_scored_says_why(
+    coadd: Path, model: QuasarNP
+) -> None:
+    axes, strip = plot.spectrum(coadd, model, row=2)
+    said = text(axes.figure)
+    assert "status: not scored (no good pixel)" in said
+    assert "no pixel on the network's grid has a positive inverse variance" in said
+    assert "no activations" in text(strip)
+    assert not axes.child_axes
+    assert_picture(plot.png(axes.figure))
+
+
+def test_arrays_and_constant_spectra_can_be_drawn(model: QuasarNP) -> None:
+    wave = np.arange(3600, 9800, 4.0)
+    axes, _ = plot.spectrum((wave, np.full(wave.size, 5.0), np.ones(wave.size)), model)
+    assert axes.get_ylabel() == "flux"
+    assert "row 0 of arrays" in text(axes.figure)
+    assert "constant, or too large" in text(axes.figure)
+    assert_picture(plot.png(axes.figure))
+
+
+@pytest.mark.parametrize("scale", [1e-17, 1e99])
+def test_flux_of_any_size_can_be_drawn(model: QuasarNP, scale: float) -> None:
+    wave = np.arange(3600, 9800, 4.0)
+    flux = np.random.default_rng(0).normal(size=wave.size) * scale
+    axes, _ = plot.spectrum((wave, flux, np.full(wave.size, scale**-0.5)), model)
+    low, high = axes.get_ylim()
+    assert -2 * scale < low < 0 < high < 2 * scale
+    assert_picture(plot.png(axes.figure))
+
+
+def test_labels_of_lines_do_not_overlap(
+    data: Path, tmp_path: Path, coadd: Path
+) -> None:
+    """Seven emission lines, four of them side by side."""
+    lines = ["MgII(2796)", "MgII(2804)", "FeII(2600)", "FeII(2587)", "CIV(1548)"]
+    lines += ["CIV(1551)", "LYA"]
+    from qnp_xp.io import embed_grid
+
+    path = tmp_path / "seven.h5"
+    embed_grid(data / "keras" / "valid_rescaled.h5", path)
+    model = load_model(path, lines=lines, lines_bal=[])
+    axes, _ = plot.spectrum(coadd, model)
+    axes.figure.canvas.draw()
+    labels = [t for t in axes.texts if re.search(r" \d\.\d\d$", t.get_text())]
+    assert labels
+    boxes = [label.get_window_extent() for label in labels]
+    for i, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[:i])
+
+
+def test_odd_names_of_files_are_no_formulas(inputs: Path, model: QuasarNP) -> None:
+    path = write_coadd(inputs / "co$add_^ \u4e2d.fits", 1)
+    axes, _ = plot.spectrum(path, model)
+    assert "co$add_^ \\u4e2d.fits" in text(axes.figure)
+    assert_picture(plot.png(axes.figure))
+
+
+def test_a_figure_of_the_users_is_drawn_in(coadd: Path, model: QuasarNP) -> None:
+    figure = matplotlib.figure.Figure()
+    axes, _ = plot.spectrum(coadd, model, figure=figure)
+    assert axes.figure is figure
+
+
+def test_pyplot_is_not_needed(coadd: Path, weights: Path) -> None:
+    code = """
+import sys
+from qnp_xp import plot
+axes = plot.spectrum(sys.argv[1], sys.argv[2])
+plot.pdf([axes[0].figure])
+print("matplotlib.pyplot" in sys.modules)
+"""
+    assert run_python(code, coadd, weights) == "False\n"
+
+
+def test_threads_can_draw(coadd: Path, model: QuasarNP) -> None:
+    found: list[bytes] = []
+
+    def draw() -> None:
+        found.append(plot.png(plot.spectrum(coadd, model)[0].figure))
+
+    threads = [threading.Thread(target=draw) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 3
+    assert len(set(found)) == 1
+    # Formulas have a parser that threads would share.
+    assert "$" not in text(plot.spectrum(coadd, model)[0].figure)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"row": N}, "row has numbers from 4 to 4 of 4 rows"),
+        ({"targetid": 5}, "no target 5"),
+        ({"row": 0, "targetid": TARGETID}, "cannot be given both"),
+        ({"smooth": -1}, "smooth must be from 0 to 1000 pixels"),
+        ({"smooth": float("nan")}, "smooth must be from 0 to 1000 pixels"),
+        ({"c_thresh": 2}, "c_thresh must be between 0 and 1"),
+    ],
+    ids=str,
+)
+def test_impossible_wishes_are_errors(
+    coadd: Path, model: QuasarNP, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        plot.spectrum(coadd, model, **options)
+
+
+def test_a_row_is_a_whole_number(coadd: Path, model: QuasarNP) -> None:
+    with pytest.raises(TypeError, match="integer"):
+        plot.spectrum(coadd, model, row=1.5)
+
+
+def test_a_target_of_several_rows_needs_a_row(
+    inputs: Path, hdus: Hdus, model: QuasarNP
+) -> None:
+    hdus["FIBERMAP"]["TARGETID"][3] = TARGETID
+    path = write_hdus(inputs / "spectra-1.fits", hdus)
+    with pytest.raises(ValueError, match=f"target {TARGETID} has the rows 0, 3"):
+        plot.spectrum(path, model, targetid=TARGETID)
+
+
+# Tables.
+
+
+def made_up(n: int = 6) -> np.ndarray:
+    """A table with three quasars of 2, 1 and 2 lines above 0.5, and an unscored row."""
+    columns = [("TARGETID", "i8"), ("IS_QSO_QN", "i2"), ("Z_QN", "f4")]
+    columns += [("Z_QN_CONF", "f4"), ("C_LYA", "f4"), ("C_CIV", "f4")]
+    columns += [("C_BAL_CIV", "f4"), ("QN_STATUS", "i4")]
+    rows = [
+        (1, 1, 2.15, 0.9, 0.9, 0.51, 0.9, 0),
+        (2, 1, 2.35, 0.8, 0.5, 0.8, 0.9, 0),
+        (3, 1, 2.37, 0.7, 0.7, 0.7, 0.0, 0),
+        (4, 0, 0.40, 0.3, 0.3, 0.2, 0.9, 0),
+        (5, 0, 0.95, 0.9, 0.9, 0.9, 0.9, 16),
+        (6, 0, np.nan, np.nan, np.nan, np.nan, np.nan, 1),
+    ]
+    return np.array(rows[:n], dtype=columns)
+
+
+def heights(axes: Any) -> list[float]:
+    return [patch.get_height() for patch in axes.patches]
+
+
+def test_a_summary_counts_quasars_by_redshift_and_line() -> None:
+    axes = plot.summary(made_up(), c_thresh=0.5)
+    bars = {round(p.get_x(), 6): p.get_height() for p in axes[0].patches}
+    assert {x: h for x, h in bars.items() if h} == {2.1: 1, 2.3: 2}
+    others, quasars = (line.get_xydata() for line in axes[1].lines[:2])
+    np.testing.assert_allclose(others, [(0.4, 0.3), (0.95, 0.9)], rtol=1e-6)
+    np.testing.assert_allclose(quasars, [(2.15, 0.9), (2.35, 0.8), (2.37, 0.7)], 1e-6)
+    assert set(axes[1].lines[2].get_ydata()) == {0.5}
+    assert heights(axes[2]) == [0, 1, 2]
+    assert heights(axes[3]) == [2, 3]
+    assert [t.get_text() for t in axes[3].get_xticklabels()] == ["LYA", "CIV"]
+    assert "6 rows, 5 scored, 3 quasars" in text(axes[0].figure)
+    assert "no quasar" not in text(axes[0].figure)
+    assert_picture(plot.png(axes[0].figure))
+
+
+@pytest.mark.parametrize("n", [0, 3])
+def test_a_summary_without_quasars_says_so(n: int) -> None:
+    axes = plot.summary(made_up()[3 : 3 + n])
+    assert [("no quasar" in text(panel)) for panel in axes] == [True, False, True, True]
+    assert_picture(plot.png(axes[0].figure))
+
+
+def test_other_tables_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="it has no column IS_QSO_QN"):
+        plot.summary(np.zeros(3, dtype=[("TARGETID", "i8")]))
+    with pytest.raises(ValueError, match="it has no column IS_QSO_QN"):
+        plot.summary(np.zeros(3))
+    path = write_coadd(tmp_path / "coadd.fits", 1)
+    with pytest.raises(SpectraError, match="holds no table of qnp-xp classify"):
+        plot.summary(path)
+
+
+# The command.
+
+
+def test_quasars_of_a_file_are_the_pages_of_a_pdf(
+    run: Run, coadd: Path, here: Path
+) -> None:
+    status, out, err = run("plot", coadd, "--c-thresh", 0)
+    assert (status, err) == (0, "")
+    assert out == f"{coadd}: 3 spectra (all quasars) -> plot-coadd-1.pdf\n"
+    assert names(here) == ["plot-coadd-1.pdf"]
+    first = (here / "plot-coadd-1.pdf").read_bytes()
+    assert_pages(first, 3)
+    assert run("plot", coadd, "--c-thresh", 0)[0] == 1
+    status, _, err = run("plot", coadd, "--c-thresh", 0, "--overwrite")
+    assert (status, err) == (0, "")
+    assert (here / "plot-coadd-1.pdf").read_bytes() == first
+
+
+def test_only_so_many_are_drawn_unasked(
+    run: Run, coadd: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli_plot._MOST == 20
+    monkeypatch.setattr(cli_plot, "_MOST", 2)
+    status, out, _ = run("plot", coadd, "--c-thresh", 0)
+    assert status == 0
+    assert "2 spectra (the first of 3 quasars) -> plot-coadd-1.pdf" in out
+    assert_pages((here / "plot-coadd-1.pdf").read_bytes(), 2)
+
+
+def test_without_a_quasar_the_first_row_is_drawn(
+    run: Run, coadd: Path, here: Path
+) -> None:
+    status, out, _ = run("plot", coadd, "--c-thresh", 1)
+    assert status == 0
+    assert out == (
+        f"{coadd}: 1 spectrum (the first: there is no quasar) -> plot-coadd-1.png\n"
+    )
+    assert_picture((here / "plot-coadd-1.png").read_bytes())
+
+
+def test_several_png_files_are_named_for_their_targets(
+    run: Run, coadd: Path, here: Path
+) -> None:
+    wanted = f"{TARGETID + 3},{TARGETID}"
+    status, out, err = run("plot", coadd, "--targetid", wanted, "-o", "q.png")
+    assert (status, err) == (0, "")
+    expected = [f"q-{TARGETID}.png", f"q-{TARGETID + 3}.png"]
+    assert out == f"{coadd}: 2 spectra -> {expected[0]} ... {expected[1]}\n"
+    assert names(here) == expected
+    for name in expected:
+        assert_picture((here / name).read_bytes())
+    # None is written where one of them is there.
+    status, _, err = run("plot", coadd, "--rows", "0-2", "-o", "q.png")
+    assert status == 1
+    assert f"q-{TARGETID}.png exists" in err
+    assert names(here) == expected
+
+
+def test_targets_may_be_apart_or_in_a_file(run: Run, coadd: Path, here: Path) -> None:
+    (here / "list").write_text(f"{TARGETID}\n{TARGETID + 1}\n")
+    assert run("plot", coadd, "--targetids", TARGETID, TARGETID + 1)[0] == 0
+    first = (here / "plot-coadd-1.pdf").read_bytes()
+    assert run("plot", coadd, "--targetids", "@list", "--overwrite")[0] == 0
+    assert (here / "plot-coadd-1.pdf").read_bytes() == first
+    assert_pages(first, 2)
+
+
+def test_rows_of_one_target_or_of_none_have_names_of_their_own(
+    run: Run, inputs: Path, hdus: Hdus, here: Path
+) -> None:
+    hdus["FIBERMAP"]["TARGETID"] = [7, -1, 7, -1]
+    path = write_hdus(inputs / "spectra-1.fits", hdus)
+    status, _, err = run("plot", path, "--rows", "0-3,0", "-o", "s.png")
+    assert (status, err) == (0, "")
+    expected = ["s-7-row0.png", "s-7-row2.png", "s-row1.png", "s-row3.png"]
+    assert names(here) == expected
+
+
+@pytest.mark.parametrize("kind", ["gzip", "cframes", "arm", "no fibermap"])
+def test_all_that_is_classified_is_drawn(
+    run: Run, inputs: Path, here: Path, kind: str
+) -> None:
+    if kind == "gzip":
+        path, name = gzipped(write_coadd(inputs / "coadd-2.fits", 1)), "plot-coadd-2"
+    elif kind == "cframes":
+        path, name = write_cframes(inputs, coadd_hdus(1)), "plot-cframe-0-00071246"
+    elif kind == "arm":
+        path, name = (
+            write_coadd(inputs / "spectra-3.fits", 1, arms="RZ"),
+            "plot-spectra-3",
+        )
+    else:
+        path, name = write_coadd(inputs / "x.fits", 1, fibermap=False), "plot-x"
+    status, _, _ = run("plot", path, "--rows", "0")
+    assert status == 0
+    assert_picture((here / f"{name}.png").read_bytes())
+
+
+def test_real_spectra_of_sdss_are_drawn(run: Run, reference: Path, here: Path) -> None:
+    path = reference / "boss" / "spec-3655-55240-0066.fits"
+    weights = reference / "quasarnp" / "test_weights.h5"
+    status, out, _ = run("plot", path, "-m", weights)
+    assert status == 0
+    assert "1 spectrum (the only quasar) -> plot-spec-3655-55240-0066.png" in out
+    assert_picture((here / "plot-spec-3655-55240-0066.png").read_bytes())
+
+
+def test_real_spectra_of_desi_are_drawn(run: Run, reference: Path, here: Path) -> None:
+    path = reference / "quasarnp" / "test_coadd.fits"
+    weights = reference / "quasarnp" / "test_weights_6_layer.h5"
+    assert run("plot", path, "-m", weights, "--rows", "3,11")[0] == 0
+    assert_pages((here / "plot-test_coadd.pdf").read_bytes(), 2)
+
+
+def test_a_table_is_summed_up(run: Run, coadd: Path, here: Path) -> None:
+    assert run("classify", coadd, "--c-thresh", 0.25)[0] == 0
+    shutil.copy(here / "qn-1.fits", here / "qn-2.fits")
+    merge = ("merge", "all.fits", "qn-1.fits", "qn-2.fits", "--duplicates", "keep")
+    assert run(*merge)[0] == 0
+    status, out, err = run("plot", "--summary", "all.fits")
+    assert (status, out, err) == (0, "all.fits -> plot-all.png\n", "")
+    assert_picture((here / "plot-all.png").read_bytes())
+    assert run("plot", "--summary", "qn-1.fits", "-o", "one.pdf")[0] == 0
+    assert_pages((here / "one.pdf").read_bytes(), 1)
+    axes = plot.summary(here / "all.fits")
+    table = fitsio.read(str(here / "all.fits"), ext="QN")
+    assert "above 0.25" in axes[2].get_xlabel()
+    assert sum(heights(axes[2])) == table["IS_QSO_QN"].sum()
+    assert "8 rows, 6 scored" in text(axes[0].figure)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "message"),
+    [
+        (["nowhere.fits"], 1, "nowhere.fits"),
+        (["--targetid", "5"], 1, "no target 5"),
+        (["--targetid", "five"], 1, "five: TARGETIDs are integers"),
+        (["--rows", "9"], 1, "rows has numbers from 9 to 9 of 4 rows"),
+        (["--smooth", "-3"], 1, "smooth must be from 0 to 1000 pixels, got -3.0"),
+        (["-o", "x.jpeg"], 2, "-o x.jpeg: pictures end in .png or .pdf"),
+        (["-o", "no/x.png"], 1, "no: no such folder, for the output x.png"),
+        (["--summary"], 1, "holds no table of qnp-xp classify"),
+        (["--summary", "--rows", "1"], 2, "--summary draws a whole table"),
+        (["--rows", "1", "--targetid", "1"], 2, "not allowed with"),
+    ],
+    ids=str,
+)
+def test_errors_are_said_and_nothing_is_written(
+    run: Run, coadd: Path, here: Path, arguments: list[str], status: int, message: str
+) -> None:
+    file = [] if arguments[0].endswith(".fits") else [coadd]
+    found, out, err = run("plot", *file, *arguments)
+    assert (found, out) == (status, "")
+    assert message in err
+    assert names(here) == []
+
+
+def test_an_input_is_never_replaced(run: Run, inputs: Path, here: Path) -> None:
+    path = write_coadd(inputs / "coadd.png", 1)
+    before = path.read_bytes()
+    status, _, err = run("plot", path, "--rows", 0, "-o", path, "--overwrite")
+    assert status == 1
+    assert "is an input and cannot be the output" in err
+    assert path.read_bytes() == before
+
+
+def test_spectrographs_are_drawn_one_at_a_time(
+    run: Run, inputs: Path, here: Path
+) -> None:
+    for spec in (0, 1):
+        folder = write_cframes(inputs, coadd_hdus(1), spec_number=spec)
+    status, _, err = run("plot", folder)
+    assert status == 1
+    assert "2 files or spectrographs, and one can be taken at a time" in err
+
+
+def test_without_matplotlib_the_extra_is_named(
+    run: Run, coadd: Path, model: QuasarNP, monkeypatch: pytest.MonkeyPatch, here: Path
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    status, out, err = run("plot", coadd)
+    assert (status, out) == (1, "")
+    assert "pictures need matplotlib: pip install 'qnp-xp[plot]'" in err
+    assert names(here) == []
+    for draw in (lambda: plot.spectrum(coadd, model), lambda: plot.summary(made_up())):
+        with pytest.raises(MissingLibraryError, match=re.escape("'qnp-xp[plot]'")):
+            draw()
+    assert issubclass(MissingLibraryError, QnpError)
+    assert issubclass(MissingLibraryError, ImportError)
+
+
+def test_help_names_what_can_be_drawn(run: Run) -> None:
+    status, out, _ = run("plot", "--help")
+    assert status == 0
+    for option in ("--summary", "--targetid", "--rows", "--smooth", "--output"):
+        assert option in out
