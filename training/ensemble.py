@@ -38,23 +38,48 @@ class Ensemble:
     bal: Bools
 
 
-def quasar_shifts(rng: Generator, n: int) -> Ints:
-    """Redshifts to train on: all of 0.05 to 5.1, the near ones more often."""
-    ranges = ((0.05, 1.1, 0.36), (1.0, 3.5, 0.42), (3.0, 5.1, 0.22))
-    pick = rng.choice(3, n, p=[share for _, _, share in ranges])
-    draws = [draw_shift(rng, low, high, n) for low, high, _ in ranges]
+# Ranges of redshift, in which it is uniform, and their shares of the quasars. The near
+# ones are the hard ones, and trained on more often than they are tried on.
+Shares = tuple[tuple[float, float, float], ...]
+TRAINING: Shares = (
+    (0.05, 1.1, 0.38),
+    (1.0, 2.3, 0.32),
+    (2.0, 3.5, 0.20),
+    (3.3, 5.1, 0.10),
+)
+EVALUATION: Shares = ((0.05, 5.1, 0.65), (0.4, 3.5, 0.35))
+
+
+def quasar_shifts(rng: Generator, shares: Shares, n: int) -> Ints:
+    """Redshifts of quasars as shifts on the lattice.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of the draws.
+    shares : tuple of (float, float, float)
+        `TRAINING` or `EVALUATION`.
+    n : int
+        How many.
+
+    Returns
+    -------
+    ndarray, shape (n,), int64
+    """
+    pick = rng.choice(len(shares), n, p=[share for _, _, share in shares])
+    draws = [draw_shift(rng, low, high, n) for low, high, _ in shares]
     return np.choose(pick, draws)
 
 
 def _simulate_chunk(
-    rng: Generator, library: Library, n: int
+    rng: Generator, library: Library, shares: Shares, n: int
 ) -> tuple[Array, Ints, npt.NDArray[np.float64], Bools]:
     kind = rng.choice(len(KINDS), n, p=SHARES)
     flux = np.ones((n, nbins), dtype=np.float32)
     z, bal = np.full(n, np.nan), np.zeros(n, dtype=bool)
     rows = {name: np.flatnonzero(kind == i) for i, name in enumerate(KINDS)}
     m = rows["QSO"].size
-    shift = quasar_shifts(rng, m)
+    shift = quasar_shifts(rng, shares, m)
     z[rows["QSO"]] = redshift(shift)
     broad = (redshift(shift) > BAL_ZMIN) & (rng.random(m) < BAL_SHARE)
     bal[rows["QSO"]] = broad
@@ -68,7 +93,11 @@ def _simulate_chunk(
 
 
 def simulate(
-    seeds: np.random.SeedSequence, library: Library, n: int, chunk: int = 2000
+    seeds: np.random.SeedSequence,
+    library: Library,
+    n: int,
+    shares: Shares = TRAINING,
+    chunk: int = 2000,
 ) -> Ensemble:
     """Draw objects of all kinds.
 
@@ -78,8 +107,12 @@ def simulate(
         Each chunk has a stream of its own, so that threads make no difference.
     library : Library
         Templates.
-    n, chunk : int
-        Number of objects, and of those made at once.
+    n : int
+        Number of objects.
+    shares : tuple of (float, float, float)
+        Redshifts of the quasars.
+    chunk : int
+        Number of objects made at once.
 
     Returns
     -------
@@ -89,7 +122,8 @@ def simulate(
     streams = seeds.spawn(len(sizes))
 
     def make(task: tuple[np.random.SeedSequence, int]) -> tuple:
-        return _simulate_chunk(np.random.default_rng(task[0]), library, task[1])
+        rng = np.random.default_rng(task[0])
+        return _simulate_chunk(rng, library, shares, task[1])
 
     with ThreadPoolExecutor(2) as pool:
         parts = list(pool.map(make, zip(streams, sizes, strict=True)))
