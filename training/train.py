@@ -12,6 +12,7 @@ The templates of Redrock are looked for in ``$RR_TEMPLATE_DIR``, the reference d
 import argparse
 import os
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,14 +26,16 @@ import numpy as np
 import torch
 from absorption import BAL_ZMIN
 from calibrate import calibrate
-from ensemble import EVALUATION, KINDS, Ensemble, simulate
+from ensemble import EVALUATION, KINDS, simulate
 from network import QuasarNet, labels, loss, save, settle_norms, to_keras
 from noise import draw_snr, normalise, observe
-from templates import Array, Generator
 from world import ROOT, World, read_world
 
 SEED = 20251125
 SKY = KINDS.index("SKY")
+
+Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+Seeds = np.random.SeedSequence
 
 
 @dataclass(frozen=True)
@@ -43,84 +46,107 @@ class Recipe:
     ----------
     objects : int
         Simulated spectra without noise.
-    steps, batch : int
-        Number of batches and their size.
+    rounds : tuple of (int, float)
+        Number of batches and largest learning rate of each round. A round has
+        objects of its own, and starts with the weights of the one before.
+    batch : int
+        Spectra in a batch.
     filters : int
         Of each convolution.
-    rate : float
-        Largest learning rate.
     fresh : int
         Simulated spectra to calibrate confidences with.
     """
 
     objects: int = 500_000
-    steps: int = 5000
+    rounds: tuple[tuple[int, float], ...] = ((5000, 2.5e-3), (3000, 1.2e-3))
     batch: int = 512
     filters: int = 100
-    rate: float = 2.5e-3
     fresh: int = 60_000
 
 
-QUICK = Recipe(objects=12_000, steps=250, batch=256, filters=16, rate=6e-3, fresh=6000)
+QUICK = Recipe(12_000, ((250, 6e-3),), batch=256, filters=16, fresh=6000)
 
 
-def noisy(rng: Generator, objects: Ensemble, pick: np.ndarray, world: World) -> Array:
-    """Normalised spectra of some objects, with new noise."""
-    snr = draw_snr(rng, objects.kind[pick], SKY)
-    return normalise(*observe(rng, objects.flux[pick], world.shapes, snr))
-
-
-def train(recipe: Recipe, world: World, objects: Ensemble, rng: Generator) -> QuasarNet:
-    """Train a network.
+def batches(
+    recipe: Recipe, world: World, for_objects: Seeds, for_noise: Seeds
+) -> Callable[[], Batch]:
+    """Simulate objects, to make batches of with new noise every time.
 
     Parameters
     ----------
     recipe : Recipe
-        How long.
+        How many.
     world : World
-        For the noise.
-    objects : Ensemble
-        Spectra without noise.
-    rng : numpy.random.Generator
-        Source of the batches and their noise.
+        Templates and noise.
+    for_objects, for_noise : numpy.random.SeedSequence
+        The first gives other objects every time that it is used.
 
     Returns
     -------
-    QuasarNet
+    callable
+        Makes the next batch.
     """
-    model = QuasarNet(recipe.filters).to(memory_format=torch.channels_last)
+    objects = simulate(for_objects, world.library, recipe.objects)
+    print(f"simulated {recipe.objects} objects", flush=True)
     box, offset = labels(objects.z, objects.bal)
+    rng = np.random.default_rng(for_noise)
+
+    def make() -> Batch:
+        pick = rng.integers(0, len(objects.z), recipe.batch)
+        snr = draw_snr(rng, objects.kind[pick], SKY)
+        noisy = observe(rng, objects.flux[pick], world.shapes, snr)
+        return torch.from_numpy(normalise(*noisy)), box[pick], offset[pick]
+
+    return make
+
+
+def train_round(
+    model: QuasarNet,
+    steps: int,
+    rate: float,
+    make: Callable[[], Batch],
+) -> None:
+    """Train a network in place.
+
+    Parameters
+    ----------
+    model : QuasarNet
+        The network.
+    steps : int
+        Number of batches.
+    rate : float
+        Largest learning rate.
+    make : callable
+        Makes the next batch: spectra, boxes and offsets.
+    """
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
     optimizer = torch.optim.AdamW(
         [{"params": decayed}, {"params": others, "weight_decay": 0.0}],
-        lr=recipe.rate,
+        lr=rate,
         weight_decay=1e-2,
     )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer,
-        max_lr=recipe.rate,
-        total_steps=recipe.steps,
+        max_lr=rate,
+        total_steps=steps,
         pct_start=0.04,
         final_div_factor=1e3,
         cycle_momentum=False,
     )
-
-    def make() -> tuple[np.ndarray, Array]:
-        pick = rng.integers(0, len(objects.z), recipe.batch)
-        return pick, noisy(rng, objects, pick, world)
 
     started, running = time.monotonic(), 0.0
     model.train()
     # One thread makes the next batch in the meantime; one alone keeps the order.
     with ThreadPoolExecutor(1) as pool:
         following = pool.submit(make)
-        for step in range(1, recipe.steps + 1):
-            pick, spectra = following.result()
-            following = pool.submit(make)
+        for step in range(1, steps + 1):
+            spectra, box, offset = following.result()
+            if step < steps:
+                following = pool.submit(make)
             with torch.autocast("cpu", torch.bfloat16):
-                said = model(torch.from_numpy(spectra))
-            value = loss(said, box[pick], offset[pick])
+                said = model(spectra)
+            value = loss(said, box, offset)
             optimizer.zero_grad()
             value.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
@@ -131,15 +157,38 @@ def train(recipe: Recipe, world: World, objects: Ensemble, rng: Generator) -> Qu
             if step % 100 == 0:
                 minutes = (time.monotonic() - started) / 60
                 print(f"step {step}: loss {running:.3f}, {minutes:.1f} min", flush=True)
-        batches = [torch.from_numpy(make()[1]) for _ in range(60)]
-    settle_norms(model, batches)
+
+
+def train(recipe: Recipe, world: World, seeds: tuple[Seeds, Seeds]) -> QuasarNet:
+    """Train a network.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        How long.
+    world : World
+        Templates and noise.
+    seeds : tuple of numpy.random.SeedSequence
+        For the objects, and for the batches and their noise.
+
+    Returns
+    -------
+    QuasarNet
+    """
+    model = QuasarNet(recipe.filters).to(memory_format=torch.channels_last)
+    for_objects, for_training = seeds
+    streams = [for_training, *for_training.spawn(len(recipe.rounds) - 1)]
+    for (steps, rate), stream in zip(recipe.rounds, streams, strict=True):
+        make = batches(recipe, world, for_objects, stream)
+        train_round(model, steps, rate, make)
+    settle_norms(model, [make()[0] for _ in range(60)])
     return model
 
 
 def finish(
     model: QuasarNet,
     world: World,
-    seeds: np.random.SeedSequence,
+    seeds: Seeds,
     recipe: Recipe,
     output: Path,
 ) -> None:
@@ -172,24 +221,16 @@ def main() -> None:
         "--output", type=Path, default=ROOT / "qnp_xp" / "data" / "default-network.h5"
     )
     parser.add_argument("--state", type=Path, help="to keep the torch weights in, too")
-    parser.add_argument("--steps", type=int, help="number of batches")
-    parser.add_argument("--objects", type=int, help="spectra without noise")
     parser.add_argument("--threads", type=int, default=2, help="of torch")
     args = parser.parse_args()
     recipe = QUICK if args.quick else Recipe()
-    changes = {name: getattr(args, name) for name in ("steps", "objects")}
-    changes = {name: value for name, value in changes.items() if value}
-    recipe = Recipe(**(vars(recipe) | changes))
 
     started = time.monotonic()
     torch.set_num_threads(args.threads)
     torch.manual_seed(SEED)
     for_objects, for_training, for_calibration = np.random.SeedSequence(SEED).spawn(3)
     world = read_world()
-    objects = simulate(for_objects, world.library, recipe.objects)
-    seconds = time.monotonic() - started
-    print(f"simulated {recipe.objects} in {seconds:.0f} s", flush=True)
-    model = train(recipe, world, objects, np.random.default_rng(for_training))
+    model = train(recipe, world, (for_objects, for_training))
     if args.state:
         torch.save(model.state_dict(), args.state)
     finish(model, world, for_calibration, recipe, args.output)
