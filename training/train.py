@@ -44,11 +44,10 @@ class Recipe:
 
     Parameters
     ----------
-    objects : int
-        Simulated spectra without noise.
-    rounds : tuple of (int, float)
-        Number of batches and largest learning rate of each round. A round has
-        objects of its own, and starts with the weights of the one before.
+    rounds : tuple of (int, int, float)
+        Number of simulated spectra without noise, number of batches, and largest
+        learning rate of each round. A round has objects of its own, and starts with
+        the weights of the one before.
     batch : int
         Spectra in a batch.
     filters : int
@@ -57,42 +56,46 @@ class Recipe:
         Simulated spectra to calibrate confidences with.
     """
 
-    objects: int = 500_000
-    rounds: tuple[tuple[int, float], ...] = ((5000, 2.5e-3), (3000, 1.2e-3))
+    rounds: tuple[tuple[int, int, float], ...] = (
+        (500_000, 5000, 2.5e-3),
+        (200_000, 1200, 8e-4),
+    )
     batch: int = 512
     filters: int = 100
     fresh: int = 60_000
 
 
-QUICK = Recipe(12_000, ((250, 6e-3),), batch=256, filters=16, fresh=6000)
+QUICK = Recipe(((12_000, 250, 6e-3),), batch=256, filters=16, fresh=6000)
 
 
 def batches(
-    recipe: Recipe, world: World, for_objects: Seeds, for_noise: Seeds
+    n: int, size: int, world: World, seeds: tuple[Seeds, Seeds]
 ) -> Callable[[], Batch]:
     """Simulate objects, to make batches of with new noise every time.
 
     Parameters
     ----------
-    recipe : Recipe
-        How many.
+    n, size : int
+        Number of objects, and of those in a batch.
     world : World
         Templates and noise.
-    for_objects, for_noise : numpy.random.SeedSequence
-        The first gives other objects every time that it is used.
+    seeds : tuple of numpy.random.SeedSequence
+        For the objects, which are others every time that it is used, and for the
+        batches and their noise.
 
     Returns
     -------
     callable
         Makes the next batch.
     """
-    objects = simulate(for_objects, world.library, recipe.objects)
-    print(f"simulated {recipe.objects} objects", flush=True)
+    for_objects, for_noise = seeds
+    objects = simulate(for_objects, world.library, n)
+    print(f"simulated {n} objects", flush=True)
     box, offset = labels(objects.z, objects.bal)
     rng = np.random.default_rng(for_noise)
 
     def make() -> Batch:
-        pick = rng.integers(0, len(objects.z), recipe.batch)
+        pick = rng.integers(0, len(objects.z), size)
         snr = draw_snr(rng, objects.kind[pick], SKY)
         noisy = observe(rng, objects.flux[pick], world.shapes, snr)
         return torch.from_numpy(normalise(*noisy)), box[pick], offset[pick]
@@ -178,8 +181,8 @@ def train(recipe: Recipe, world: World, seeds: tuple[Seeds, Seeds]) -> QuasarNet
     model = QuasarNet(recipe.filters).to(memory_format=torch.channels_last)
     for_objects, for_training = seeds
     streams = [for_training, *for_training.spawn(len(recipe.rounds) - 1)]
-    for (steps, rate), stream in zip(recipe.rounds, streams, strict=True):
-        make = batches(recipe, world, for_objects, stream)
+    for (n, steps, rate), stream in zip(recipe.rounds, streams, strict=True):
+        make = batches(n, recipe.batch, world, (for_objects, stream))
         train_round(model, steps, rate, make)
     settle_norms(model, [make()[0] for _ in range(60)])
     return model
