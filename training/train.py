@@ -44,44 +44,42 @@ class Recipe:
 
     Parameters
     ----------
-    rounds : tuple of (int, int, float)
-        Number of simulated spectra without noise, number of batches, and largest
-        learning rate of each round. A round has objects of its own, and starts with
-        the weights of the one before.
-    batch : int
-        Spectra in a batch.
+    objects : int
+        Simulated spectra without noise.
+    steps, batch : int
+        Number of batches and their size.
+    rate : float
+        Largest learning rate.
     filters : int
         Of each convolution.
     fresh : int
         Simulated spectra to calibrate confidences with.
     """
 
-    rounds: tuple[tuple[int, int, float], ...] = (
-        (500_000, 5000, 2.5e-3),
-        (200_000, 1200, 8e-4),
-    )
+    objects: int = 500_000
+    steps: int = 5000
     batch: int = 512
+    rate: float = 2.5e-3
     filters: int = 100
     fresh: int = 60_000
 
 
-QUICK = Recipe(((12_000, 250, 6e-3),), batch=256, filters=16, fresh=6000)
+QUICK = Recipe(12_000, 250, 256, 6e-3, filters=16, fresh=6000)
 
 
 def batches(
-    n: int, size: int, world: World, seeds: tuple[Seeds, Seeds]
+    recipe: Recipe, world: World, seeds: tuple[Seeds, Seeds]
 ) -> Callable[[], Batch]:
     """Simulate objects, to make batches of with new noise every time.
 
     Parameters
     ----------
-    n, size : int
-        Number of objects, and of those in a batch.
+    recipe : Recipe
+        How many.
     world : World
         Templates and noise.
     seeds : tuple of numpy.random.SeedSequence
-        For the objects, which are others every time that it is used, and for the
-        batches and their noise.
+        For the objects, and for the batches and their noise.
 
     Returns
     -------
@@ -89,13 +87,13 @@ def batches(
         Makes the next batch.
     """
     for_objects, for_noise = seeds
-    objects = simulate(for_objects, world.library, n)
-    print(f"simulated {n} objects", flush=True)
+    objects = simulate(for_objects, world.library, recipe.objects)
+    print(f"simulated {recipe.objects} objects", flush=True)
     box, offset = labels(objects.z, objects.bal)
     rng = np.random.default_rng(for_noise)
 
     def make() -> Batch:
-        pick = rng.integers(0, len(objects.z), size)
+        pick = rng.integers(0, len(objects.z), recipe.batch)
         snr = draw_snr(rng, objects.kind[pick], SKY)
         noisy = observe(rng, objects.flux[pick], world.shapes, snr)
         return torch.from_numpy(normalise(*noisy)), box[pick], offset[pick]
@@ -103,7 +101,7 @@ def batches(
     return make
 
 
-def train_round(
+def descend(
     model: QuasarNet,
     steps: int,
     rate: float,
@@ -179,11 +177,8 @@ def train(recipe: Recipe, world: World, seeds: tuple[Seeds, Seeds]) -> QuasarNet
     QuasarNet
     """
     model = QuasarNet(recipe.filters).to(memory_format=torch.channels_last)
-    for_objects, for_training = seeds
-    streams = [for_training, *for_training.spawn(len(recipe.rounds) - 1)]
-    for (n, steps, rate), stream in zip(recipe.rounds, streams, strict=True):
-        make = batches(n, recipe.batch, world, (for_objects, stream))
-        train_round(model, steps, rate, make)
+    make = batches(recipe, world, seeds)
+    descend(model, recipe.steps, recipe.rate, make)
     settle_norms(model, [make()[0] for _ in range(60)])
     return model
 
