@@ -19,8 +19,8 @@ import fitsio
 import numpy as np
 
 from qnp_xp import load_model
+from qnp_xp._data import DEMO_COADD, EMBEDDED_NETWORK, data_file
 from qnp_xp._threads import granted_cores
-from qnp_xp.demo import demo_file
 from qnp_xp.layers import conv_output
 from qnp_xp.model import QuasarNP
 from qnp_xp.network import Conv, Dense, Head, Network
@@ -71,7 +71,7 @@ def network(filters: int = 100, seed: int = 1) -> Network:
 def model(weights: str | None, **changes: Any) -> QuasarNP:
     """The model to measure: from a file, or the random one."""
     device = changes.pop("device", "cpu")
-    loaded = load_model(weights or demo_file("demo-network.h5"), device)
+    loaded = load_model(weights or data_file(EMBEDDED_NETWORK), device)
     if weights is None:
         changes["network"] = network()
     return dataclasses.replace(loaded, **changes)
@@ -80,7 +80,7 @@ def model(weights: str | None, **changes: Any) -> QuasarNP:
 def coadd(path: Path, rows: int) -> None:
     """Write a coadd of the demo's spectra, repeated."""
     with (
-        fitsio.FITS(str(demo_file("demo-coadd.fits"))) as source,
+        fitsio.FITS(str(data_file(DEMO_COADD))) as source,
         fitsio.FITS(str(path), "rw", clobber=True) as f,
     ):
         fibermap = source["FIBERMAP"].read()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .demo import demo_file
+from ._data import DEMO_COADD, data_file
 from .io.spectra_file import open_spectra
 from .model import QuasarNP
 from .pipeline import classify_file
@@ -49,7 +49,7 @@ def benchmark(
     ValueError
         If `spectra` or `repeats` is below 1, or the file is empty.
     """
-    path = Path(filename) if filename is not None else demo_file("demo-coadd.fits")
+    path = Path(filename) if filename is not None else data_file(DEMO_COADD)
     with open_spectra(path) as source:
         rows = source.n
     if min(spectra, repeats, rows) < 1:

@@ -5,23 +5,29 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
-import os
 import signal
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import numpy as np
+
+from . import plot
 from ._console import TROUBLE, complain, say
+from ._data import DEMO_COADD, data_file
 from ._version import __version__
 from .benchmark import benchmark
 from .cli_classify import add_classify
 from .cli_merge import add_merge
 from .cli_plot import add_plot
-from .demo import DEMO_OUTPUT, classify_demo, demo_file
+from .demo import ADVISED, DEMO_OUTPUT, classify_demo
 from .describe import describe
 from .devices import permitted
+from .errors import MissingLibraryError
+from .io._files import check_free, write_whole
 from .io.catalog import check_output
 from .io.weights import embed_grid
+from .lines import LINES, column_names
 from .pipeline import as_model
 
 __all__ = ["main"]
@@ -107,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     bench.add_argument("file", nargs="?", help="coadd; the simulated one by default")
     bench.add_argument("-m", "--model", metavar="WEIGHTS", help="weights file"
-        " ($QN_MODEL_FILE, else the network of the demo)")  # fmt: skip
+        " ($QN_MODEL_FILE, else the network that ships with the package)")  # fmt: skip
     bench.add_argument("--spectra", type=int, default=500, help="at a time (500)")
     bench.add_argument("--repeats", type=int, default=5, help="rounds (5)")
     bench.add_argument("--device", default="cpu", help="cpu, gpu, gpu:N or auto (cpu)")
@@ -144,7 +150,10 @@ def _info(args: argparse.Namespace) -> int:
 
 
 def _demo(args: argparse.Namespace) -> int:
-    check_output(Path(args.output), args.overwrite)
+    output = Path(args.output)
+    picture = output.with_suffix(".png")
+    check_output(output, args.overwrite)
+    check_free(picture, args.overwrite)
     model, table, truth = classify_demo(
         args.output, device=permitted(args.device), overwrite=args.overwrite
     )
@@ -165,15 +174,21 @@ def _demo(args: argparse.Namespace) -> int:
         )
     quasars = int(table["IS_QSO_QN"].sum())
     say(f"{table.size} spectra, {quasars} quasars -> {args.output}")
-    say(f"network: {model.weights_name}, for trying out the installation only")
+    say(f"network: {model.weights_name}, trained on simulations")
+    try:
+        names = column_names(LINES)  # the quasar with the most of them is drawn
+        row = int(np.argmax(np.sum([table[f"C_{n}"] > ADVISED for n in names], axis=0)))
+        axes = plot.spectrum(data_file(DEMO_COADD), model, row=row, c_thresh=ADVISED)
+    except MissingLibraryError as err:
+        say(f"no picture: {err}")
+    else:
+        write_whole(picture, plot.png(axes[0].figure))
+        say(f"picture of row {row} -> {picture}")
     return 0
 
 
 def _benchmark(args: argparse.Namespace) -> int:
-    weights = args.model or os.environ.get("QN_MODEL_FILE")
-    model = as_model(
-        weights or demo_file("demo-network.h5"), permitted(args.device), args.dtype
-    )
+    model = as_model(args.model, permitted(args.device), args.dtype)
     lines = benchmark(model, args.file, spectra=args.spectra, repeats=args.repeats)
     for line in lines:
         say(line)

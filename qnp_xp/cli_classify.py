@@ -52,7 +52,8 @@ def add_classify(commands: Any) -> None:
         " go to the same folders below --outdir")  # fmt: skip
     add("--groups", action="append", choices=sorted(GROUPS), help="which of its"
         " coadds; may be given twice")  # fmt: skip
-    add("-m", "--model", metavar="WEIGHTS", help="weights file ($QN_MODEL_FILE)")
+    add("-m", "--model", metavar="WEIGHTS", help="weights file ($QN_MODEL_FILE,"
+        " else the network that ships with the package)")  # fmt: skip
     where = p.add_mutually_exclusive_group()
     where.add_argument(
         "-o", "--output", metavar="OUT", help="table to write (one input)"

@@ -53,7 +53,8 @@ def add_plot(commands: Any) -> None:
         " of classify or merge")  # fmt: skip
     add("--summary", action="store_true", help="draw redshifts, confidences and lines"
         " of the quasars of a table instead")  # fmt: skip
-    add("-m", "--model", metavar="WEIGHTS", help="weights file ($QN_MODEL_FILE)")
+    add("-m", "--model", metavar="WEIGHTS", help="weights file ($QN_MODEL_FILE,"
+        " else the network that ships with the package)")  # fmt: skip
     add("-o", "--output", metavar="OUT", help="picture to write, .png or .pdf"
         " (plot-FILE.png for one spectrum, plot-FILE.pdf for several)")  # fmt: skip
     add("--overwrite", action="store_true", help="replace older pictures")

@@ -2,44 +2,31 @@
 
 from __future__ import annotations
 
-import importlib.resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ._data import DEMO_COADD, EMBEDDED_NETWORK, data_file
 from .io.catalog import write_catalog
 from .io.spectra_file import open_spectra
 from .model import QuasarNP
 from .pipeline import as_model, classify_source
 from .results import Options, header_cards
 
-__all__ = ["DEMO_OUTPUT", "classify_demo", "demo_file"]
+__all__ = ["ADVISED", "DEMO_OUTPUT", "classify_demo"]
 
 #: Name of the table that the demo writes.
 DEMO_OUTPUT = "qn-demo-coadd.fits"
-
-
-def demo_file(name: str) -> Path:
-    """Where a file of the demo lies.
-
-    Parameters
-    ----------
-    name
-        ``"demo-coadd.fits"`` or ``"demo-network.h5"``.
-
-    Returns
-    -------
-    pathlib.Path
-    """
-    return Path(str(importlib.resources.files("qnp_xp"))) / "data" / name
+#: Confidence above which the network that ships with the package is to be believed.
+ADVISED = 0.8
 
 
 def classify_demo(
     output: str | Path, *, device: Any = "cpu", overwrite: bool = False
 ) -> tuple[QuasarNP, NDArray[Any], dict[str, NDArray[Any]]]:
-    """Classify the simulated coadd with the network made for it.
+    """Classify the simulated coadd with the network that ships with the package.
 
     Parameters
     ----------
@@ -64,8 +51,8 @@ def classify_demo(
     FileExistsError, DeviceError
         If the output exists, or the device cannot be used.
     """
-    model = as_model(demo_file("demo-network.h5"), device)
-    coadd, options = demo_file("demo-coadd.fits"), Options()
+    model = as_model(data_file(EMBEDDED_NETWORK), device)
+    coadd, options = data_file(DEMO_COADD), Options(c_thresh=ADVISED)
     with open_spectra(coadd) as source:
         result = classify_source(source, model, options)
         truth = source.columns(["TRUE_SPECTYPE", "TRUE_Z"])

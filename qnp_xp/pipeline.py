@@ -44,7 +44,7 @@ def as_model(
     Parameters
     ----------
     model
-        A model; or the name of its weights file; or None for ``$QN_MODEL_FILE``.
+        A model; or the name of its weights file; or None, as for `qnp_xp.load_model`.
     device, dtype, lines, lines_bal
         As for `qnp_xp.load_model`, for a model that is yet to be loaded.
 
@@ -55,16 +55,10 @@ def as_model(
     Raises
     ------
     ValueError, TypeError
-        If None is given and ``$QN_MODEL_FILE`` is not set, or the lines of the
-        network have no names, or the model is none of the above.
+        If the lines of the network have no names, or the model is none of the above.
     """
-    if model is None:
-        model = os.environ.get("QN_MODEL_FILE")
-        if not model:
-            msg = "no network: name a weights file (-m, model=) or set $QN_MODEL_FILE"
-            raise ValueError(msg)
     given: Any = model
-    if not isinstance(given, (QuasarNP, str, Path)):
+    if not isinstance(given, (QuasarNP, str, Path, type(None))):
         kind = type(given).__name__
         msg = f"model must be a model, the name of a weights file or None, got {kind}"
         raise TypeError(msg)
@@ -110,7 +104,7 @@ def classify(
         sparclclient.
     model
         A model from `qnp_xp.load_model`; or the name of a weights file; or None for
-        ``$QN_MODEL_FILE``.
+        ``$QN_MODEL_FILE``, and the network that ships with the package without it.
     rows
         None for all; a boolean mask or an array of zeros and ones for all rows of the
         file; or an array of row numbers.

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ._data import EMBEDDED_NETWORK
 from ._version import __version__
 from .grids import Grid
 from .model import QuasarNP
@@ -168,7 +169,7 @@ def header_cards(model: QuasarNP, options: Options, result: Result) -> list[Card
     versions += [(name, _library_version(name)) for name in libraries]
     cards: list[Card] = [
         ("QNINPUT", _ascii(Path(result.name).name), "file of the spectra"),
-        ("QNMODEL", _ascii(model.weights_name), "weights file"),
+        ("QNMODEL", _ascii(model.weights_name), _origin(model)),
         ("QNDEVICE", model.device, "device of the network"),
         *setting_cards(model, options),
         ("QNGRID", "log" if grid.log else "linear", "spacing of the wavelength grid"),
@@ -183,6 +184,11 @@ def header_cards(model: QuasarNP, options: Options, result: Result) -> list[Card
         cards.append((f"DEPNAM{number:02d}", name, "package"))
         cards.append((f"DEPVER{number:02d}", version, "its version"))
     return cards
+
+
+def _origin(model: QuasarNP) -> str:
+    own = model.weights_name == EMBEDDED_NETWORK
+    return "ships with qnp_xp, not DESI's" if own else "weights file"
 
 
 def _ascii(name: str) -> str:

@@ -25,6 +25,7 @@ SOURCES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = {
     # Names and plain data.
     "_clock": 0,
+    "_data": 0,
     "_threads": 0,
     "_version": 0,
     "errors": 0,

@@ -6,16 +6,18 @@ from pathlib import Path
 
 import pytest
 
+from qnp_xp._data import EMBEDDED_NETWORK, data_file
 from qnp_xp.benchmark import benchmark
 from qnp_xp.cli import main
-from qnp_xp.demo import demo_file
 from qnp_xp.io import load_model
 
 
 def test_it_tells_each_stage_and_the_whole(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["benchmark", "--spectra", "30", "--repeats", "2"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("30 spectra of demo-coadd.fits, demo-network.h5, cpu")
+    assert lines[0].startswith(
+        f"30 spectra of demo-coadd.fits, {EMBEDDED_NETWORK}, cpu"
+    )
     rates = {line[:22].strip(): line[22:].split() for line in lines[2:-1]}
     stages = ["read", "upload", "rebin", "normalise", "predict", "decode"]
     assert {*stages, "file to table", "predict() alone"} == set(rates)
@@ -27,7 +29,7 @@ def test_it_tells_each_stage_and_the_whole(capsys: pytest.CaptureFixture[str]) -
 
 @pytest.mark.parametrize("wrong", [{"spectra": 0}, {"repeats": 0}])
 def test_nothing_to_measure_is_an_error(wrong: dict[str, int]) -> None:
-    model = load_model(demo_file("demo-network.h5"))
+    model = load_model(data_file(EMBEDDED_NETWORK))
     with pytest.raises(ValueError, match="one spectrum or more"):
         benchmark(model, **wrong)
 

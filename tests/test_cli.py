@@ -17,6 +17,7 @@ from helpers import TARGETID, Run, coadd_hdus, gzipped, names, write_coadd, writ
 
 import qnp_xp
 from qnp_xp import classify, jobs, load_model
+from qnp_xp._data import EMBEDDED_NETWORK
 from qnp_xp.grids import linear_wave, wave
 
 #: A confidence at which the small network calls some spectra quasars, and some not.
@@ -622,15 +623,23 @@ def test_a_gpu_that_is_asked_for_without_cupy_says_what_is_missing(
     assert run("classify", path, "--device", "auto")[0] == 0
 
 
-def test_without_a_network_the_error_says_how_to_name_one(
-    run: Run, inputs: Path, monkeypatch: pytest.MonkeyPatch
+def test_without_a_network_the_one_that_ships_is_used_and_said_so(
+    run: Run,
+    inputs: Path,
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     path = write_coadd(inputs / "coadd-0.fits", 1)
     monkeypatch.delenv("QN_MODEL_FILE")
-    status, out, err = run("classify", path)
-    assert (status, out) == (1, "")
-    assert "-m" in err
-    assert "$QN_MODEL_FILE" in err
+    status, out, _ = run("classify", path)
+    assert status == 0
+    assert f", {EMBEDDED_NETWORK} -> " in out
+    (record,) = caplog.records
+    assert "no network named (-m, $QN_MODEL_FILE)" in record.getMessage()
+    header = fitsio.FITS(str(here / "qn-0.fits"))["QN"].read_header()
+    assert header["QNMODEL"].strip() == EMBEDDED_NETWORK
+    assert header.get_comment("QNMODEL") == "ships with qnp_xp, not DESI's"
 
 
 BAD_ARGUMENTS = {
@@ -860,7 +869,8 @@ def test_files_that_are_no_networks_end_in_a_sentence(
 def test_the_demo_classifies_what_ships_with_the_package(run: Run, here: Path) -> None:
     status, out, err = run("demo")
     assert (status, err) == (0, "")
-    (name,) = names(here)
+    name, picture = names(here)
+    assert picture == "qn-demo-coadd.png"
     table = rows(here / name)
     listed = [line for line in out.splitlines() if line.split()[:1][0].isdigit()]
     quasars = int(table["IS_QSO_QN"].sum())

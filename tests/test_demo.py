@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import fitsio
 import numpy as np
 import pytest
+from helpers import names
 
 from qnp_xp.cli import main
 from qnp_xp.demo import DEMO_OUTPUT, classify_demo
@@ -17,7 +19,8 @@ def test_quasars_are_found_where_they_were_simulated_and_nowhere_else(
 ) -> None:
     _, table, truth = classify_demo(tmp_path / "qn.fits")
     simulated = truth["TRUE_SPECTYPE"] == "QSO"
-    assert simulated.sum() >= 9
+    assert simulated.sum() == 13
+    assert table.size == 25
     np.testing.assert_array_equal(table["IS_QSO_QN"] == 1, simulated)
     z = truth["TRUE_Z"][simulated]
     dz = (table["Z_QN"][simulated] - z) / (1 + z)
@@ -32,13 +35,26 @@ def test_the_command_writes_a_table_and_tells_what_was_simulated(
     monkeypatch.chdir(tmp_path)
     assert main(["demo"]) == 0
     out = capsys.readouterr().out
-    assert [path.name for path in tmp_path.iterdir()] == [DEMO_OUTPUT]
+    picture = Path(DEMO_OUTPUT).with_suffix(".png")
+    assert names(tmp_path) == [DEMO_OUTPUT, str(picture)]
+    assert picture.read_bytes().startswith(b"\x89PNG")
     assert f"quasars -> {DEMO_OUTPUT}" in out
     assert "nan" not in out
     rows = [line for line in out.splitlines() if line.strip().startswith("39627")]
     found = [("QSO" in row, "yes" in row) for row in rows]
     assert len(found) == len(fitsio.read(DEMO_OUTPUT, ext="QN"))
     assert all(quasar == yes for quasar, yes in found)
+
+
+def test_without_matplotlib_there_is_no_picture_and_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    assert main(["demo"]) == 0
+    assert names(tmp_path) == [DEMO_OUTPUT]
+    assert "no picture: " in capsys.readouterr().out
 
 
 def test_an_older_table_is_not_replaced_unasked(

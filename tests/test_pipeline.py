@@ -29,6 +29,7 @@ from helpers import (
 
 import qnp_xp
 from qnp_xp import SpectraError, Status, classify, cli, load_model
+from qnp_xp._data import EMBEDDED_NETWORK, data_file
 from qnp_xp.grids import wave
 from qnp_xp.model import QuasarNP
 
@@ -461,14 +462,14 @@ def test_the_network_may_be_named_by_the_environment(
 
 
 @pytest.mark.parametrize("value", [None, ""])
-def test_without_a_network_the_error_says_how_to_name_one(
+def test_without_a_network_the_one_that_ships_is_used(
     coadd: Path, monkeypatch: pytest.MonkeyPatch, value: str | None
 ) -> None:
     monkeypatch.delenv("QN_MODEL_FILE", raising=False)
     if value is not None:
         monkeypatch.setenv("QN_MODEL_FILE", value)
-    with pytest.raises(ValueError, match=r"no network.*-m, model=.*\$QN_MODEL_FILE"):
-        classify(coadd)
+    assert_same_bits(classify(coadd), classify(coadd, data_file(EMBEDDED_NETWORK)))
+    assert load_model().weights_name == EMBEDDED_NETWORK
 
 
 def test_missing_files_are_the_usual_error(

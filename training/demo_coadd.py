@@ -48,6 +48,8 @@ class Target:
 TARGETS = (
     Target("QSO", "", 0.55, 3.2),
     Target("GALAXY", "BGS", 0.11, 5.0, 0.6),
+    Target("QSO", "", 0.38, 4.0),
+    Target("STAR", "K", 0.0, 3.0, 4500.0),
     Target("QSO", "", 0.87, 2.6),
     Target("STAR", "G", 0.0, 4.0, 5600.0),
     Target("QSO", "", 1.21, 2.0),
@@ -55,14 +57,19 @@ TARGETS = (
     Target("SKY", "", np.nan, 0.0),
     Target("GALAXY", "BGS", 0.34, 3.0, 0.9),
     Target("QSO", "", 1.93, 1.6),
+    Target("QSO", "", 1.74, 2.2),
+    Target("GALAXY", "ELG", 1.32, 0.7, 0.2),
     Target("STAR", "A", 0.0, 4.0, 9000.0),
     Target("QSO", "BAL", 2.27, 2.4),
     Target("GALAXY", "LRG", 0.72, 1.6, 1.0),
     Target("QSO", "", 2.48, 1.3),
     Target("STAR", "M", 0.0, 2.0, 3300.0),
     Target("QSO", "", 2.95, 1.6),
+    Target("QSO", "", 4.12, 2.0),
+    Target("GALAXY", "LRG", 0.55, 2.2, 0.9),
     Target("GALAXY", "ELG", 1.05, 0.8, 0.1),
     Target("QSO", "", 3.52, 1.8),
+    Target("QSO", "BAL", 2.66, 2.6),
     Target("STAR", "F", 0.0, 4.0, 6500.0, dead=True),
 )
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 import re
 import shutil
 import zipfile
@@ -15,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._backend import resolve
+from .._data import EMBEDDED_NETWORK, data_file
 from ..errors import WeightsError
 from ..grids import linear_wave, wave
 from ..lines import LINES, LINES_BAL, rest_wavelengths
@@ -24,11 +27,13 @@ from .weights_file import GRID_MEMBER, read_weights
 
 __all__ = ["embed_grid", "load_file", "load_model"]
 
+_log = logging.getLogger(__name__)
+
 _GRIDS = {"log": wave, "linear": linear_wave}
 
 
 def load_model(
-    filename: str | Path,
+    filename: str | Path | None = None,
     device: Any = "cpu",
     *,
     dtype: str = "float32",
@@ -42,7 +47,9 @@ def load_model(
     Parameters
     ----------
     filename
-        Weights file: Keras 2 or 3 HDF5, or a Keras 3 archive.
+        Weights file: Keras 2 or 3 HDF5, or a Keras 3 archive. None is the file that
+        ``$QN_MODEL_FILE`` names, and where that is not set the network that ships with
+        the package, which is not DESI's.
     device
         ``"cpu"``, ``"gpu"``, ``"gpu:1"``, or ``"auto"`` for a GPU if there is one;
         with `xp`, that library's own device object.
@@ -75,6 +82,8 @@ def load_model(
         If `dtype`, `device` or a line is unknown, or the number of lines is wrong.
     """
     backend = resolve(device, xp)
+    if filename is None:
+        filename = os.environ.get("QN_MODEL_FILE") or _embedded()
     weights = read_weights(filename)
     network = weights.network()
     count = len(network.heads)
@@ -101,6 +110,14 @@ def load_model(
         backend=backend,
         nproc=nproc,
     )
+
+
+def _embedded() -> Path:
+    _log.warning(
+        "no network named (-m, $QN_MODEL_FILE): using the one that ships with the"
+        " package, trained on simulations and not for survey catalogues"
+    )
+    return data_file(EMBEDDED_NETWORK)
 
 
 def load_file(

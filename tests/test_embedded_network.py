@@ -1,0 +1,79 @@
+"""The network that ships: it loads, agrees with Keras, and finds real quasars."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import fitsio
+import h5py
+import numpy as np
+import pytest
+
+import qnp_xp
+from qnp_xp import classify, load_model
+from qnp_xp.grids import wave
+from qnp_xp.io import load_desi_coadd
+from qnp_xp.lines import LINES, LINES_BAL
+
+NETWORK = Path(qnp_xp.__file__).parent / "data" / "embedded-network.h5"
+THRESHOLD = 0.8
+
+KERAS = """
+import sys
+import keras, numpy
+model = keras.models.load_model(sys.argv[1], compile=False)
+spectra = numpy.load(sys.argv[2])
+numpy.save(sys.argv[3], model.predict(spectra[..., None], verbose=0))
+"""
+
+
+def test_it_is_small_and_has_all_that_the_package_asks_of_a_network() -> None:
+    assert NETWORK.stat().st_size < 3e6
+    with h5py.File(NETWORK) as f:
+        np.testing.assert_array_equal(f["model_grid"], wave)
+        assert f.attrs["grid_spacing"] == "logarithmic"
+    model, grid = load_model(NETWORK)
+    np.testing.assert_array_equal(grid, wave)
+    assert (model.lines, model.lines_bal) == (LINES, LINES_BAL)
+    assert model.nboxes == 13
+
+
+def test_it_says_what_it_says_in_keras(reference: Path, tmp_path: Path) -> None:
+    for name in ("torch", "keras"):
+        if importlib.util.find_spec(name) is None:
+            pytest.skip(f"no {name} to compare with")
+    spectra, _ = load_desi_coadd(reference / "quasarnp" / "test_coadd.fits")
+    spectra = spectra.astype(np.float32)
+    np.save(tmp_path / "spectra.npy", spectra)
+    names = [str(tmp_path / name) for name in ("spectra.npy", "outputs.npy")]
+    subprocess.run(
+        [sys.executable, "-c", KERAS, str(NETWORK), *names],
+        env=os.environ | {"KERAS_BACKEND": "torch"}, check=True, capture_output=True,
+    )  # fmt: skip
+    outputs = np.load(tmp_path / "outputs.npy")
+    ours = np.stack(load_model(NETWORK).predict(spectra))
+    np.testing.assert_allclose(ours, outputs, rtol=0, atol=3e-6)
+
+
+def test_it_finds_the_real_quasars_that_it_was_calibrated_on(reference: Path) -> None:
+    folder, model = reference / "boss", load_model(NETWORK)
+    catalogue = fitsio.read(str(folder / "cat_for_clustering_plate3655.fits.gz"))
+    better = dict(zip(catalogue["THING_ID"], catalogue["Z"], strict=True))
+    found = good = quasars = 0
+    for path in sorted(folder.glob("spec-*.fits")):
+        about = fitsio.read(str(path), ext=2)[0]
+        if about["CLASS"].strip() != "QSO":
+            continue
+        row = classify(path, model, c_thresh=THRESHOLD)[0]
+        z = better.get(about["THING_ID"], about["Z"])
+        quasars += 1
+        found += int(row["IS_QSO_QN"])
+        close = abs(row["Z_QN"] - z) < 0.02 * (1 + z)
+        good += int(row["IS_QSO_QN"] and close)
+    assert quasars == 78
+    assert found >= 77
+    assert good >= 76

@@ -1,0 +1,130 @@
+"""The mixture of objects that the network is trained and tried on."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from absorption import BAL_ZMIN, Bools
+from objects import Library, galaxies, junk, quasars, stars
+from templates import Array, Generator, Ints, draw_shift, redshift
+
+from qnp_xp.grids import nbins
+
+KINDS = ("QSO", "GALAXY", "STAR", "JUNK", "SKY")
+SHARES = (0.55, 0.17, 0.17, 0.06, 0.05)
+BAL_SHARE = 0.3
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Simulated spectra without noise on the network's grid.
+
+    Parameters
+    ----------
+    flux : ndarray, shape (n, nbins), float32
+        Of a median of 1.
+    kind : ndarray, shape (n,), int64
+        Place in `KINDS`.
+    z : ndarray, shape (n,), float64
+        Redshift of the quasars, NaN for others.
+    bal : ndarray, shape (n,), bool
+        Whether it is a quasar with broad absorption lines.
+    """
+
+    flux: Array
+    kind: Ints
+    z: npt.NDArray[np.float64]
+    bal: Bools
+
+
+# Ranges of redshift, in which it is uniform, and their shares of the quasars. The near
+# ones are the hard ones, and trained on more often than they are tried on.
+Shares = tuple[tuple[float, float, float], ...]
+TRAINING: Shares = (
+    (0.05, 1.1, 0.38),
+    (1.0, 2.3, 0.32),
+    (2.0, 3.5, 0.20),
+    (3.3, 5.1, 0.10),
+)
+EVALUATION: Shares = ((0.05, 5.1, 0.65), (0.4, 3.5, 0.35))
+
+
+def quasar_shifts(rng: Generator, shares: Shares, n: int) -> Ints:
+    """Redshifts of quasars as shifts on the lattice.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of the draws.
+    shares : tuple of (float, float, float)
+        `TRAINING` or `EVALUATION`.
+    n : int
+        How many.
+
+    Returns
+    -------
+    ndarray, shape (n,), int64
+    """
+    pick = rng.choice(len(shares), n, p=[share for _, _, share in shares])
+    draws = [draw_shift(rng, low, high, n) for low, high, _ in shares]
+    return np.choose(pick, draws)
+
+
+def _simulate_chunk(
+    rng: Generator, library: Library, shares: Shares, n: int
+) -> tuple[Array, Ints, npt.NDArray[np.float64], Bools]:
+    kind = rng.choice(len(KINDS), n, p=SHARES)
+    flux = np.ones((n, nbins), dtype=np.float32)
+    z, bal = np.full(n, np.nan), np.zeros(n, dtype=bool)
+    rows = {name: np.flatnonzero(kind == i) for i, name in enumerate(KINDS)}
+    m = rows["QSO"].size
+    shift = quasar_shifts(rng, shares, m)
+    z[rows["QSO"]] = redshift(shift)
+    broad = (redshift(shift) > BAL_ZMIN) & (rng.random(m) < BAL_SHARE)
+    bal[rows["QSO"]] = broad
+    flux[rows["QSO"]] = quasars(rng, library, shift, broad)
+    far = draw_shift(rng, 0.0, 1.7, rows["GALAXY"].size)
+    flux[rows["GALAXY"]] = galaxies(rng, library, far)
+    flux[rows["STAR"]] = stars(rng, library, rows["STAR"].size)
+    flux[rows["JUNK"]] = junk(rng, rows["JUNK"].size)
+    middle = np.median(np.abs(flux), axis=1, keepdims=True)
+    return flux / np.maximum(middle, 1e-6), kind, z, bal
+
+
+def simulate(
+    seeds: np.random.SeedSequence,
+    library: Library,
+    n: int,
+    shares: Shares = TRAINING,
+    chunk: int = 2000,
+) -> Ensemble:
+    """Draw objects of all kinds.
+
+    Parameters
+    ----------
+    seeds : numpy.random.SeedSequence
+        Each chunk has a stream of its own, so that threads make no difference.
+    library : Library
+        Templates.
+    n : int
+        Number of objects.
+    shares : tuple of (float, float, float)
+        Redshifts of the quasars.
+    chunk : int
+        Number of objects made at once.
+
+    Returns
+    -------
+    Ensemble
+    """
+    sizes = [min(chunk, n - start) for start in range(0, n, chunk)]
+    streams = seeds.spawn(len(sizes))
+
+    def make(task: tuple[np.random.SeedSequence, int]) -> tuple:
+        rng = np.random.default_rng(task[0])
+        return _simulate_chunk(rng, library, shares, task[1])
+
+    with ThreadPoolExecutor(2) as pool:
+        parts = list(pool.map(make, zip(streams, sizes, strict=True)))
+    return Ensemble(*(np.concatenate(part) for part in zip(*parts, strict=True)))
