@@ -34,6 +34,22 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="run the array tests on this backend only, and fail if it is missing;"
         " may be given several times",
     )
+    parser.addoption(
+        "--arrays-only",
+        action="store_true",
+        help="leave out tests that are the same on every backend",
+    )
+
+
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> None:
+    if config.getoption("--arrays-only"):
+        arrays = [i for i in items if "backend" in getattr(i, "fixturenames", ())]
+        chosen = set(arrays)
+        others = [item for item in items if item not in chosen]
+        config.hook.pytest_deselected(items=others)
+        items[:] = arrays
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
