@@ -27,7 +27,10 @@ nox.options.sessions = [
     "desispec",
     "fuzz",
     "mpi",
-    "tests",
+    # `minimum` has all tests on python 3.10.
+    "tests-3.11",
+    "tests-3.12",
+    "tests-3.13",
 ]
 # A machine with one python tests on that one.
 nox.options.error_on_missing_interpreters = False
