@@ -13,7 +13,6 @@ from qnp_xp.grids import nbins
 
 KINDS = ("QSO", "GALAXY", "STAR", "JUNK", "SKY")
 SHARES = (0.55, 0.17, 0.17, 0.06, 0.05)
-BAL_SHARE = 0.3
 
 
 @dataclass(frozen=True)
@@ -38,26 +37,37 @@ class Ensemble:
     bal: Bools
 
 
-# Ranges of redshift, in which it is uniform, and their shares of the quasars. The near
-# ones are the hard ones, and trained on more often than they are tried on.
-Shares = tuple[tuple[float, float, float], ...]
-TRAINING: Shares = (
-    (0.05, 1.1, 0.38),
-    (1.0, 2.3, 0.32),
-    (2.0, 3.5, 0.20),
-    (3.3, 5.1, 0.10),
+@dataclass(frozen=True)
+class Mixture:
+    """Which quasars there are.
+
+    Parameters
+    ----------
+    redshifts : tuple of (float, float, float)
+        Ranges of redshift, in which it is uniform, and their shares of the quasars.
+    bal : float
+        Share of those above `BAL_ZMIN` that have broad absorption.
+    """
+
+    redshifts: tuple[tuple[float, float, float], ...]
+    bal: float
+
+
+# What is near or has broad absorption is hard, and more often trained on than tried on.
+TRAINING = Mixture(
+    ((0.05, 1.1, 0.38), (1.0, 2.3, 0.32), (2.0, 3.5, 0.20), (3.3, 5.1, 0.10)), bal=0.5
 )
-EVALUATION: Shares = ((0.05, 5.1, 0.65), (0.4, 3.5, 0.35))
+EVALUATION = Mixture(((0.05, 5.1, 0.65), (0.4, 3.5, 0.35)), bal=0.3)
 
 
-def quasar_shifts(rng: Generator, shares: Shares, n: int) -> Ints:
+def quasar_shifts(rng: Generator, mixture: Mixture, n: int) -> Ints:
     """Redshifts of quasars as shifts on the lattice.
 
     Parameters
     ----------
     rng : numpy.random.Generator
         Source of the draws.
-    shares : tuple of (float, float, float)
+    mixture : Mixture
         `TRAINING` or `EVALUATION`.
     n : int
         How many.
@@ -66,22 +76,23 @@ def quasar_shifts(rng: Generator, shares: Shares, n: int) -> Ints:
     -------
     ndarray, shape (n,), int64
     """
-    pick = rng.choice(len(shares), n, p=[share for _, _, share in shares])
-    draws = [draw_shift(rng, low, high, n) for low, high, _ in shares]
+    ranges = mixture.redshifts
+    pick = rng.choice(len(ranges), n, p=[share for _, _, share in ranges])
+    draws = [draw_shift(rng, low, high, n) for low, high, _ in ranges]
     return np.choose(pick, draws)
 
 
 def _simulate_chunk(
-    rng: Generator, library: Library, shares: Shares, n: int
+    rng: Generator, library: Library, mixture: Mixture, n: int
 ) -> tuple[Array, Ints, npt.NDArray[np.float64], Bools]:
     kind = rng.choice(len(KINDS), n, p=SHARES)
     flux = np.ones((n, nbins), dtype=np.float32)
     z, bal = np.full(n, np.nan), np.zeros(n, dtype=bool)
     rows = {name: np.flatnonzero(kind == i) for i, name in enumerate(KINDS)}
     m = rows["QSO"].size
-    shift = quasar_shifts(rng, shares, m)
+    shift = quasar_shifts(rng, mixture, m)
     z[rows["QSO"]] = redshift(shift)
-    broad = (redshift(shift) > BAL_ZMIN) & (rng.random(m) < BAL_SHARE)
+    broad = (redshift(shift) > BAL_ZMIN) & (rng.random(m) < mixture.bal)
     bal[rows["QSO"]] = broad
     flux[rows["QSO"]] = quasars(rng, library, shift, broad)
     far = draw_shift(rng, 0.0, 1.7, rows["GALAXY"].size)
@@ -96,7 +107,7 @@ def simulate(
     seeds: np.random.SeedSequence,
     library: Library,
     n: int,
-    shares: Shares = TRAINING,
+    mixture: Mixture = TRAINING,
     chunk: int = 2000,
 ) -> Ensemble:
     """Draw objects of all kinds.
@@ -109,8 +120,8 @@ def simulate(
         Templates.
     n : int
         Number of objects.
-    shares : tuple of (float, float, float)
-        Redshifts of the quasars.
+    mixture : Mixture
+        `TRAINING` or `EVALUATION`.
     chunk : int
         Number of objects made at once.
 
@@ -123,7 +134,7 @@ def simulate(
 
     def make(task: tuple[np.random.SeedSequence, int]) -> tuple:
         rng = np.random.default_rng(task[0])
-        return _simulate_chunk(rng, library, shares, task[1])
+        return _simulate_chunk(rng, library, mixture, task[1])
 
     with ThreadPoolExecutor(2) as pool:
         parts = list(pool.map(make, zip(streams, sizes, strict=True)))

@@ -22,12 +22,19 @@ NLINES, NHEADS, NBOXES = len(LINES), len(HEADS), 13
 KERNEL, STRIDE, NCONV, COMMON = 10, 2, 4, 100
 EPSILON = 1e-3
 
+
+def _by_head(line: float, bal: float) -> torch.Tensor:
+    return torch.tensor([line] * NLINES + [bal] * (NHEADS - NLINES))
+
+
 # The loss averages positives and negatives apart, and there are some 50 times as many
-# negative boxes: a weight of 50 would make confidences probabilities.
-NEGATIVE_WEIGHT = 8.0
+# negative boxes, 150 times for broad absorption. With these weights the few boxes that
+# are hard to tell count about as much as the positives, near the thresholds that
+# `calibrate` gives a meaning.
+NEGATIVE_WEIGHT = _by_head(40.0, 120.0)
 OFFSET_WEIGHT, OFFSET_BETA = 6.0, 0.03
 # Broad absorption is rarer and harder to see than lines.
-HEAD_WEIGHT = torch.tensor([1.0] * NLINES + [2.0] * (NHEADS - NLINES))
+HEAD_WEIGHT = _by_head(1.0, 6.0)
 
 
 def labels(
