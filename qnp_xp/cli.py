@@ -104,7 +104,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("-o", "--output", metavar="OUT", default=DEMO_OUTPUT,
         help=f"table to write ({DEMO_OUTPUT})")  # fmt: skip
-    demo.add_argument("--overwrite", action="store_true", help="replace OUT")
+    demo.add_argument("--keep-coadd", action="store_true",
+        help=f"write the coadd too, as {DEMO_COADD} beside OUT")  # fmt: skip
+    demo.add_argument("--overwrite", action="store_true", help="replace what is there")
     demo.add_argument("--device", default="cpu", help="cpu, gpu, gpu:N or auto (cpu)")
     demo.set_defaults(run=_demo)
 
@@ -154,6 +156,13 @@ def _demo(args: argparse.Namespace) -> int:
     picture = output.with_suffix(".png")
     check_output(output, args.overwrite)
     check_free(picture, args.overwrite)
+    coadd = output.with_name(DEMO_COADD)
+    if args.keep_coadd:
+        if output == coadd:
+            msg = f"{output}: table and coadd need names of their own"
+            raise ValueError(msg)
+        check_free(coadd, args.overwrite)
+        write_whole(coadd, data_file(DEMO_COADD).read_bytes())
     model, table, truth = classify_demo(
         args.output, device=permitted(args.device), overwrite=args.overwrite
     )
@@ -174,6 +183,8 @@ def _demo(args: argparse.Namespace) -> int:
         )
     quasars = int(table["IS_QSO_QN"].sum())
     say(f"{table.size} spectra, {quasars} quasars -> {args.output}")
+    if args.keep_coadd:
+        say(f"spectra -> {coadd}")
     say(f"network: {model.weights_name}, trained on simulations")
     try:
         names = column_names(LINES)  # the quasar with the most of them is drawn
