@@ -6,7 +6,7 @@ import sys
 
 from .errors import QnpError
 
-__all__ = ["TROUBLE", "complain", "say"]
+__all__ = ["TROUBLE", "complain", "count", "note", "say"]
 
 #: Errors that a user can mend.
 TROUBLE = (QnpError, OSError, ValueError, TypeError)
@@ -32,3 +32,32 @@ def complain(what: object) -> None:
         The exception, or its message.
     """
     sys.stderr.write(f"qnp-xp: error: {what}\n")
+
+
+def note(text: str) -> None:
+    """Print on stderr what is no error.
+
+    Parameters
+    ----------
+    text
+        The line.
+    """
+    sys.stderr.write(f"qnp-xp: {text}\n")
+
+
+def count(number: int, what: str) -> str:
+    """A number of things.
+
+    Parameters
+    ----------
+    number
+        How many.
+    what
+        What one of them is called.
+
+    Returns
+    -------
+    str
+        As ``1 row`` and ``2 rows``.
+    """
+    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -76,6 +76,8 @@ def benchmark(
         f"{'stage':<22} {'ms':>8} {'spectra/s':>11}",
     ]
     for stage in stages[0]:
+        if stage == "upload" and model.device == "cpu":
+            continue  # there is none
         seconds = statistics.median(found[stage] for found in stages)
         text.append(f"  {stage:<20} {1e3 * seconds:8.1f} {spectra / seconds:11.0f}")
     for name, values in (("file to table", whole), ("predict() alone", alone)):

@@ -100,38 +100,60 @@ def _parser() -> argparse.ArgumentParser:
     add_plot(commands)
 
     demo = commands.add_parser(
-        "demo", help="classify the simulated coadd that ships with the package"
+        "demo",
+        help="classify the simulated coadd that ships with the package",
+        description="Classify the simulated coadd that ships with the package, by the"
+        " network that ships with it, print what was found beside what was simulated,"
+        " and draw a picture, which needs matplotlib.",
     )
     demo.add_argument("-o", "--output", metavar="OUT", default=DEMO_OUTPUT,
-        help=f"table to write ({DEMO_OUTPUT})")  # fmt: skip
-    demo.add_argument("--overwrite", action="store_true", help="replace OUT")
-    demo.add_argument("--device", default="cpu", help="cpu, gpu, gpu:N or auto (cpu)")
+        help="table to write (%(default)s)")  # fmt: skip
+    demo.add_argument("--keep-coadd", action="store_true",
+        help=f"write the coadd too, as {DEMO_COADD} beside OUT")  # fmt: skip
+    demo.add_argument("--overwrite", action="store_true", help="replace what is there")
+    demo.add_argument("--device", default="cpu",
+        help="cpu, gpu, gpu:N or auto (%(default)s)")  # fmt: skip
     demo.set_defaults(run=_demo)
 
     bench = commands.add_parser(
-        "benchmark", help="say how fast this machine classifies, by stage"
+        "benchmark",
+        help="say how fast this machine classifies, by stage",
+        description="Classify the spectra of FILE over and over, and say how long each"
+        " stage takes. Nothing is written.",
     )
-    bench.add_argument("file", nargs="?", help="coadd; the simulated one by default")
+    bench.add_argument("file", metavar="FILE", nargs="?",
+        help="coadd; the simulated one by default")  # fmt: skip
     bench.add_argument("-m", "--model", metavar="WEIGHTS", help="weights file"
         " ($QN_MODEL_FILE, else the network that ships with the package)")  # fmt: skip
-    bench.add_argument("--spectra", type=int, default=500, help="at a time (500)")
-    bench.add_argument("--repeats", type=int, default=5, help="rounds (5)")
-    bench.add_argument("--device", default="cpu", help="cpu, gpu, gpu:N or auto (cpu)")
+    bench.add_argument("--spectra", type=int, default=500, help="at a time"
+        " (%(default)s)")  # fmt: skip
+    bench.add_argument("--repeats", type=int, default=5, help="rounds (%(default)s)")
+    bench.add_argument("--device", default="cpu",
+        help="cpu, gpu, gpu:N or auto (%(default)s)")  # fmt: skip
     bench.add_argument("--dtype", choices=("float32", "float64"), default="float32",
-        help="what the network computes in (float32)")  # fmt: skip
+        help="what the network computes in (%(default)s)")  # fmt: skip
     bench.set_defaults(run=_benchmark)
 
-    info = commands.add_parser("info", help="say what a weights file holds")
+    info = commands.add_parser(
+        "info",
+        help="say what a weights file holds",
+        description="Say what network a weights file holds: its layers, lines, boxes"
+        " and wavelength grid.",
+    )
     info.add_argument("weights", metavar="WEIGHTS", help="Keras .h5 or .keras file")
     info.set_defaults(run=_info)
 
     embed = commands.add_parser(
-        "embed-grid", help="copy a weights file and write its wavelength grid into it"
+        "embed-grid",
+        help="copy a weights file and write its wavelength grid into it",
+        description="Copy the weights file IN to OUT with the wavelength grid of its"
+        " network, as QuasarNP's post_process_weights.py does.",
     )
     embed.add_argument("source", metavar="IN", help="weights file")
     embed.add_argument("target", metavar="OUT", help="the copy")
     embed.add_argument("--grid", choices=("log", "linear"), default="log",
-        help="443 bins of 1e-3 in log10, or 458 of 13.6 Angstrom (log)")  # fmt: skip
+        help="443 bins of 1e-3 in log10, or 458 of 13.6 Angstrom"
+        " (%(default)s)")  # fmt: skip
     embed.add_argument("--overwrite", action="store_true", help="replace OUT")
     embed.set_defaults(run=_embed_grid)
     return parser
@@ -154,6 +176,13 @@ def _demo(args: argparse.Namespace) -> int:
     picture = output.with_suffix(".png")
     check_output(output, args.overwrite)
     check_free(picture, args.overwrite)
+    coadd = output.with_name(DEMO_COADD)
+    if args.keep_coadd:
+        if output == coadd:
+            msg = f"{output}: table and coadd need names of their own"
+            raise ValueError(msg)
+        check_free(coadd, args.overwrite)
+        write_whole(coadd, data_file(DEMO_COADD).read_bytes())
     model, table, truth = classify_demo(
         args.output, device=permitted(args.device), overwrite=args.overwrite
     )
@@ -174,6 +203,8 @@ def _demo(args: argparse.Namespace) -> int:
         )
     quasars = int(table["IS_QSO_QN"].sum())
     say(f"{table.size} spectra, {quasars} quasars -> {args.output}")
+    if args.keep_coadd:
+        say(f"spectra -> {coadd}")
     say(f"network: {model.weights_name}, trained on simulations")
     try:
         names = column_names(LINES)  # the quasar with the most of them is drawn

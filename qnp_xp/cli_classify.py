@@ -76,8 +76,12 @@ def add_classify(commands: Any) -> None:
     add("--coadd", action="store_true", help="add up the spectra of each target, and"
         " write a row for each target")  # fmt: skip
     add("--use-mask", action="store_true", help="leave out pixels whose MASK is set")
-    add("--c-thresh", type=float, default=0.5, help="confidence of a line (0.5)")
-    add("--n-thresh", type=int, default=1, help="lines that make a quasar (1)")
+    add(
+        "--c-thresh", type=float, default=0.5, help="confidence of a line (%(default)s)"
+    )
+    add(
+        "--n-thresh", type=int, default=1, help="lines that make a quasar (%(default)s)"
+    )
     add("--lines", type=name_list, help="emission lines of the network's outputs, if"
         f" it is not DESI's {','.join(LINES)}")  # fmt: skip
     add("--lines-bal", type=name_list, help="BAL lines of its other outputs")
@@ -85,7 +89,7 @@ def add_classify(commands: Any) -> None:
     many.add_argument("--mpi", action="store_true", help="deal the files to the ranks"
         " of MPI, under srun or mpiexec")  # fmt: skip
     many.add_argument("--nproc", type=int, default=1, help="processes that share the"
-        " files and the cores (1)")  # fmt: skip
+        " files and the cores (%(default)s)")  # fmt: skip
     add("--summary", metavar="PATH", help="write PATH.fits and PATH.txt, which sum up"
         " the run (qn-summary in the folder of the tables for --mpi and --specprod)"
         )  # fmt: skip
@@ -94,8 +98,9 @@ def add_classify(commands: Any) -> None:
     on.add_argument("--gpu", dest="device", action="store_const", const="gpu",
         help="short for --device gpu")  # fmt: skip
     add("--dtype", choices=("float32", "float64"), default="float32", help="what the"
-        " network computes in (float32)")  # fmt: skip
-    add("--batch-size", type=int, default=256, help="spectra read at a time (256)")
+        " network computes in (%(default)s)")  # fmt: skip
+    add("--batch-size", type=int, default=256, help="spectra read at a time"
+        " (%(default)s)")  # fmt: skip
     loud = p.add_mutually_exclusive_group()
     loud.add_argument("-q", "--quiet", action="store_true", help="say errors only")
     loud.add_argument("-v", "--verbose", action="store_true", help="say times by stage")

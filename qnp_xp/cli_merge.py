@@ -6,9 +6,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from ._console import say
+from ._console import count, note, say
+from .errors import SpectraError
 from .inputs import read_lists
 from .io.catalog import check_output, write_catalog
+from .io.summary import is_summary
 from .merge import merge_tables, read_part, without_duplicates
 from .outputs import keep_inputs
 
@@ -33,7 +35,8 @@ def add_merge(commands: Any) -> None:
     p.add_argument("files", metavar="FILE", nargs="+", help="qn-* table, or @LIST, a"
         " file with one of these a line")  # fmt: skip
     p.add_argument("--duplicates", choices=("keep", "best"), help="where a TARGETID is"
-        " in several rows: keep all, or the one of the highest Z_QN_CONF (an error)"
+        " in several rows: keep all, or the one of the highest Z_QN_CONF; an error"
+        " without this option"
         )  # fmt: skip
     p.add_argument("--overwrite", action="store_true", help="replace OUT")
     p.set_defaults(run=_merge)
@@ -43,13 +46,26 @@ def _merge(args: argparse.Namespace) -> int:
     output, files = Path(args.output), read_lists(args.files)
     check_output(output, args.overwrite)
     keep_inputs([output], files)
-    merged, cards = merge_tables([read_part(name) for name in files])
+    parts = []
+    for name in files:
+        try:
+            parts.append(read_part(name))
+        except SpectraError:
+            if not is_summary(Path(name)):  # which lies beside the tables
+                raise
+            note(f"skipped: {name}: sums up a run")
+    if not parts:
+        msg = "no table to merge"
+        raise ValueError(msg)
+    merged, cards = merge_tables(parts)
     table = without_duplicates(merged, args.duplicates)
     cards.append(("QNDUPL", args.duplicates or "none", "what became of duplicates"))
     write_catalog(output, table, cards, overwrite=args.overwrite)
-    left_out = merged.size - table.size
+    left_out = count(merged.size - table.size, "duplicate")
     say(
-        f"{len(files)} tables, {table.size} rows, {table['IS_QSO_QN'].sum()} quasars"
-        f"{f', {left_out} duplicates left out' if left_out else ''} -> {output}"
+        f"{count(len(parts), 'table')}, {count(table.size, 'row')},"
+        f" {count(table['IS_QSO_QN'].sum(), 'quasar')}"
+        f"{f', {left_out} left out' if table.size < merged.size else ''}"
+        f" -> {output}"
     )
     return 0

@@ -17,6 +17,7 @@ from . import plot
 from ._console import say
 from .cli_lists import id_list, name_list, row_list
 from .drawing import draw_spectrum
+from .errors import NoSpectraError
 from .inputs import one_group, stem
 from .io._files import check_free, write_whole
 from .io.rows import row_numbers
@@ -64,11 +65,13 @@ def add_plot(commands: Any) -> None:
         f" most {_MOST}, or the first row where there is none)")  # fmt: skip
     which.add_argument("--rows", type=row_list, help="row numbers from 0: 0,3,5-9")
     add("--smooth", metavar="N", type=float, default=5, help="pixels by which the line"
-        " over the pixels is smoothed (5)")  # fmt: skip
+        " over the pixels is smoothed (%(default)s)")  # fmt: skip
     add("--use-mask", action="store_true", help="leave out pixels whose MASK is set")
     add("--c-thresh", type=float, help="confidence of a line (0.5, or that of the"
         " table)")  # fmt: skip
-    add("--n-thresh", type=int, default=1, help="lines that make a quasar (1)")
+    add(
+        "--n-thresh", type=int, default=1, help="lines that make a quasar (%(default)s)"
+    )
     add("--lines", type=name_list, help="emission lines of the network's outputs, as"
         " for classify")  # fmt: skip
     add("--lines-bal", type=name_list, help="BAL lines of its other outputs")
@@ -108,7 +111,12 @@ def _plot_spectra(args: argparse.Namespace) -> int:
     options = Options(c_thresh, args.n_thresh, args.use_mask)
     model = as_model(args.model, lines=args.lines, lines_bal=args.lines_bal)
     weights = args.model or os.environ.get("QN_MODEL_FILE") or ""
-    with open_group(group) as source:
+    try:
+        opened = open_group(group)
+    except NoSpectraError as err:
+        msg = f"{err}; --summary draws a table of classify or merge"
+        raise NoSpectraError(msg) from err
+    with opened as source:
         numbers, remark = _asked(source, args.rows, targetids), ""
         table = classify_source(source, model, options, numbers=numbers).table
         if numbers is None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ._console import complain, say
+from ._console import complain, count, note, say
 from .jobs import Outcome
 from .lines import column_names
 from .model import QuasarNP
@@ -70,14 +70,14 @@ class Report:
         if outcome.state == "failed":
             complain(outcome.message)
         elif outcome.state == "skipped":
-            sys.stderr.write(f"qnp-xp: skipped: {outcome.message}\n")
+            note(f"skipped: {outcome.message}")
         elif self.quiet:
             return
         elif outcome.state == "kept":
             write(f"{name}: kept, {outcome.message}")
         else:
-            rows = _count(outcome.rows, "row")
-            quasars = _count(outcome.quasars, "quasar")
+            rows = count(outcome.rows, "row")
+            quasars = count(outcome.quasars, "quasar")
             write(
                 f"{name}: {rows}, {outcome.scored} scored, {quasars},"
                 f" {outcome.seconds:.2f} s, {self.model.weights_name}"
@@ -107,19 +107,20 @@ def verdict(outcomes: Iterable[Outcome], targetids: Iterable[int] | None) -> int
     int
         Exit status: 1 if a file failed, all were skipped, or a target is in no file.
     """
-    count: collections.Counter[str] = collections.Counter()
+    states: collections.Counter[str] = collections.Counter()
     found: set[int] = set()
     for outcome in outcomes:
-        count[outcome.state] += 1
+        states[outcome.state] += 1
         found |= outcome.targetids
-    total = sum(count.values())
-    if count["failed"] and total > 1:
-        complain(f"{count['failed']} of {total} inputs failed")
+    total = sum(states.values())
+    if states["failed"] and total > 1:
+        complain(f"{states['failed']} of {total} inputs failed")
     lost = sorted({*(targetids or ())} - found)
-    if lost and not count["kept"]:  # whose targets are not known
-        complain(f"{len(lost)} TARGETIDs are in no file, {lost[0]} first")
+    if lost and not states["kept"]:  # whose targets are not known
+        several = f"{len(lost)} TARGETIDs are in no file, {lost[0]} first"
+        complain(several if lost[1:] else f"TARGETID {lost[0]} is in no file")
         return 1
-    return 1 if count["failed"] or count["skipped"] == total else 0
+    return 1 if states["failed"] or states["skipped"] == total else 0
 
 
 def _with_bar(
@@ -131,10 +132,6 @@ def _with_bar(
     except ImportError:
         return say, outcomes
     return tqdm.write, tqdm(outcomes, total=total, unit="file", leave=False)
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _quasars(result: Result, model: QuasarNP, c_thresh: float) -> list[str]:

@@ -19,7 +19,7 @@ def test_it_tells_each_stage_and_the_whole(capsys: pytest.CaptureFixture[str]) -
         f"30 spectra of demo-coadd.fits, {EMBEDDED_NETWORK}, cpu"
     )
     rates = {line[:22].strip(): line[22:].split() for line in lines[2:-1]}
-    stages = ["read", "upload", "rebin", "normalise", "predict", "decode"]
+    stages = ["read", "rebin", "normalise", "predict", "decode"]
     assert {*stages, "file to table", "predict() alone"} == set(rates)
     for milliseconds, rate in rates.values():
         if float(milliseconds) > 1:

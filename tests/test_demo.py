@@ -66,3 +66,38 @@ def test_an_older_table_is_not_replaced_unasked(
     assert "exists" in capsys.readouterr().err
     assert (tmp_path / DEMO_OUTPUT).read_text() == "mine"
     assert main(["demo", "--overwrite"]) == 0
+
+
+def test_the_coadd_is_kept_where_that_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert main(["demo", "--keep-coadd", "-o", "out/qn.fits"]) == 0
+    assert names(tmp_path / "out") == ["demo-coadd.fits", "qn.fits", "qn.png"]
+    assert "spectra -> out/demo-coadd.fits" in capsys.readouterr().out
+    # It can be classified like any other, to the same results.
+    kept = "out/demo-coadd.fits"
+    assert main(["classify", kept, "--c-thresh", "0.8", "-o", "again.fits"]) == 0
+    tables = [fitsio.read(name, ext="QN") for name in ("out/qn.fits", "again.fits")]
+    assert tables[0].tobytes() == tables[1].tobytes()  # NaNs included
+
+
+def test_a_file_in_the_way_of_the_coadd_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "demo-coadd.fits").write_text("mine")
+    assert main(["demo", "--keep-coadd"]) == 1
+    assert "demo-coadd.fits exists" in capsys.readouterr().err
+    assert names(tmp_path) == ["demo-coadd.fits"]
+    assert (tmp_path / "demo-coadd.fits").read_text() == "mine"
+
+
+def test_table_and_coadd_cannot_share_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["demo", "--keep-coadd", "-o", "demo-coadd.fits"]) == 1
+    assert "names of their own" in capsys.readouterr().err
+    assert names(tmp_path) == []

@@ -200,6 +200,23 @@ def test_catalogues_replace_nothing_unasked(
     assert rows(here / "all.fits").size == 9
 
 
+def test_the_summary_of_a_run_that_a_wildcard_caught_is_skipped(
+    run: Run, tables: list[Path], inputs: Path, here: Path
+) -> None:
+    summary = here / "out" / "qn-summary"
+    command = ["classify", inputs / "coadd-0.fits", "--outdir", summary.parent]
+    assert run(*command, "--summary", summary)[0] == 0
+    status, out, err = run("merge", "all.fits", *sorted(summary.parent.glob("*.fits")))
+    fits = summary.with_suffix(".fits")
+    assert (status, err) == (0, f"qnp-xp: skipped: {fits}: sums up a run\n")
+    assert out.startswith("1 table, 3 rows, ")
+    assert inputs_of(here / "all.fits") == ["coadd-0.fits"] * 3
+    status, out, err = run("merge", "none.fits", fits)
+    assert (status, out) == (1, "")
+    assert err.endswith("qnp-xp: error: no table to merge\n")
+    assert "none.fits" not in names(here)
+
+
 # Targets that are in several rows.
 
 

@@ -520,6 +520,16 @@ def test_a_table_is_summed_up(run: Run, coadd: Path, here: Path) -> None:
     assert "8 rows, 6 scored" in text(axes[0].figure)
 
 
+def test_who_would_draw_a_table_as_spectra_is_told_how_to(
+    run: Run, coadd: Path, here: Path
+) -> None:
+    assert run("classify", coadd, "-o", "table.fits")[0] == 0
+    status, out, err = run("plot", "table.fits")
+    assert (status, out) == (1, "")
+    assert "only QN; --summary draws a table of classify or merge\n" in err
+    assert names(here) == ["table.fits"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [

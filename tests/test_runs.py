@@ -94,7 +94,7 @@ def test_targets_are_found_by_other_processes(run: Run, coadds: list[Path]) -> N
     wanted = f"{TARGETID + 3},99"
     status, out, err = run("classify", *coadds, "--nproc", 2, "--targetids", wanted)
     assert status == 1
-    assert err == "qnp-xp: error: 1 TARGETIDs are in no file, 99 first\n"
+    assert err == "qnp-xp: error: TARGETID 99 is in no file\n"
     assert ": 1 row, " in out
 
 

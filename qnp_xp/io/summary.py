@@ -9,9 +9,11 @@ from typing import Any
 import fitsio
 from numpy.typing import NDArray
 
+from ..errors import SpectraError
 from ._files import write_whole
+from ._fits import FitsFile
 
-__all__ = ["write_summary", "write_text"]
+__all__ = ["is_summary", "write_summary", "write_text"]
 
 
 def write_summary(
@@ -42,6 +44,31 @@ def write_summary(
         f.write(table, extname="FILES", header=cards)
         content = f.read_raw()
     write_whole(path, content)
+
+
+def is_summary(path: Path) -> bool:
+    """Whether a file is one that `write_summary` wrote.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Returns
+    -------
+    bool
+        False as well where it cannot be read: whoever reads it can say why.
+    """
+    try:
+        file = FitsFile(path)
+    except (OSError, SpectraError):
+        return False
+    try:
+        return file.names == ["FILES"] and {"NAME", "OUTPUT", "STATE"} <= {
+            *file.column_names("FILES")
+        }
+    finally:
+        file.close()
 
 
 def write_text(path: Path, lines: Sequence[str]) -> None:

@@ -115,7 +115,8 @@ def load_model(
 def _embedded() -> Path:
     _log.warning(
         "no network named (-m, $QN_MODEL_FILE): using the one that ships with the"
-        " package, trained on simulations and not for survey catalogues"
+        " package, trained on simulations and not for survey catalogues; with it a"
+        " threshold of 0.8 (--c-thresh, c_thresh) is advised"
     )
     return data_file(EMBEDDED_NETWORK)
 

@@ -1,0 +1,455 @@
+"""The documentation does what it says: its code runs, its options exist.
+
+Every fenced block of python or bash in README.md and docs/ is run, those of a page one
+after the other, in an empty folder but for `FIXTURES`. Blocks of python share one
+namespace, each block of bash has a shell of its own. What differs on purpose is told by
+a comment directly before the fence:
+
+`<!-- not run: REASON -->`
+    It cannot run here, for one of `REASONS`. It still has to be code, with options
+    that exist.
+`<!-- not run without MODULE -->`
+    It runs where the library, or all of several (``MODULE, MODULE``), is installed.
+`<!-- no output -->`
+    A block of text that is not what the code before it prints.
+
+A block of ``text`` behind one of code, with no other block between, is compared with
+what that code wrote to stdout, or to stderr. Three dots stand for anything, and a time
+in seconds for any other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import importlib.util
+import itertools
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import qnp_xp
+from qnp_xp import cli
+from qnp_xp._data import DEMO_COADD, EMBEDDED_NETWORK, data_file
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [page for page in PAGES if "_build" not in page.parts]
+#: Pages on scripts beside the package, whose code must be code, but is not run.
+SCRIPTS = [ROOT / "benchmarks" / "README.md", ROOT / "training" / "README.md"]
+REFERENCE = ROOT / "docs" / "cli.md"
+
+#: Files in the folder of each page, and what of the package they are copies of. The
+#: network stands for the weights file that a user has, DESI's say.
+FIXTURES = {"demo-coadd.fits": DEMO_COADD, "weights.h5": EMBEDDED_NETWORK}
+
+#: Why a block may not be run.
+REASONS = (
+    "installs packages",
+    "needs a checkout",
+    "needs a GPU",
+    "needs MPI",
+    "needs SLURM",
+    "needs real spectra",
+    "needs the internet",
+    "runs nox",
+    "takes long",
+)
+
+CODE = ("bash", "python")
+OTHER_LANGUAGES = ("text", "toml", "yaml", "bibtex", "ini", "diff")
+_FENCE = re.compile(r"(?P<indent> *)(?P<fence>`{3,}|~{3,}) *(?P<language>[^\s`]*)")
+_COMMENT = re.compile(r"\s*<!-- (.*) -->\s*")
+_TIME = re.compile(r"\b\d+(\.\d+)? (?=(ms|s|min)\b)")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block.
+
+    Attributes
+    ----------
+    page
+        Name of its page, from the root of the project.
+    line
+        Number of its first line.
+    language, code, mark
+        What it is, what is in it, and the comment before it.
+    """
+
+    page: str
+    line: int
+    language: str
+    code: str
+    mark: str
+
+    @property
+    def where(self) -> str:
+        """Page and line."""
+        return f"{self.page}:{self.line}"
+
+    @property
+    def padded(self) -> str:
+        """The code behind empty lines, so that errors name lines of the page."""
+        return "\n" * (self.line - 1) + self.code
+
+    @property
+    def lacks(self) -> list[str]:
+        """The libraries that it asks for and that are not here."""
+        if not self.mark.startswith("not run without "):
+            return []
+        names = re.split(r", *", self.mark.removeprefix("not run without "))
+        return [name for name in names if importlib.util.find_spec(name) is None]
+
+    @property
+    def runs(self) -> bool:
+        """Whether it is to be run here."""
+        return not self.mark.startswith("not run: ") and not self.lacks
+
+
+def blocks_of(page: Path) -> list[Block]:
+    """The fenced blocks of a page."""
+    return list(_blocks(page.relative_to(ROOT).as_posix(), page.read_text("utf-8")))
+
+
+def _blocks(name: str, text: str) -> Iterator[Block]:
+    lines = text.splitlines()
+    number = 0
+    while number < len(lines):
+        opening = _FENCE.match(lines[number])
+        if not opening:
+            number += 1
+            continue
+        comment = _COMMENT.fullmatch(lines[number - 1]) if number else None
+        first = number = number + 1
+        while lines[number].strip() != opening["fence"]:
+            number += 1
+            if number == len(lines):
+                msg = f"{name}:{first}: a fence that is not closed"
+                raise ValueError(msg)
+        indent = len(opening["indent"])
+        code = "".join(f"{line[indent:]}\n" for line in lines[first:number])
+        mark = comment[1] if comment else ""
+        yield Block(name, first + 1, opening["language"], code, mark)
+        number += 1
+
+
+def name_of(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=name_of)
+with_code = [p for p in PAGES if any(b.language in CODE for b in blocks_of(p))]
+every_page_with_code = pytest.mark.parametrize("page", with_code, ids=name_of)
+every_page_and_script = pytest.mark.parametrize("page", PAGES + SCRIPTS, ids=name_of)
+
+
+# Blocks.
+
+
+@every_page_with_code
+def test_the_code_of_a_page_runs_and_prints_what_the_page_says(
+    page: Path, tmp_path: Path
+) -> None:
+    blocks = blocks_of(page)
+    todo = [block for block in blocks if block.language in CODE and block.runs]
+    if not todo:
+        pytest.skip(f"no block of {name_of(page)} can run here")
+    for name, source in FIXTURES.items():
+        shutil.copyfile(data_file(source), tmp_path / name)
+    asked = [{**dataclasses.asdict(block), "padded": block.padded} for block in todo]
+    done = subprocess.run(
+        [sys.executable, Path(__file__).with_name("run_page.py")],
+        input=json.dumps(asked),
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    outcomes = json.loads(done.stdout)
+    last = todo[len(outcomes) - 1]
+    assert outcomes[-1]["good"], f"{last.where}: {outcomes[-1]['stderr']}"
+    printed = dict(zip(todo, outcomes, strict=True))
+    for code, shown in itertools.pairwise(blocks):
+        if shown.language == "text" and code in printed and shown.mark != "no output":
+            out, err = printed[code]["stdout"], printed[code]["stderr"]
+            expected = pattern(shown.code)
+            assert any(expected.fullmatch(text) for text in (out, err)), (
+                f"{shown.where}: the block of {code.where} printed\n{out}\n"
+                f"and on stderr\n{err}"
+            )
+
+
+def environment(home: Path) -> dict[str, str]:
+    """That of a user who has set nothing, with this package and its command."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("QN", "DESI"))}
+    package = str(Path(qnp_xp.__file__).parents[1])
+    paths = [str(Path(p).absolute()) for p in env.get("PYTHONPATH", "").split(":") if p]
+    env["PYTHONPATH"] = ":".join([package, *paths])
+    env["PATH"] = f"{Path(sys.executable).parent}:{env['PATH']}"
+    env.update(HOME=str(home), MPLBACKEND="agg", OMP_NUM_THREADS="1")
+    # A cache in an empty home would be filled anew, with the fonts of the system.
+    default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
+    env.setdefault("MPLCONFIGDIR", str(default / "matplotlib"))
+    return env
+
+
+def pattern(shown: str) -> re.Pattern[str]:
+    """What a printed text has to match."""
+    parts = [_TIME.sub("<time> ", part) for part in shown.split("...")]
+    text = ".*".join(re.escape(part) for part in parts)
+    return re.compile(text.replace(re.escape("<time> "), r"\d+(\.\d+)? "), re.DOTALL)
+
+
+def test_what_is_printed_is_compared_but_for_times_and_dots() -> None:
+    expected = pattern("a.fits: 5 rows, 0.02 s -> ...\n3 quasars\n")
+    assert expected.fullmatch("a.fits: 5 rows, 1.5 s -> b\nc\n3 quasars\n")
+    assert not expected.fullmatch("a.fits: 6 rows, 0.02 s -> b\n3 quasars\n")
+    assert not expected.fullmatch("a.fits: 5 rows, 0.02 s -> b\n3 quasars\nmore\n")
+    assert not expected.fullmatch("axfits: 5 rows, 0.02 s -> b\n3 quasars\n")
+
+
+def test_blocks_are_found_with_their_lines_and_marks() -> None:
+    text = (
+        "a\n\n<!-- not run: needs a GPU -->\n```bash\necho `x`\n```\n"
+        "- b\n  ```python\n  if x:\n      y\n  ```\n"
+        "<!-- not run without os, no_such_library -->\n~~~~python\n```\n~~~~\n"
+    )
+    first, second, third = _blocks("p.md", text)
+    assert first == Block("p.md", 5, "bash", "echo `x`\n", "not run: needs a GPU")
+    assert second == Block("p.md", 9, "python", "if x:\n    y\n", "")
+    assert (third.line, third.code, third.lacks) == (14, "```\n", ["no_such_library"])
+    assert [block.runs for block in (first, second, third)] == [False, True, False]
+
+
+@every_page_and_script
+def test_blocks_name_their_language_and_why_they_are_not_run(page: Path) -> None:
+    for block in blocks_of(page):
+        directive = block.language.startswith("{")
+        assert directive or block.language in CODE + OTHER_LANGUAGES, block.where
+        if block.mark.startswith("not run without "):
+            assert block.language in CODE, block.where
+        elif block.mark.startswith("not run"):
+            reason = block.mark.removeprefix("not run: ")
+            assert reason in REASONS, f"{block.where}: {reason!r} is not in REASONS"
+            assert block.language in CODE, block.where
+        elif block.mark.startswith("no "):
+            assert (block.mark, block.language) == ("no output", "text"), block.where
+
+
+@every_page
+def test_marks_stand_directly_before_a_block(page: Path) -> None:
+    text = page.read_text("utf-8")
+    marks = re.findall(r"<!-- no(?:t run)?\b.*-->", text)
+    assert len(marks) == sum(b.mark.startswith("no") for b in blocks_of(page))
+
+
+@every_page_and_script
+def test_code_that_is_not_run_is_code_all_the_same(page: Path) -> None:
+    for block in blocks_of(page):
+        if block.language == "python":
+            compile(block.padded, block.page, "exec")
+        elif block.language == "bash":
+            done = subprocess.run(
+                ["bash", "-n", "-c", block.code],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert done.returncode == 0, f"{block.where}: {done.stderr}"
+
+
+def test_some_code_is_run_on_the_pages_that_teach() -> None:
+    taught = {name_of(page): blocks_of(page) for page in PAGES}
+    for name in ("README.md", "docs/quickstart.md", "docs/pictures.md"):
+        code = [block for block in taught[name] if block.language in CODE]
+        assert sum(not block.mark for block in code) > len(code) / 2
+
+
+# Options.
+
+
+def commands_in(code: str) -> Iterator[list[str]]:
+    """The arguments of each qnp-xp in a block of bash."""
+    for line in code.replace("\\\n", " ").splitlines():
+        lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+        lexer.whitespace_split = True
+        words = list(lexer)
+        if "install" in words:
+            continue
+        for start, word in enumerate(words):
+            if word == "qnp-xp" or word.endswith("/qnp-xp"):
+                arguments = []
+                for argument in words[start + 1 :]:
+                    if set(argument) <= set("();<>|&"):
+                        break
+                    arguments.append(argument)
+                yield arguments
+
+
+def test_commands_are_found_in_a_script() -> None:
+    code = (
+        "x=$(qnp-xp info a.h5)  # qnp-xp no\nsrun -n 2 v/bin/qnp-xp \\\n  merge a b"
+        " > log 2>&1; qnp-xp demo && qnp-xp --version\npip install qnp-xp\n"
+    )
+    found = [["info", "a.h5"], ["merge", "a", "b"], ["demo"], ["--version"]]
+    assert list(commands_in(code)) == found
+
+
+@every_page_and_script
+def test_commands_in_blocks_are_as_the_parser_wants_them(
+    page: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for block in blocks_of(page):
+        if block.language == "bash":
+            for arguments in commands_in(block.code):
+                try:
+                    cli._parser().parse_args(arguments)
+                except SystemExit as end:
+                    if end.code:  # 0 for --help
+                        pytest.fail(f"{block.where}: {capsys.readouterr().err}")
+                known = options_of(arguments[0])
+                for word in arguments[1:]:
+                    if word.startswith("-"):  # the parser takes abbreviations too
+                        assert word.split("=")[0] in known, f"{block.where}: {word}"
+
+
+def subparsers() -> dict[str, argparse.ArgumentParser]:
+    """The parser of each subcommand."""
+    (commands,) = (
+        action
+        for action in cli._parser()._actions
+        if isinstance(action, argparse._SubParsersAction)
+    )
+    return dict(commands.choices)
+
+
+def arguments_of(command: str) -> list[argparse.Action]:
+    """The arguments and options of a subcommand."""
+    return [
+        action
+        for action in subparsers()[command]._actions
+        if not isinstance(action, argparse._HelpAction)
+    ]
+
+
+def options_of(command: str) -> set[str]:
+    """The names of its options; of qnp-xp itself, if there is no such subcommand."""
+    parser = subparsers().get(command, cli._parser())
+    return {name for action in parser._actions for name in action.option_strings}
+
+
+def inline_code(text: str) -> list[str]:
+    """What stands between single backticks."""
+    text = re.sub(r"^ *(```+|~~~+).*?^ *\1 *$", "", text, flags=re.DOTALL | re.M)
+    return [" ".join(code.split()) for code in re.findall(r"`([^`]+)`", text)]
+
+
+@every_page
+def test_options_in_the_text_exist(page: Path) -> None:
+    everywhere = {option for name in subparsers() for option in options_of(name)}
+    everywhere |= {"--version", "--help"}
+    for code in inline_code(page.read_text("utf-8")):
+        words = code.split()
+        if words[0] == "qnp-xp" and len(words) > 1 and words[1] in subparsers():
+            known = options_of(words[1])
+        elif words[0] == "qnp-xp" or words[0].startswith("--"):
+            known = everywhere
+        else:  # of another program
+            continue
+        for word in words:
+            if re.match(r"--?[a-z]", word):
+                option = re.split("[=,]", word)[0]
+                assert option in known, f"{name_of(page)}: `{code}`: {option}"
+
+
+def sections() -> dict[str, list[list[str]]]:
+    """The rows of the tables of the reference, by subcommand."""
+    found: dict[str, list[list[str]]] = {}
+    rows: list[list[str]] = []
+    for line in REFERENCE.read_text("utf-8").splitlines():
+        heading = re.fullmatch(r"## qnp-xp ([\w-]+)", line)
+        if heading:
+            rows = found[heading[1]] = []
+        elif line.startswith("| `"):
+            cells = re.split(r"(?<!\\)\|", line.strip().strip("|"))
+            rows.append([cell.strip() for cell in cells])
+    return found
+
+
+def test_the_reference_has_a_section_for_each_subcommand_and_no_other() -> None:
+    assert list(sections()) == list(subparsers())
+
+
+@pytest.mark.parametrize("command", subparsers())
+def test_the_reference_names_all_options_with_their_values(command: str) -> None:
+    named = {}
+    for first, default, meaning in sections()[command]:
+        spans = [code.split(maxsplit=1) for code in re.findall("`([^`]+)`", first)]
+        key = frozenset(span[0] for span in spans)
+        assert key not in named, first
+        named[key] = all(len(span) == 2 for span in spans), default
+        assert meaning, first
+    actions = {}
+    for action in arguments_of(command):
+        names = action.option_strings or [str(action.metavar)]
+        takes_value = bool(action.option_strings) and action.nargs != 0
+        actions[frozenset(names)] = takes_value, action
+    assert set(named) == set(actions)
+    for names, (takes_value, action) in actions.items():
+        if action.option_strings:
+            assert named[names][0] == takes_value, names
+        default = named[names][1]
+        if action.default in (None, False) or action.nargs == 0:
+            assert "`" not in default, (names, default)  # nothing that looks like one
+        else:
+            assert default == f"`{action.default}`", names
+
+
+@pytest.mark.parametrize("command", subparsers())
+def test_help_says_what_each_option_means_and_its_default(command: str) -> None:
+    assert subparsers()[command].description
+    text = " ".join(subparsers()[command].format_help().split())
+    for action in arguments_of(command):
+        assert action.help, action.dest
+        if action.default not in (None, False) and action.nargs != 0:
+            assert f"({action.default})" in text.replace("- ", "-"), action.dest
+
+
+def test_help_names_the_subcommands_that_the_quick_start_names() -> None:
+    page = (ROOT / "docs" / "quickstart.md").read_text("utf-8")
+    text = cli._parser().format_help()
+    for command in subparsers():
+        assert re.search(rf"^ +{command}\b", text, re.M), command
+        assert f"qnp-xp {command}" in page, command
+
+
+# The README.
+
+
+def test_the_readme_begins_with_one_line_to_try_it_and_tells_how_to_test_it() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    for heading in ("## Quick start", "## Tests"):
+        (first, *_) = _blocks("README.md", text[text.index(f"\n{heading}\n") :])
+        assert first.language == "bash"
+        assert len(first.code.splitlines()) == 1
+
+
+@every_page
+def test_links_to_files_and_pictures_lead_somewhere(page: Path) -> None:
+    text = re.sub(r"`[^`]*`", "", page.read_text("utf-8"))
+    for target in re.findall(r"\]\(([^)#\s]+)", text):
+        if not re.match(r"\w+:", target):
+            assert (page.parent / target).exists(), target
