@@ -75,10 +75,14 @@ def strict(session: nox.Session) -> None:
 
 @nox.session(python="3.11")
 def torch(session: nox.Session) -> None:
-    """The array tests on PyTorch, on the CPU."""
-    _install(session, "torch==2.13.0", *_group("test"))
+    """The array tests on PyTorch, and what is trained with it or held against it."""
+    _install(session, "torch==2.13.0", "keras==3.15.1", "scipy>=1.11", *_group("test"))
     asked = ["--backend", "torch", "--arrays-only"]
     session.run("pytest", *_PARALLEL, *asked, *session.posargs)
+    # Whatever needs Keras or torch with numpy's arrays.
+    asked = ["tests/test_training.py", "tests/test_embedded_network.py"]
+    require = {"QNP_XP_REQUIRE_TRAINING": "1"}
+    session.run("pytest", *asked, "--backend", "numpy", env=require)
 
 
 @nox.session(python="3.11")

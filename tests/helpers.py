@@ -6,6 +6,7 @@ All of it is written with fitsio, h5py and zipfile, and none of it with the pack
 from __future__ import annotations
 
 import gzip
+import importlib.util
 import io
 import json
 import os
@@ -20,6 +21,7 @@ from typing import Any
 import fitsio
 import h5py
 import numpy as np
+import pytest
 from numpy.typing import ArrayLike, NDArray
 
 Hdus = dict[str, NDArray[Any]]
@@ -342,3 +344,12 @@ def expected_input(
             x[row] = flux / rms
             kept.append(row)
     return x[kept], np.array(kept, dtype=np.int64)
+
+
+def demand(*names: str) -> None:
+    """Skip a test without these libraries; fail where they are asked for."""
+    missing = [name for name in names if importlib.util.find_spec(name) is None]
+    if missing and os.environ.get("QNP_XP_REQUIRE_TRAINING"):
+        pytest.fail(f"$QNP_XP_REQUIRE_TRAINING is set, and there is no {missing}")
+    if missing:
+        pytest.skip(f"no {', '.join(missing)} to train or compare with")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 import fitsio
 import h5py
 import numpy as np
-import pytest
+from helpers import demand
 
 import qnp_xp
 from qnp_xp import classify, load_model
@@ -44,9 +43,7 @@ def test_it_is_small_and_has_all_that_the_package_asks_of_a_network() -> None:
 
 
 def test_it_says_what_it_says_in_keras(reference: Path, tmp_path: Path) -> None:
-    for name in ("torch", "keras"):
-        if importlib.util.find_spec(name) is None:
-            pytest.skip(f"no {name} to compare with")
+    demand("torch", "keras")
     spectra, _ = load_desi_coadd(reference / "quasarnp" / "test_coadd.fits")
     spectra = spectra.astype(np.float32)
     np.save(tmp_path / "spectra.npy", spectra)
