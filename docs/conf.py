@@ -7,12 +7,40 @@ author = "The qnp_xp developers"
 copyright = "2026, the qnp_xp developers"
 release = version = __version__
 
-extensions = ["myst_parser", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
-exclude_patterns = ["_build"]
+extensions = [
+    "myst_nb",
+    "numpydoc",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.viewcode",
+    "sphinxcontrib.mermaid",
+]
+exclude_patterns = ["_build", "**.ipynb_checkpoints", "jupyter_execute"]
 html_theme = "furo"
 html_title = f"qnp_xp {version}"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+
 myst_enable_extensions = ["dollarmath", "fieldlist"]
 myst_heading_anchors = 3
+myst_fence_as_directive = ["mermaid"]  # as GitHub has it
+
+# The notebook holds no outputs: a page that was built was run, or the build failed.
+nb_execution_mode = "force"
+nb_execution_raise_on_error = True
+nb_execution_timeout = 120
+nb_execution_in_temp = True
+nb_merge_streams = True
+
+# The one thing that a reader's browser fetches from elsewhere, of a fixed version.
+# The table beside each diagram says the same to a reader without a network.
+mermaid_version = "11.12.1"
+mermaid_fullscreen = False
+mermaid_height = "auto"
+
 numpydoc_show_class_members = False
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
+python_use_unqualified_type_names = True
+
+# The build has no network to look numpy's own pages up in.
+nitpick_ignore = [("py:class", "numpy.ndarray")]

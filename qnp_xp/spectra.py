@@ -313,6 +313,6 @@ def renormalize(flux: Array, ivar: Array) -> Array:
 
     See Also
     --------
-    normalize : also says which spectra these are.
+    qnp_xp.spectra.normalize : also says which spectra these are.
     """
     return normalize(flux, ivar)[0]
