@@ -66,7 +66,7 @@ REASONS = (
 )
 
 CODE = ("bash", "python")
-OTHER_LANGUAGES = ("text", "toml", "yaml", "bibtex", "ini", "diff")
+OTHER_LANGUAGES = ("text", "toml", "yaml", "bibtex", "ini", "diff", "mermaid")
 _FENCE = re.compile(r"(?P<indent> *)(?P<fence>`{3,}|~{3,}) *(?P<language>[^\s`]*)")
 _COMMENT = re.compile(r"\s*<!-- (.*) -->\s*")
 _TIME = re.compile(r"\b\d+(\.\d+)? (?=(ms|s|min)\b)")
