@@ -111,11 +111,13 @@ def _name_arms(axes: Axes, view: SpectrumView) -> None:
     known = [(n, trace) for n, trace in enumerate(view.traces) if trace.wave.size]
     middles = [float(trace.wave[[0, -1]].mean()) for _, trace in known]
     levels = stagger(middles, 0.07 * (right - left))
+    # What a user zooms away from is clipped: it would take room from the rest.
     for (number, trace), middle, level in zip(known, middles, levels, strict=True):
         axes.annotate(f"arm {trace.name}", (middle, 0.02), xytext=(0, 14 * level),
             xycoords=("data", "axes fraction"), textcoords="offset points", ha="center",
             va="bottom", fontsize=_SMALL, color=_colour(trace.name, number), zorder=5,
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0})  # fmt: skip
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0},
+            annotation_clip=True)  # fmt: skip
 
 
 def _colour(name: str, number: int) -> str:
@@ -142,7 +144,8 @@ def _draw_markers(axes: Axes, view: SpectrumView) -> None:
             xycoords=("data", "axes fraction"), xytext=(0, -14 * level),
             textcoords="offset points", ha="center", va="top", fontsize=_SMALL,
             fontweight="bold" if marker.counts else "normal", zorder=5,
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0})  # fmt: skip
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0},
+            annotation_clip=True)  # fmt: skip
 
 
 def _rest_axis(axes: Axes, z: float) -> None:

@@ -259,6 +259,14 @@ def test_labels_of_lines_do_not_overlap(
         assert not any(box.overlaps(other) for other in boxes[:i])
 
 
+def test_a_zoom_leaves_labels_behind(coadd: Path, model: QuasarNP) -> None:
+    axes = plot.spectrum(coadd, model, row=0)
+    axes[0].set_xlim(8000, 8100)
+    # A layout that labels leave no room for is a warning, and so an error here.
+    assert_picture(plot.png(axes[0].figure))
+    assert axes[0].get_position().width > 0.5
+
+
 def test_odd_names_of_files_are_no_formulas(inputs: Path, model: QuasarNP) -> None:
     path = write_coadd(inputs / "co$add_^ \u4e2d.fits", 1)
     axes, _ = plot.spectrum(path, model)
