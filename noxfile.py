@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import nox
 PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
 
 _PARALLEL = ["-n", "auto"]  # a process for each core
+_MPI = {"OMP_NUM_THREADS": "1", "QNP_XP_REQUIRE_MPI": "1"}
 
 nox.needs_version = ">=2024.4.15"
 nox.options.sessions = [
@@ -26,11 +26,10 @@ nox.options.sessions = [
     "interop",
     "desispec",
     "fuzz",
-    "mpi",
-    # `minimum` has all tests on python 3.10.
+    # `minimum` has all tests on python 3.10, `coverage` on 3.13 and those of `mpi`.
     "tests-3.11",
     "tests-3.12",
-    "tests-3.13",
+    "coverage",
 ]
 # A machine with one python tests on that one.
 nox.options.error_on_missing_interpreters = False
@@ -49,10 +48,22 @@ def _group(name: str) -> list[str]:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """All tests; on array-api-strict besides numpy with every other python."""
+    """All tests; on array-api-strict besides numpy with 3.11, as with `coverage`."""
     _install(session, *_group("test"), extras="[fast,plot,progress]")
-    asked = [] if session.python in ("3.11", "3.13") else ["--backend", "numpy"]
+    asked = [] if session.python == "3.11" else ["--backend", "numpy"]
     session.run("pytest", *_PARALLEL, *asked, *session.posargs)
+
+
+@nox.session(python="3.13")
+def coverage(session: nox.Session) -> None:
+    """All tests, those on a real MPI included, and how much of the package they run."""
+    needed = ["coverage>=7.10", "mpich", "pytest-cov>=7", *_group("test")]
+    _install(session, *needed, extras="[fast,mpi,plot,progress]")
+    session.run("coverage", "erase")
+    part = ["--cov", "--cov-report=", "--cov-fail-under=0"]
+    session.run("pytest", *_PARALLEL, *part, *session.posargs)
+    whole = ["--cov", "--cov-append", "--cov-report=term-missing:skip-covered"]
+    session.run("pytest", "tests/mpi", *whole, env=_MPI)
 
 
 @nox.session(python="3.10")
@@ -140,8 +151,7 @@ def fuzz(session: nox.Session) -> None:
 def mpi(session: nox.Session) -> None:
     """The command on the ranks of a real MPI, and a rank that is killed."""
     _install(session, "mpich", *_group("test"), extras="[fast,mpi]")
-    environment = {"OMP_NUM_THREADS": "1", "QNP_XP_REQUIRE_MPI": "1"}
-    session.run("pytest", "tests/mpi", *session.posargs, env=environment)
+    session.run("pytest", "tests/mpi", *session.posargs, env=_MPI)
 
 
 @nox.session(python="3.11")
@@ -155,7 +165,7 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(python="3.11")
 def docs(session: nox.Session) -> None:
-    """The documentation, its notebook run; a warning or a broken reference is an error."""
+    """The documentation; a failing notebook, a warning, a dead reference are errors."""
     _install(session, *_group("docs"), extras="[fast,plot]")
     pages = ["-b", "html", "docs", "docs/_build/html"]
     # The notebook tells of the network that ships, whatever this machine has set.
@@ -165,12 +175,30 @@ def docs(session: nox.Session) -> None:
 
 @nox.session(python="3.11")
 def build(session: nox.Session) -> None:
-    """Source and wheel, checked, and the wheel's command run where nothing else is."""
+    """Source and wheel, checked, and each of them run where nothing else is."""
     session.install("build", "twine")
     shutil.rmtree("dist", ignore_errors=True)
     session.run("python", "-m", "build", "--outdir", "dist")
-    session.run("twine", "check", "--strict", *map(str, Path("dist").iterdir()))
-    session.install("--force-reinstall", *map(str, Path("dist").glob("*.whl")))
-    with session.chdir(session.create_tmp()):
-        session.run("qnp-xp", "demo", "--overwrite")
-        assert os.listdir(".")  # noqa: PTH208
+    made = sorted(path.absolute() for path in Path("dist").iterdir())
+    session.run("twine", "check", "--strict", *map(str, made))
+    place = Path(session.create_tmp()).absolute()
+    for version in (PYTHONS[0], PYTHONS[-1]):
+        python = f"python{version}"
+        if shutil.which(python) is None:
+            session.warn(f"no {python} to install on")
+            continue
+        for path in made:
+            empty = place / f"{version}-{path.suffix[1:]}"
+            shutil.rmtree(empty, ignore_errors=True)
+            session.run(python, "-m", "venv", str(empty), external=True)
+            command = [str(empty / "bin" / name) for name in ("python", "qnp-xp")]
+            session.run(
+                *(command[0], "-m", "pip", "install", "--quiet", str(path)),
+                external=True,
+            )
+            with session.chdir(empty):
+                session.run(command[1], "demo", "--keep-coadd", external=True)
+                session.run(
+                    *(command[1], "classify", "demo-coadd.fits", "-o", "qn-again.fits"),
+                    external=True,
+                )

@@ -6,6 +6,7 @@ import importlib
 import importlib.metadata
 import inspect
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -236,6 +237,7 @@ def test_the_same_function_has_one_home() -> None:
 def test_code_written_for_quasarnp_gets_this_package() -> None:
     code = """
 import json
+import re
 import qnp_xp, qnp_xp.io, qnp_xp.utils
 qnp_xp.install_as_quasarnp()
 import quasarnp
@@ -331,3 +333,19 @@ def test_bits_of_the_status_are_fixed() -> None:
     assert {name: int(Status[name]) for name in bits} == bits
     assert Status.UNSCORED == Status.NO_GOOD_PIXEL | Status.ZERO_VARIANCE
     assert int(np.bitwise_or.reduce([int(status) for status in Status])) == 31
+
+
+def test_the_workflow_runs_what_nox_runs_by_default() -> None:
+    root = Path(__file__).parents[1]
+    if not (root / ".github").is_dir():
+        pytest.skip("no .github: not a checkout")
+    sessions = re.search(
+        r"options\.sessions = \[(.*?)\]", (root / "noxfile.py").read_text(), re.DOTALL
+    )
+    workflow = root / ".github" / "workflows" / "tests.yml"
+    matrix = re.search(r"session:\n((?: +- \S+\n)+)", workflow.read_text())
+    assert sessions
+    assert matrix
+    expected = re.findall(r'"([\w.-]+)"', sessions[1])
+    assert len(expected) > 5
+    assert sorted(re.findall(r"- (\S+)", matrix[1])) == sorted(expected)
