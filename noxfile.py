@@ -1,3 +1,6 @@
+# /// script
+# dependencies = ["nox>=2024.4.15"]
+# ///
 """Sessions of `nox`: the tests on every backend, lint, docs and the distributions.
 
 `nox` alone runs what a machine without a GPU can run; `nox -s cupy` is for the others.
@@ -161,6 +164,7 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy")
+    session.run("repo-review", ".")
 
 
 @nox.session(python="3.11")
@@ -202,3 +206,7 @@ def build(session: nox.Session) -> None:
                     *(command[1], "classify", "demo-coadd.fits", "-o", "qn-again.fits"),
                     external=True,
                 )
+
+
+if __name__ == "__main__":
+    nox.main()

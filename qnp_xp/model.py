@@ -93,8 +93,9 @@ class QuasarNP:
     _tile: _Tile = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.dtype, str) or self.dtype not in ("float32", "float64"):
-            msg = f"dtype={self.dtype!r} is not one of 'float32', 'float64'"
+        dtype: Any = self.dtype  # users pass types of numpy, too
+        if not isinstance(dtype, str) or dtype not in ("float32", "float64"):
+            msg = f"dtype={dtype!r} is not one of 'float32', 'float64'"
             raise ValueError(msg)
         if self.nproc is not None:
             number: Any = self.nproc
