@@ -24,6 +24,7 @@ def row_list(text: str) -> NDArray[np.int64]:
     Returns
     -------
     numpy.ndarray of int64
+        As they were given, shape ``(m,)``.
 
     Raises
     ------
@@ -52,6 +53,7 @@ def id_list(text: str) -> NDArray[np.int64]:
     Returns
     -------
     numpy.ndarray of int64
+        As they were given, shape ``(m,)``.
 
     Raises
     ------

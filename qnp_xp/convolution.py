@@ -78,7 +78,8 @@ class ToomCookConv(_Prepared):
     bias
         Shape ``(filters,)``.
     before, behind
-        The transforms ``input`` and ``output`` of `qnp_xp.toomcook.ToomCook`.
+        The transforms ``input``, shape ``(points, points)``, and ``output``, shape
+        ``(m, points)``, of `qnp_xp.toomcook.ToomCook`.
     joined
         Join the rows of all spectra in one product for each point. Otherwise each
         spectrum has its own, and its bits depend on no other: OpenBLAS sums the rows

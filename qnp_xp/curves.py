@@ -60,7 +60,7 @@ def without_spikes(flux: Float64, used: NDArray[np.bool_]) -> Float64:
     flux
         Flux, shape ``(npix,)``.
     used
-        Which of these pixels count.
+        Which of these pixels count, shape ``(npix,)``.
 
     Returns
     -------

@@ -210,7 +210,8 @@ def prior_width(z: Array, wave: Array = _wave, nboxes: int = 13) -> Array:
     Returns
     -------
     array
-        ``2 * (10 ** ((log10 g[-1] - log10 g[0]) / nboxes) - 1) * (1 + z)``: two boxes.
+        Of the shape of `z`: two boxes,
+        ``2 * (10 ** ((log10 g[-1] - log10 g[0]) / nboxes) - 1) * (1 + z)``.
 
     Notes
     -----

@@ -165,7 +165,7 @@ def regrid(
     old_grid
         Wavelengths of the pixels in Angstrom, shape ``(npix,)``.
     out_grid
-        Grid of constant linear or logarithmic spacing, shape ``(nbins,)``.
+        Grid of constant linear or logarithmic spacing, shape ``(nbins,)``, Angstrom.
 
     Returns
     -------
@@ -214,12 +214,13 @@ def bin_blocks(
     wavelength
         Wavelengths of the pixels in Angstrom, shape ``(npix,)``, in any order.
     out_grid
-        Grid of constant linear or logarithmic spacing, shape ``(nbins,)``.
+        Grid of constant linear or logarithmic spacing, shape ``(nbins,)``, Angstrom.
 
     Returns
     -------
     order : numpy.ndarray of int64 or None
-        How the pixels are to be sorted first; None where they increase already.
+        How the pixels are to be sorted first, shape ``(npix,)``; None where they
+        increase already.
     blocks : tuple of BinBlock
         One for each 16 bins of the grid, in order.
     """

@@ -80,7 +80,8 @@ class Orders:
     options
         How spectra are judged.
     numbers, targetids
-        Rows to take of each file, by number or by target; all of them without either.
+        Rows to take of each file, by number or by target, shape ``(m,)``; all of them
+        without either.
     overwrite
         Replace older outputs.
     resume

@@ -37,7 +37,7 @@ def linear(x: Array) -> Array:
     Returns
     -------
     array
-        `x` itself.
+        `x` itself, of whatever shape.
     """
     return x
 

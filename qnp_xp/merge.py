@@ -76,9 +76,9 @@ def merge_tables(parts: Sequence[Part]) -> tuple[NDArray[Any], list[Card]]:
     Returns
     -------
     table : numpy.ndarray
-        Rows in the order of the tables, with the column QNINPUT, the file of the
-        spectrum. TARGET_RA, TARGET_DEC, PLATE, MJD and FIBERID are there if one table
-        has them, and NaN or -1 in rows of those that have not.
+        Structured: rows in the order of the tables, with the column QNINPUT, the
+        file of the spectrum. TARGET_RA, TARGET_DEC, PLATE, MJD and FIBERID are there if
+        one table has them, and NaN or -1 in rows of those that have not.
     cards : list of (keyword, value, comment)
         Those that are the same in all tables; of libraries, all versions.
 
@@ -121,7 +121,7 @@ def without_duplicates(table: NDArray[Any], which: str | None) -> NDArray[Any]:
     Returns
     -------
     numpy.ndarray
-        The rows that are kept, in their order.
+        Structured: the rows that are kept, in their order.
 
     Raises
     ------

@@ -106,10 +106,10 @@ def classify(
         A model from `qnp_xp.load_model`; or the name of a weights file; or None for
         ``$QN_MODEL_FILE``, and the network that ships with the package without it.
     rows
-        None for all; a boolean mask or an array of zeros and ones for all rows of the
-        file; or an array of row numbers.
+        None for all; a boolean mask or an array of zeros and ones of shape ``(n,)``,
+        for all rows of the file; or an array of row numbers.
     targetids
-        TARGETIDs of the rows to take, instead of `rows`.
+        TARGETIDs of the rows to take, shape ``(m,)``, instead of `rows`.
     output
         File to write the table to as well.
     overwrite
@@ -216,7 +216,8 @@ def classify_source(
     rows, targetids
         As for `classify`; TARGETIDs that the source lacks are passed over.
     numbers
-        Row numbers, which `rows` might take for a mask in files of one or two rows.
+        Row numbers, shape ``(m,)``, which `rows` might take for a mask in files of one
+        or two rows.
     clock
         Has the time that it took to open the source.
 

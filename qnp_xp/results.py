@@ -81,7 +81,8 @@ class Result:
     name
         The file, or what messages call the source.
     table
-        One row for each selected row, or for each target of these, in order.
+        Structured: one row for each selected row, or for each target of these, in
+        order.
     arms, missing
         Arms that were used, and those that are lacking.
     seconds

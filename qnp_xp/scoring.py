@@ -35,9 +35,11 @@ class Selection:
     Attributes
     ----------
     numbers
-        Rows of the source, sorted by the rows of the table that they make.
+        Rows of the source, sorted by the rows of the table that they make, shape
+        ``(m,)``.
     counts
-        For each row of the table, how many of these; ones without coaddition.
+        For each row of the table, how many of these, shape ``(n,)``; ones without
+        coaddition.
     """
 
     numbers: NDArray[np.int64]
@@ -52,10 +54,10 @@ class Selection:
         Parameters
         ----------
         numbers
-            Selected rows of the source.
+            Selected rows of the source, shape ``(m,)``.
         targetid
-            TARGETIDs of these; rows of -1, which says that a target is not known, are
-            targets of their own.
+            TARGETIDs of these, of the same shape; rows of -1, which says that a target
+            is not known, are targets of their own.
 
         Returns
         -------
@@ -114,8 +116,8 @@ def score(
     model, options
         What to do with them.
     table
-        Of the columns of `qnp_xp.io.catalog.table_dtype`; its confidences and
-        redshifts are NaN, and stay so where there is no result.
+        Structured, of the columns of `qnp_xp.io.catalog.table_dtype`; its confidences
+        and redshifts are NaN, and stay so where there is no result.
     clock
         Takes the time by stage.
 

@@ -209,7 +209,7 @@ def average(flux_sum: Array, ivar_sum: Array) -> Array:
     Returns
     -------
     array
-        ``flux_sum / ivar_sum``, 0 where nothing has weight.
+        ``flux_sum / ivar_sum``, of the same shape, 0 where nothing has weight.
     """
     xp = array_namespace(flux_sum)
     return flux_sum / xp.where(ivar_sum > 0, ivar_sum, xp.ones_like(ivar_sum))

@@ -149,14 +149,16 @@ class SummaryView:
     total
         Rows of the table.
     z, confidence, quasar
-        Of each row with a result: Z_QN, Z_QN_CONF, and whether it is a quasar.
+        Of each row with a result, shape ``(m,)``: Z_QN, Z_QN_CONF, and whether it is a
+        quasar.
     names
         Of the emission lines.
     counts
         Quasars by the number of their lines above the threshold, from 0 to all,
         shape ``(nlines + 1,)``.
     by_line
-        For each line, the quasars that have it above the threshold.
+        For each line, the quasars that have it above the threshold, shape
+        ``(nlines,)``.
     c_thresh
         The threshold.
     """
@@ -188,9 +190,9 @@ def look(
     model, options
         What they were classified with.
     numbers
-        Rows of the source, from 0.
+        Rows of the source, from 0, shape ``(m,)``.
     table
-        What `qnp_xp.pipeline.classify_source` found of each.
+        Structured, what `qnp_xp.pipeline.classify_source` found of each.
     width
         See `smooth`.
 
@@ -274,11 +276,12 @@ def rows_of_targets(source: Source, targetids: ArrayLike) -> NDArray[np.int64]:
     source
         An open source.
     targetids
-        Their TARGETIDs, integers.
+        Their TARGETIDs, integers, shape ``(m,)``.
 
     Returns
     -------
     numpy.ndarray of int64
+        All their rows, from 0, increasing, shape ``(k,)``.
 
     Raises
     ------

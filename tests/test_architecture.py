@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import graphlib
 import itertools
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -348,9 +349,10 @@ def test_public_names_have_docstrings(module: str) -> None:
 
 
 # The names of private modules are for the package alone: a sentence will do.
-@pytest.mark.parametrize(
-    "module", [name for name in MODULES if not name.rpartition(".")[2].startswith("_")]
-)
+PUBLIC_MODULES = [m for m in MODULES if not m.rpartition(".")[2].startswith("_")]
+
+
+@pytest.mark.parametrize("module", PUBLIC_MODULES)
 def test_docstrings_of_public_names_have_their_sections(module: str) -> None:
     lacking = {
         name: sections
@@ -368,3 +370,95 @@ def test_the_check_of_docstrings_sees_what_is_missing() -> None:
     (partly,) = ast.parse(f'def f(x) -> int:\n    """{text}"""').body
     assert isinstance(partly, ast.FunctionDef)
     assert missing_sections(partly) == ["Returns"]
+
+
+#: How an array's description says its shape, or where that is said.
+_SHAPED = re.compile(r"shape|of length|``\(|[Aa]s (for|`)|[Ss]tructured|same as `")
+_ARRAY = re.compile(r"\b(Array|ArrayLike|NDArray)\b")
+_WAVELENGTHS = {"linear_wave", "out_grid", "w_grid", "wave", "wavelengths"}
+
+
+def described(doc: str, *sections: str) -> dict[str, str]:
+    """Names that sections of a docstring list, and what they say of each."""
+    found: dict[str, str] = {}
+    here, names = False, []
+    lines = [*doc.splitlines(), "", ""]
+    for line, below in itertools.pairwise(lines):
+        if line and below == "-" * len(line):
+            here, names = line in sections, []
+        elif here and line and line[0] not in " -":
+            head, _, kind = line.partition(" : ")
+            names = [name.strip() for name in head.split(",")]
+            found.update(dict.fromkeys(names, kind))
+        elif here:
+            found.update({name: f"{found[name]} {line.strip()}" for name in names})
+    return found
+
+
+def arrays(module: str) -> Iterator[tuple[str, str, str]]:
+    """Arrays that public functions and classes take: path, name, description."""
+    for path, node in public(module):
+        doc = ast.get_docstring(node) or ""
+        given = described(doc, "Attributes", "Parameters")
+        if isinstance(node, ast.ClassDef):
+            members = [m for m in node.body if isinstance(m, ast.AnnAssign)]
+            pairs = [(ast.unparse(m.target), m.annotation) for m in members]
+        else:
+            members = node.args.posonlyargs + node.args.args + node.args.kwonlyargs
+            pairs = [(m.arg, m.annotation) for m in members]
+        for name, annotation in pairs:
+            text = ast.unparse(annotation) if annotation else ""
+            if _ARRAY.search(text) and "Callable" not in text:
+                yield path, name, given.get(name, "")
+
+
+def returned(module: str) -> Iterator[tuple[str, str]]:
+    """Public functions that return arrays, and what they say of them."""
+    for path, node in public(module):
+        if not isinstance(node, ast.FunctionDef) or node.returns is None:
+            continue
+        if any("property" in ast.unparse(d) for d in node.decorator_list):
+            continue
+        if _ARRAY.search(ast.unparse(node.returns)):
+            doc = ast.get_docstring(node) or ""
+            text = re.split(r"\n(?:Returns|Yields)\n-+\n", doc)[-1]
+            # Up to the next title.
+            yield path, re.split(r"\n[A-Z]\w+\n-+\n", text)[0]
+
+
+@pytest.mark.parametrize("module", PUBLIC_MODULES)
+def test_arrays_have_their_shapes_in_the_docstrings(module: str) -> None:
+    lacking = [
+        f"{path}({name}): {text.strip()}"
+        for path, name, text in arrays(module)
+        if not _SHAPED.search(text.lower())
+    ]
+    lacking += [
+        f"{path} returns: {text.strip()}"
+        for path, text in returned(module)
+        if not _SHAPED.search(text.lower())
+    ]
+    assert lacking == []
+
+
+@pytest.mark.parametrize("module", PUBLIC_MODULES)
+def test_wavelengths_have_their_unit_in_the_docstrings(module: str) -> None:
+    lacking = [
+        f"{path}({name})"
+        for path, name, text in arrays(module)
+        if name in _WAVELENGTHS and not re.search(r"Angstrom|As for", text)
+    ]
+    assert lacking == []
+
+
+def test_the_check_of_arrays_reads_the_docstrings() -> None:
+    found = {(path, name): text for path, name, text in arrays("spectra")}
+    assert "shape ``(n, npix)``" in found["rebin", "flux"]
+    assert "Angstrom" in found["rebin", "w_grid"]
+    assert "``(n, nbins)``" in dict(returned("spectra"))["rebin"]
+    doc = "Do it.\n\nParameters\n----------\na, b\n    What.\nc : int\n    More.\n"
+    found_names = described(doc, "Parameters")
+    assert {k: v.split() for k, v in found_names.items()} == {
+        "a": ["What."], "b": ["What."], "c": ["int", "More."]
+    }  # fmt: skip
+    assert described(doc, "Returns") == {}

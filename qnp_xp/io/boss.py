@@ -102,7 +102,7 @@ def read_spall(
     Returns
     -------
     tid : numpy.ndarray of int64
-        THING_ID of each row.
+        THING_ID of each row, shape ``(n,)``.
     pmf2tid : dict
         THING_ID by (PLATE, MJD, FIBERID).
 

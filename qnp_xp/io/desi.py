@@ -75,11 +75,11 @@ def load_desi_coadd(
     filename
         The file, plain or compressed by gzip.
     rows
-        None for all; a boolean mask or an array of zeros and ones for all rows of the
-        file; or an array of row numbers.
+        None for all; a boolean mask or an array of zeros and ones of shape ``(n,)``,
+        for all rows of the file; or an array of row numbers.
     out_grid
-        Grid of the network in Angstrom, of constant linear or logarithmic spacing;
-        None is QuasarNET's logarithmic one.
+        Grid of the network in Angstrom, shape ``(nbins,)``, of constant linear or
+        logarithmic spacing; None is QuasarNET's logarithmic one.
     use_mask
         Give no weight to pixels whose MASK is not zero.
     device, xp

@@ -28,6 +28,7 @@ def select_rows(
     Returns
     -------
     numpy.ndarray of int64
+        Row numbers from 0 to n - 1, shape ``(m,)``.
 
     Raises
     ------
@@ -69,14 +70,14 @@ def row_numbers(numbers: NDArray[np.int64], n: int, name: str) -> NDArray[np.int
     Parameters
     ----------
     numbers
-        Of rows, not empty.
+        Of rows, shape ``(m,)``, not empty.
     n, name
         As for `select_rows`.
 
     Returns
     -------
     numpy.ndarray of int64
-        From 0 to n - 1.
+        From 0 to n - 1, of the same shape.
 
     Raises
     ------

@@ -40,7 +40,7 @@ class Rows(Protocol):
         Parameters
         ----------
         rows
-            Their numbers, in any order.
+            Their numbers, shape ``(m,)``, in any order.
 
         Returns
         -------
@@ -69,7 +69,7 @@ class HeldRows:
     Attributes
     ----------
     values
-        Array of 2 dimensions.
+        Shape ``(n, npix)``.
     origin
         What messages call it.
     """
@@ -88,7 +88,7 @@ class HeldRows:
         Parameters
         ----------
         rows
-            Their numbers.
+            Their numbers, shape ``(m,)``.
 
         Returns
         -------
@@ -145,7 +145,7 @@ class Arm:
         Parameters
         ----------
         rows
-            Numbers of the spectra.
+            Numbers of the spectra, shape ``(m,)``.
         use_mask
             Give no weight to pixels whose mask is not zero.
 
@@ -233,7 +233,7 @@ class Source:
     identifiers
         By name, those of `IDENTIFIERS` that are known, each of length n.
     target
-        Whether a row is a science target; None where nothing says so.
+        Whether a row is a science target, shape ``(n,)``; None where nothing says so.
     columns
         Reads further columns of the table of fibers, those of a list that it has.
     closing
@@ -269,6 +269,7 @@ class Source:
         Yields
         ------
         wave, flux, ivar : array
+            As for `Arm.read`.
         """
         for arm in self.arms:
             yield arm.read(rows, use_mask)
@@ -280,11 +281,12 @@ def science_targets(objtype: ArrayLike) -> NDArray[np.bool_]:
     Parameters
     ----------
     objtype
-        OBJTYPE of the FIBERMAP, bytes or strings.
+        OBJTYPE of the FIBERMAP, bytes or strings, shape ``(n,)``.
 
     Returns
     -------
     numpy.ndarray of bool
+        Of shape ``(n,)``.
     """
     names = np.char.strip(np.asarray(objtype).astype("U"))
     return np.asarray(names == "TGT", dtype=bool)

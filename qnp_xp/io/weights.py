@@ -141,7 +141,8 @@ def load_file(
     config : dict
         ``padding`` and ``strides`` of each convolution.
     grid : numpy.ndarray
-        Wavelengths in Angstrom: the file's own, else QuasarNET's logarithmic grid.
+        Wavelengths in Angstrom, shape ``(nbins,)``: the file's own, else QuasarNET's
+        logarithmic grid.
 
     Raises
     ------

@@ -64,9 +64,10 @@ class WeightsFile:
     graph
         The description of the model.
     arrays
-        For each layer its arrays by name (``kernel``, ``bias``, ...), as stored.
+        For each layer its arrays by name (``kernel``, ``bias``, ...), of the shapes
+        that are stored.
     grid
-        Wavelengths in Angstrom from the file, or None.
+        Wavelengths in Angstrom from the file, shape ``(nbins,)``, or None.
     """
 
     path: Path
