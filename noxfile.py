@@ -51,9 +51,13 @@ def _group(name: str) -> list[str]:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """All tests; on array-api-strict besides numpy with 3.11, as with `coverage`."""
+    """The tests; on array-api-strict besides numpy with 3.11, as with `coverage`.
+
+    The code of the documentation is left to `coverage` and `minimum`.
+    """
     _install(session, *_group("test"), extras="[fast,plot,progress]")
     asked = [] if session.python == "3.11" else ["--backend", "numpy"]
+    asked += ["--ignore", "tests/test_docs.py"]
     session.run("pytest", *_PARALLEL, *asked, *session.posargs)
 
 
