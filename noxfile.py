@@ -51,7 +51,7 @@ def _group(name: str) -> list[str]:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """The tests; on array-api-strict besides numpy with 3.11, as with `coverage`.
+    """The tests; on array-api-strict besides numpy with 3.11.
 
     The code of the documentation is left to `coverage` and `minimum`.
     """
@@ -67,7 +67,7 @@ def coverage(session: nox.Session) -> None:
     needed = ["coverage>=7.10", "mpich", "pytest-cov>=7", *_group("test")]
     _install(session, *needed, extras="[fast,mpi,plot,progress]")
     session.run("coverage", "erase")
-    part = ["--cov", "--cov-report=", "--cov-fail-under=0"]
+    part = ["--backend", "numpy", "--cov", "--cov-report=", "--cov-fail-under=0"]
     session.run("pytest", *_PARALLEL, *part, *session.posargs)
     whole = ["--cov", "--cov-append", "--cov-report=term-missing:skip-covered"]
     session.run("pytest", "tests/mpi", *whole, env=_MPI)
