@@ -8,7 +8,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import tarfile
+import zipfile
 from pathlib import Path
 
 import nox
@@ -16,6 +19,7 @@ import nox
 PYTHONS = ["3.10", "3.11", "3.12", "3.13"]
 
 _PARALLEL = ["-n", "auto"]  # a process for each core
+_LARGEST_WHEEL = 4_000_000  # bytes
 _MPI = {"OMP_NUM_THREADS": "1", "QNP_XP_REQUIRE_MPI": "1"}
 
 nox.needs_version = ">=2024.4.15"
@@ -181,6 +185,24 @@ def docs(session: nox.Session) -> None:
     session.run("sphinx-build", "-W", "-n", "--keep-going", *pages, env=ours)
 
 
+def _check_contents(session: nox.Session, wheel: Path, source: Path) -> None:
+    """The wheel has the package alone; the source has all that is in the checkout."""
+    with zipfile.ZipFile(wheel) as archive:
+        alien = [
+            n for n in archive.namelist() if not n.startswith(("qnp_xp/", "qnp_xp-"))
+        ]
+    if alien or wheel.stat().st_size > _LARGEST_WHEEL:
+        session.error(f"{wheel.name}: {wheel.stat().st_size} bytes, with {alien[:5]}")
+    if not Path(".git").exists():
+        return
+    with tarfile.open(source) as archive:
+        packed = {name.partition("/")[2] for name in archive.getnames()}
+    tracked = session.run("git", "ls-files", external=True, silent=True) or ""
+    lacking = {name for name in tracked.splitlines() if name[0] != "."} - packed
+    if lacking:
+        session.error(f"{source.name} lacks {sorted(lacking)[:5]}")
+
+
 @nox.session(python="3.11")
 def build(session: nox.Session) -> None:
     """Source and wheel, checked, and each of them run where nothing else is."""
@@ -189,11 +211,13 @@ def build(session: nox.Session) -> None:
     session.run("python", "-m", "build", "--outdir", "dist")
     made = sorted(path.absolute() for path in Path("dist").iterdir())
     session.run("twine", "check", "--strict", *map(str, made))
+    _check_contents(session, *made)
     place = Path(session.create_tmp()).absolute()
     for version in (PYTHONS[0], PYTHONS[-1]):
         python = f"python{version}"
         if shutil.which(python) is None:
-            session.warn(f"no {python} to install on")
+            missing = session.error if os.environ.get("CI") else session.warn
+            missing(f"no {python} to install on")
             continue
         for path in made:
             empty = place / f"{version}-{path.suffix[1:]}"

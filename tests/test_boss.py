@@ -294,6 +294,11 @@ def test_only_so_many_spectra_are_read_of_each_file(
     assert tids.tolist() == 2 * first
 
 
+def test_fewer_spectra_than_one_are_refused(path: Path) -> None:
+    with pytest.raises(ValueError, match=r"nspec must be a whole number .* got 0"):
+        read_data([path], nspec=0)
+
+
 def test_truth_about_none_of_the_spectra_leaves_none(path: Path) -> None:
     tids, x, y, z, bal = read_data([path], {})
     assert (tids.shape, x.shape, y.shape) == ((0,), (0, NBINS), (0, 5))

@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -881,3 +882,27 @@ def test_the_demo_classifies_what_ships_with_the_package(run: Run, here: Path) -
     assert status == 1
     assert f"{name} exists" in err
     assert run("demo", "--overwrite", "-o", name)[0] == 0
+
+
+def test_the_command_can_be_called_in_a_thread(
+    run: Run, inputs: Path, here: Path
+) -> None:
+    coadd = write_coadd(inputs / "coadd-0-1.fits", 2)
+    with ThreadPoolExecutor(1) as pool:
+        # Signals are handled in the main thread only.
+        status, _, err = pool.submit(run, "classify", coadd).result()
+    assert (status, err) == (0, "")
+    assert names(here) == ["qn-0-1.fits"]
+
+
+def test_without_tqdm_there_is_no_bar_and_all_else_is_said(
+    run: Run, inputs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coadds = [write_coadd(inputs / f"coadd-0-{i}.fits", 2) for i in range(2)]
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    status, out, err = run("classify", *coadds)
+    assert (status, err) == (0, "")
+    assert [line.split(":")[0] for line in out.splitlines()[:2]] == [
+        coadd.name for coadd in coadds
+    ]

@@ -377,3 +377,9 @@ def test_prior_is_two_boxes_of_34_bins_wide_by_default(backend: ArrayBackend) ->
     found = backend.host(prior_width(backend.array([0.0, 2.0])), "float64")
     boxes = 2 * (10**0.034 - 1)
     np.testing.assert_allclose(found, [boxes, 3 * boxes], rtol=1e-13)
+
+
+@pytest.mark.parametrize("wrong", [None, 0.5, {}])
+def test_what_holds_no_predictions_is_refused(wrong: Any) -> None:
+    with pytest.raises(TypeError, match="preds is a list of arrays"):
+        decode(wrong, LINES, LINES_BAL)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from qnp_xp import decode, grids, lines, spectra, utils
@@ -59,6 +61,12 @@ def test_no_lines_have_no_rest_wavelengths() -> None:
 def test_unknown_line_is_named_beside_the_known_ones() -> None:
     with pytest.raises(ValueError, match=r"unknown line 'Lya'; .* LYA, LYB"):
         lines.rest_wavelengths(["LYA", "Lya", "nonsense"])
+
+
+@pytest.mark.parametrize("wrong", ["LYA", 3, None, {"LYA"}])
+def test_one_name_is_no_list_of_lines(wrong: Any) -> None:
+    with pytest.raises(TypeError, match="lines are a list of names, got"):
+        lines.rest_wavelengths(wrong)
 
 
 @pytest.mark.parametrize(

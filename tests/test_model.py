@@ -617,3 +617,10 @@ def test_a_network_knows_whether_its_offsets_are_rescaled(data: Path) -> None:
     for name, rescaled in (("valid", False), ("valid_rescaled", True)):
         model = load_model(data / "keras" / f"{name}.h5")
         assert model.network.rescaled is rescaled
+
+
+@pytest.mark.parametrize("wrong", ["2", 2.0])
+def test_a_number_of_threads_is_a_whole_number(data: Path, wrong: Any) -> None:
+    model = load_model(data / "keras" / "valid.h5")
+    with pytest.raises(TypeError, match=f"nproc must be a whole number, got {wrong!r}"):
+        dataclasses.replace(model, nproc=wrong)

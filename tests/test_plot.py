@@ -27,6 +27,7 @@ from helpers import (
     write_cframes,
     write_coadd,
     write_hdus,
+    write_images_by_hand,
 )
 
 from qnp_xp import SpectraError, classify, cli_plot, load_model
@@ -536,6 +537,25 @@ def test_who_would_draw_a_table_as_spectra_is_told_how_to(
     assert (status, out) == (1, "")
     assert "only QN; --summary draws a table of classify or merge\n" in err
     assert names(here) == ["table.fits"]
+
+
+def test_a_file_without_spectra_cannot_be_drawn(
+    run: Run, inputs: Path, here: Path
+) -> None:
+    hdus = coadd_hdus(0, fibermap=False)
+    empty = write_images_by_hand(inputs / "coadd-0.fits", hdus)
+    status, out, err = run("plot", empty)
+    assert (status, out) == (1, "")
+    assert err == f"qnp-xp: error: {empty}: holds no spectra\n"
+    assert names(here) == []
+
+
+def test_targets_need_targetids(run: Run, inputs: Path, here: Path) -> None:
+    nameless = write_hdus(inputs / "coadd-0.fits", coadd_hdus(2, fibermap=False))
+    status, out, err = run("plot", nameless, "--targetid", TARGETID)
+    assert (status, out) == (1, "")
+    assert f"{nameless}: has no TARGETIDs to select targets by" in err
+    assert names(here) == []
 
 
 @pytest.mark.parametrize(

@@ -233,6 +233,14 @@ def test_rebin_refuses_shapes_that_do_not_fit(
         rebin(*arrays, desi_wave[:npix])
 
 
+def test_rebin_refuses_wavelengths_of_other_spectra(backend: ArrayBackend) -> None:
+    ones = backend.array(np.ones((3, 50)))
+    pixels = backend.array(np.tile(desi_wave[:50], (2, 1)))
+    match = r"wavelengths of shape \(2, 50\) for flux of shape \(3, 50\)"
+    with pytest.raises(ValueError, match=match):
+        rebin(ones, ones, pixels)
+
+
 @pytest.mark.parametrize(("flux", "ivar", "npix"), MISFITS)
 def test_combine_refuses_shapes_that_do_not_fit(
     backend: ArrayBackend, flux: tuple[int, ...], ivar: tuple[int, ...], npix: int

@@ -205,3 +205,23 @@ print(same, np.array_equal(np.stack(alone.predict(SPECTRA)), everything))
     if done.returncode < 0:
         pytest.skip(f"this CPU cannot run the kernels for {kernels}")
     assert done.stdout == "True True\n", done.stderr
+
+
+@pytest.mark.parametrize(("asked", "threads"), [("3", 3), ("2,4", 2), (" 5 ", 5)])
+def test_threads_are_those_that_a_batch_system_grants(
+    asked: str, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    assert granted_cores() == threads
+
+
+@pytest.mark.parametrize("asked", ["", "0", "all"])
+def test_other_values_leave_the_cores_of_the_scheduler(
+    asked: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", asked)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {1, 4, 7}, raising=False)
+    assert granted_cores() == 3
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: None)
+    assert granted_cores() == 1

@@ -503,6 +503,27 @@ def with_the_last_rescaling_on_a_box(model: dict[str, Any], _: h5py.File) -> Non
     layer(model, "conc_box_0")["inbound_nodes"] = nodes
 
 
+def used_twice(name: str) -> Edit:
+    """Let a layer be called once more."""
+
+    def edit(model: dict[str, Any], _: h5py.File) -> None:
+        layer(model, name)["inbound_nodes"] *= 2
+
+    return edit
+
+
+def fed_by(name: str, old: str, new: str) -> Edit:
+    """Hang a layer on another one."""
+
+    def edit(model: dict[str, Any], _: h5py.File) -> None:
+        text = json.dumps(layer(model, name)["inbound_nodes"])
+        assert f'"{old}"' in text
+        changed = text.replace(f'"{old}"', f'"{new}"')
+        layer(model, name)["inbound_nodes"] = json.loads(changed)
+
+    return edit
+
+
 def nan_at_one_place(x: np.ndarray) -> np.ndarray:
     x = x.copy()
     x.flat[x.size // 2] = np.nan
@@ -584,6 +605,37 @@ BAD_NETWORKS: dict[str, tuple[Edit, str]] = {
     "epsilon": (
         setting("batch_normalization_1", "epsilon", float("nan")),
         r"'batch_normalization_1'.*variance plus epsilon must be positive",
+    ),
+    "layer used twice": (used_twice("conv_2"), "'conv_2' is used more than once"),
+    "heads apart": (
+        fed_by("fc_box_1", "fc_activation", "batch_normalization_5"),
+        r"'conc_box_1'.*its box and its offset head have different inputs",
+    ),
+    "heads on different layers": (
+        both(
+            fed_by("fc_box_1", "fc_activation", "batch_normalization_5"),
+            fed_by("fc_offset_1", "fc_activation", "batch_normalization_5"),
+        ),
+        "the heads hang on different layers: batch_normalization_5, fc_activation",
+    ),
+    "batch normalisation behind an activation": (
+        setting("conv_2", "activation", "relu"),
+        r"'batch_normalization_2'.*not supported behind an activation",
+    ),
+    "no flattening": (kind("flatten", "Dropout"), "'fc_common'"),
+    "relu with a ceiling": (
+        both(
+            kind("activation_2", "ReLU"),
+            setting("activation_2", "max_value", 6.0),
+        ),
+        r"'activation_2'.*only the plain ReLU",
+    ),
+    "softmax behind a head": (
+        both(
+            kind("rescaling", "Activation"),
+            setting("rescaling", "activation", "softmax"),
+        ),
+        r"'fc_offset_0'.*sigmoid",
     ),
     "boxes": (
         setting("fc_box_1", "units", 12),
