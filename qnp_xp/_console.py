@@ -31,7 +31,7 @@ def complain(what: object) -> None:
     what
         The exception, or its message.
     """
-    sys.stderr.write(f"qnp-xp: error: {what}\n")
+    note(f"error: {what}")
 
 
 def note(text: str) -> None:

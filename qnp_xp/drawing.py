@@ -26,6 +26,12 @@ _ARMS = {"b": _BLUE, "r": _VERMILION, "z": _GREEN}
 _OTHERS = (_BLUE, _VERMILION, _GREEN, _PURPLE, _ORANGE, _SKY)
 
 _SMALL, _FONT, _LARGE = 8.5, 10, 11.5
+# What a user zooms away from is clipped: it would take room from the rest.
+_LABEL: dict[str, Any] = {
+    "annotation_clip": True,
+    "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 1.0},
+    "zorder": 5,
+}
 
 # Letters and no formulas: matplotlib's parser of these is not made for threads.
 _PHYSICAL = "flux [10⁻¹⁷ erg s⁻¹ cm⁻² Å⁻¹]"
@@ -111,13 +117,11 @@ def _name_arms(axes: Axes, view: SpectrumView) -> None:
     known = [(n, trace) for n, trace in enumerate(view.traces) if trace.wave.size]
     middles = [float(trace.wave[[0, -1]].mean()) for _, trace in known]
     levels = stagger(middles, 0.07 * (right - left))
-    # What a user zooms away from is clipped: it would take room from the rest.
     for (number, trace), middle, level in zip(known, middles, levels, strict=True):
         axes.annotate(f"arm {trace.name}", (middle, 0.02), xytext=(0, 14 * level),
             xycoords=("data", "axes fraction"), textcoords="offset points", ha="center",
-            va="bottom", fontsize=_SMALL, color=_colour(trace.name, number), zorder=5,
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0},
-            annotation_clip=True)  # fmt: skip
+            va="bottom", fontsize=_SMALL, color=_colour(trace.name, number),
+            **_LABEL)  # fmt: skip
 
 
 def _colour(name: str, number: int) -> str:
@@ -143,9 +147,7 @@ def _draw_markers(axes: Axes, view: SpectrumView) -> None:
         axes.annotate(f"{marker.name} {marker.confidence:.2f}", (middle, 0.97),
             xycoords=("data", "axes fraction"), xytext=(0, -14 * level),
             textcoords="offset points", ha="center", va="top", fontsize=_SMALL,
-            fontweight="bold" if marker.counts else "normal", zorder=5,
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0},
-            annotation_clip=True)  # fmt: skip
+            fontweight="bold" if marker.counts else "normal", **_LABEL)  # fmt: skip
 
 
 def _rest_axis(axes: Axes, z: float) -> None:

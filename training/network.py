@@ -28,7 +28,7 @@ def _by_head(line: float, bal: float) -> torch.Tensor:
 
 
 # The loss averages positives and negatives apart, and there are some 50 times as many
-# negative boxes, 150 times for broad absorption. With these weights the few boxes that
+# negative boxes, 90 times for broad absorption. With these weights the few boxes that
 # are hard to tell count about as much as the positives, near the thresholds that
 # `calibrate` gives a meaning.
 NEGATIVE_WEIGHT = _by_head(40.0, 120.0)
