@@ -9,9 +9,9 @@ from templates import Array, Generator
 from world import World
 
 # Share of objects that are no quasars which may reach a confidence of 0.5 and of 0.8.
-LINE_RATES = (0.03, 0.0028)
+LINE_RATES = (0.03, 0.0032)
 # The same of quasars without broad absorption where it would be seen.
-BAL_RATES = (0.028, 0.0025)
+BAL_RATES = (0.031, 0.0027)
 LOGITS = (0.0, float(np.log(0.8 / 0.2)))
 
 

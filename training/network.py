@@ -32,7 +32,7 @@ def _by_head(line: float, bal: float) -> torch.Tensor:
 # are hard to tell count about as much as the positives, near the thresholds that
 # `calibrate` gives a meaning.
 NEGATIVE_WEIGHT = _by_head(40.0, 120.0)
-OFFSET_WEIGHT, OFFSET_BETA = 18.0, 0.03
+OFFSET_WEIGHT, OFFSET_BETA = 10.0, 0.03
 # Broad absorption is rarer and harder to see than lines.
 HEAD_WEIGHT = _by_head(1.0, 6.0)
 

@@ -33,6 +33,9 @@ from world import ROOT, World, read_world
 
 SEED = 20251125
 SKY = KINDS.index("SKY")
+# Convolutions in bfloat16 are three times as fast where the processor has them, and
+# many times slower than in float32 where it has not.
+BRAIN_FLOATS = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 
 Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 Seeds = np.random.SeedSequence
@@ -57,9 +60,9 @@ class Recipe:
     """
 
     objects: int = 500_000
-    steps: int = 5000
-    batch: int = 512
-    rate: float = 2.5e-3
+    steps: int = 8400
+    batch: int = 256
+    rate: float = 2e-3
     filters: int = 100
     fresh: int = 60_000
 
@@ -145,7 +148,7 @@ def descend(
             spectra, box, offset = following.result()
             if step < steps:
                 following = pool.submit(make)
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast("cpu", torch.bfloat16, enabled=BRAIN_FLOATS):
                 said = model(spectra)
             value = loss(said, box, offset)
             optimizer.zero_grad()
@@ -219,7 +222,7 @@ def main() -> None:
         "--output", type=Path, default=ROOT / "qnp_xp" / "data" / "embedded-network.h5"
     )
     parser.add_argument("--state", type=Path, help="to keep the torch weights in, too")
-    parser.add_argument("--threads", type=int, default=2, help="of torch")
+    parser.add_argument("--threads", type=int, default=1, help="of torch")
     args = parser.parse_args()
     recipe = QUICK if args.quick else Recipe()
 
