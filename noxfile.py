@@ -1,5 +1,5 @@
 # /// script
-# dependencies = ["nox>=2024.4.15"]
+# dependencies = ["nox[uv]>=2025.10.14"]
 # ///
 """Sessions of `nox`: the tests on every backend, lint, docs and the distributions.
 
@@ -22,7 +22,9 @@ _PARALLEL = ["-n", "auto"]  # a process for each core
 _LARGEST_WHEEL = 4_000_000  # bytes
 _MPI = {"OMP_NUM_THREADS": "1", "QNP_XP_REQUIRE_MPI": "1"}
 
-nox.needs_version = ">=2024.4.15"
+nox.needs_version = ">=2025.10.14"
+# uv makes a session's environment in seconds; pip takes up to a minute.
+nox.options.default_venv_backend = "uv|virtualenv"
 nox.options.sessions = [
     "lint",
     "docs",
@@ -40,6 +42,7 @@ nox.options.sessions = [
 ]
 # A machine with one python tests on that one.
 nox.options.error_on_missing_interpreters = False
+nox.options.download_python = "never"
 
 
 def _install(session: nox.Session, *requirements: str, extras: str = "") -> None:
@@ -95,7 +98,8 @@ def strict(session: nox.Session) -> None:
     session.run("pytest", *_PARALLEL, *backends, *session.posargs)
 
 
-@nox.session(python="3.11")
+# By pip, whose settings may know of a build of PyTorch without CUDA's gigabytes.
+@nox.session(python="3.11", venv_backend="virtualenv")
 def torch(session: nox.Session) -> None:
     """The array tests on PyTorch, and what is trained with it or held against it."""
     _install(session, "torch==2.13.0", "keras==3.15.1", "scipy>=1.11", *_group("test"))

@@ -20,7 +20,7 @@ html_title = f"qnp_xp {version}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 
-myst_enable_extensions = ["dollarmath", "fieldlist"]
+myst_enable_extensions = ["fieldlist"]
 myst_heading_anchors = 3
 myst_fence_as_directive = ["mermaid"]  # as GitHub has it
 
