@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib
+import json
 import os
 import subprocess
 import sys
@@ -10,6 +13,7 @@ from pathlib import Path
 import fitsio
 import h5py
 import numpy as np
+import pytest
 from helpers import demand
 
 import qnp_xp
@@ -19,6 +23,7 @@ from qnp_xp.io import load_desi_coadd
 from qnp_xp.lines import LINES, LINES_BAL
 
 NETWORK = Path(qnp_xp.__file__).parent / "data" / "embedded-network.h5"
+TRAINING = Path(__file__).parents[1] / "training"
 THRESHOLD = 0.8
 
 KERAS = """
@@ -55,6 +60,18 @@ def test_it_says_what_it_says_in_keras(reference: Path, tmp_path: Path) -> None:
     outputs = np.load(tmp_path / "outputs.npy")
     ours = np.stack(load_model(NETWORK).predict(spectra))
     np.testing.assert_allclose(ours, outputs, rtol=0, atol=3e-6)
+
+
+def test_its_card_has_its_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    if not TRAINING.is_dir():
+        pytest.skip(f"no {TRAINING}: training/ is not in the wheel")
+    monkeypatch.syspath_prepend(str(TRAINING))
+    text = (TRAINING.parent / "docs" / "embedded-network.md").read_text()
+    results = json.loads((TRAINING / "results.json").read_text())
+    sha256 = hashlib.sha256(NETWORK.read_bytes()).hexdigest()
+    assert results["weights_sha256"] == sha256
+    assert f"begins with `{sha256[:16]}`" in text
+    assert importlib.import_module("card").fill(text, results) == text
 
 
 def test_it_finds_the_real_quasars_that_it_was_calibrated_on(reference: Path) -> None:

@@ -5,8 +5,8 @@
     nice python training/evaluate.py
 
 reads ``qnp_xp/data/embedded-network.h5``, prints what it finds, and writes
-``training/results.json`` and the pictures of ``docs/embedded-network.md``. It needs
-neither torch nor Keras.
+``training/results.json`` and the tables and pictures of ``docs/embedded-network.md``.
+It needs neither torch nor Keras.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from absorption import BAL_ZMIN
+from card import fill
 from curves import draw_curves
 from ensemble import EVALUATION, KINDS, Ensemble, simulate
 from noise import draw_snr, normalise, observe
@@ -31,6 +32,7 @@ from qnp_xp.io import load_desi_coadd
 from qnp_xp.spectra import normalize
 
 SEED = 918273
+CARD = ROOT / "docs" / "embedded-network.md"
 THRESHOLDS = (0.5, 0.8)
 SNRS = (1, 2, 4, 8, 20)
 REDSHIFTS = {"z<1": (0.0, 1.0), "1<z<2.1": (1.0, 2.1), "z>2.1": (2.1, 9.0)}
@@ -264,10 +266,12 @@ def main() -> None:
     parser.add_argument("--objects", type=int, default=40_000)
     parser.add_argument("--results", type=Path, default=ROOT / "training/results.json")
     parser.add_argument("--pictures", type=Path, default=ROOT / "docs" / "_static")
+    parser.add_argument("--card", type=Path, default=CARD, help="to write, with tables")
     args = parser.parse_args()
     results = evaluate(args.network, read_world(), args.objects)
     args.results.write_text(json.dumps(results, indent=1) + "\n")
     draw_curves(results, args.pictures)
+    args.card.write_text(fill(CARD.read_text(), results))
     print(json.dumps(results, indent=1))
 
 
