@@ -59,7 +59,7 @@ def _against_snr(results: dict[str, Any], path: Path) -> None:
                 label=text if threshold == 0.5 else None,
             )  # fmt: skip
     middle.set(title="broad absorption (C IV)", ylim=(0, 1.02))
-    middle.legend(loc="upper left")
+    middle.legend(loc="lower right", bbox_to_anchor=(1, 0.12))  # between the curves
     centres = _middles(results["edges"]["S/N"], log=True)
     for threshold, (colour, marker) in zip((0.5, 0.8), STYLES, strict=False):
         values = mixture[f"false positives by S/N at {threshold}"]
