@@ -29,16 +29,16 @@ nox.options.sessions = [
     "lint",
     "docs",
     "build",
+    # All tests on python 3.13, those of `mpi` included; `tests` has them on every
+    # python. Then files and arrays on 3.10, arrays on 3.11 (torch) and 3.12 (strict).
+    "coverage",
     "minimum",
     "torch",
+    "strict",
     "namespace",
     "interop",
     "desispec",
     "fuzz",
-    # `minimum` has all tests on python 3.10, `coverage` on 3.13 and those of `mpi`.
-    "tests-3.11",
-    "tests-3.12",
-    "coverage",
 ]
 # A machine with one python tests on that one.
 nox.options.error_on_missing_interpreters = False
@@ -58,14 +58,9 @@ def _group(name: str) -> list[str]:
 
 @nox.session(python=PYTHONS)
 def tests(session: nox.Session) -> None:
-    """The tests; on array-api-strict besides numpy with 3.11.
-
-    The code of the documentation is left to `coverage` and `minimum`.
-    """
+    """All tests, on numpy and array-api-strict."""
     _install(session, *_group("test"), extras="[fast,plot,progress]")
-    asked = [] if session.python == "3.11" else ["--backend", "numpy"]
-    asked += ["--ignore", "tests/test_docs.py"]
-    session.run("pytest", *_PARALLEL, *asked, *session.posargs)
+    session.run("pytest", *_PARALLEL, *session.posargs)
 
 
 @nox.session(python="3.13")
@@ -87,10 +82,14 @@ def minimum(session: nox.Session) -> None:
     # What this matplotlib calls, later versions of pyparsing call deprecated.
     oldest += ["matplotlib==3.6.0", "pyparsing==3.0.9"]
     _install(session, *oldest, "hypothesis>=6.100", "pytest>=8.2", "pytest-xdist>=3.5")
-    session.run("pytest", *_PARALLEL, "--backend", "numpy", *session.posargs)
+    # What starts many processes depends little on packages, and `coverage` has it.
+    asked = ["--backend", "numpy"]
+    for name in ("docs", "resume", "runs", "threads"):
+        asked += ["--ignore", f"tests/test_{name}.py"]
+    session.run("pytest", *_PARALLEL, *asked, *session.posargs)
 
 
-@nox.session(python="3.11")
+@nox.session(python="3.12")
 def strict(session: nox.Session) -> None:
     """The array tests on array-api-strict, its second device standing in for a GPU."""
     _install(session, *_group("test"))
@@ -108,7 +107,7 @@ def torch(session: nox.Session) -> None:
     # Whatever needs Keras or torch with numpy's arrays.
     asked = ["tests/test_training.py", "tests/test_embedded_network.py"]
     require = {"QNP_XP_REQUIRE_TRAINING": "1"}
-    session.run("pytest", *asked, "--backend", "numpy", env=require)
+    session.run("pytest", *_PARALLEL, *asked, "--backend", "numpy", env=require)
 
 
 @nox.session(python="3.11")
@@ -133,8 +132,10 @@ def cupy(session: nox.Session) -> None:
 def interop(session: nox.Session) -> None:
     """Spectra as specutils and sparclclient give them."""
     packages = ["sparclclient==1.3.1", "specutils==2.4.0"]
-    _install(session, *packages, "hypothesis>=6.100", "pytest>=8.2")
-    session.run("pytest", "tests/test_arrays.py", *session.posargs)
+    _install(
+        session, *packages, "hypothesis>=6.100", "pytest>=8.2", "pytest-xdist>=3.5"
+    )
+    session.run("pytest", *_PARALLEL, "tests/test_arrays.py", *session.posargs)
 
 
 @nox.session(python="3.11")
@@ -146,10 +147,10 @@ def desispec(session: nox.Session) -> None:
         "redrock==0.21.0",
         "numpy==1.26.4",  # redrock's priors.py uses a name that numpy 2 has not
         "pytest>=8.2",
+        "pytest-xdist>=3.5",
     )
     session.run(
-        "pytest",
-        "tests/desispec",
+        *("pytest", *_PARALLEL, "tests/desispec"),
         *session.posargs,
         env={"QNP_XP_REQUIRE_DESISPEC": "1"},
     )
@@ -159,7 +160,7 @@ def desispec(session: nox.Session) -> None:
 def fuzz(session: nox.Session) -> None:
     """Ten thousand damaged files, which must be read or refused."""
     _install(session, *_group("test"))
-    session.run("pytest", "tests/fuzz", *session.posargs)
+    session.run("pytest", *_PARALLEL, "tests/fuzz", *session.posargs)
 
 
 @nox.session(python="3.11")
@@ -210,7 +211,7 @@ def _check_contents(session: nox.Session, wheel: Path, source: Path) -> None:
 @nox.session(python="3.11")
 def build(session: nox.Session) -> None:
     """Source and wheel, checked, and each of them run where nothing else is."""
-    session.install("build", "twine")
+    session.install("build", "twine", "uv")
     shutil.rmtree("dist", ignore_errors=True)
     session.run("python", "-m", "build", "--outdir", "dist")
     made = sorted(path.absolute() for path in Path("dist").iterdir())
@@ -226,16 +227,13 @@ def build(session: nox.Session) -> None:
         for path in made:
             empty = place / f"{version}-{path.suffix[1:]}"
             shutil.rmtree(empty, ignore_errors=True)
-            session.run(python, "-m", "venv", str(empty), external=True)
-            command = [str(empty / "bin" / name) for name in ("python", "qnp-xp")]
-            session.run(
-                *(command[0], "-m", "pip", "install", "--quiet", str(path)),
-                external=True,
-            )
+            session.run("uv", "venv", "--quiet", "--python", python, str(empty))
+            session.run("uv", "pip", "install", "--quiet", "-p", str(empty), str(path))
+            command = str(empty / "bin" / "qnp-xp")
             with session.chdir(empty):
-                session.run(command[1], "demo", "--keep-coadd", external=True)
+                session.run(command, "demo", "--keep-coadd", external=True)
                 session.run(
-                    *(command[1], "classify", "demo-coadd.fits", "-o", "qn-again.fits"),
+                    *(command, "classify", "demo-coadd.fits", "-o", "qn-again.fits"),
                     external=True,
                 )
 

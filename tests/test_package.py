@@ -335,7 +335,7 @@ def test_bits_of_the_status_are_fixed() -> None:
     assert int(np.bitwise_or.reduce([int(status) for status in Status])) == 31
 
 
-def test_the_workflow_runs_what_nox_runs_by_default() -> None:
+def test_the_workflow_runs_what_nox_runs_by_default_and_all_tests_on_312() -> None:
     root = Path(__file__).parents[1]
     if not (root / ".github").is_dir():
         pytest.skip("no .github: not a checkout")
@@ -348,4 +348,6 @@ def test_the_workflow_runs_what_nox_runs_by_default() -> None:
     assert matrix
     expected = re.findall(r'"([\w.-]+)"', sessions[1])
     assert len(expected) > 5
-    assert sorted(re.findall(r"- (\S+)", matrix[1])) == sorted(expected)
+    assert sorted(re.findall(r"- (\S+)", matrix[1])) == sorted(
+        [*expected, "tests-3.12"]
+    )
