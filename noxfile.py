@@ -29,17 +29,12 @@ nox.options.sessions = [
     "lint",
     "docs",
     "build",
-    # All tests on python 3.13, those of `mpi` included; `tests` has them on every
-    # python. Then files and arrays on 3.10, arrays on 3.11 (torch) and 3.12 (strict).
     "coverage",
-    "minimum",
     "torch",
-    "strict",
-    "namespace",
-    "interop",
     "desispec",
-    "fuzz",
 ]
+# The others run in the workflow. All of them on two cores of five years ago, as
+# Perlmutter has, take half an hour: too long for somebody who waits for it.
 # A machine with one python tests on that one.
 nox.options.error_on_missing_interpreters = False
 nox.options.download_python = "never"
@@ -65,11 +60,19 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python="3.13")
 def coverage(session: nox.Session) -> None:
-    """All tests, those on a real MPI included, and how much of the package they run."""
+    """All tests but those of `docs`, with MPI: how much of the package they run."""
     needed = ["coverage>=7.10", "mpich", "pytest-cov>=7", *_group("test")]
     _install(session, *needed, extras="[fast,mpi,plot,progress]")
     session.run("coverage", "erase")
-    part = ["--backend", "numpy", "--cov", "--cov-report=", "--cov-fail-under=0"]
+    part = [
+        "--backend",
+        "numpy",
+        "--ignore",
+        "tests/test_docs.py",
+        "--cov",
+        "--cov-report=",
+        "--cov-fail-under=0",
+    ]
     session.run("pytest", *_PARALLEL, *part, *session.posargs)
     whole = ["--cov", "--cov-append", "--cov-report=term-missing:skip-covered"]
     session.run("pytest", "tests/mpi", *whole, env=_MPI)
@@ -182,12 +185,16 @@ def lint(session: nox.Session) -> None:
 
 @nox.session(python="3.11")
 def docs(session: nox.Session) -> None:
-    """The documentation; a failing notebook, a warning, a dead reference are errors."""
-    _install(session, *_group("docs"), extras="[fast,plot]")
+    """The documentation; a failing notebook, a warning, a dead reference are errors.
+
+    Its code is run, too, and its options compared with the command's.
+    """
+    _install(session, *_group("docs"), *_group("test"), extras="[fast,plot,progress]")
     pages = ["-b", "html", "docs", "docs/_build/html"]
     # The notebook tells of the network that ships, whatever this machine has set.
     ours = {"QN_MODEL_FILE": None}
     session.run("sphinx-build", "-W", "-n", "--keep-going", *pages, env=ours)
+    session.run("pytest", *_PARALLEL, "tests/test_docs.py", *session.posargs)
 
 
 def _check_contents(session: nox.Session, wheel: Path, source: Path) -> None:

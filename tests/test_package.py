@@ -335,19 +335,16 @@ def test_bits_of_the_status_are_fixed() -> None:
     assert int(np.bitwise_or.reduce([int(status) for status in Status])) == 31
 
 
-def test_the_workflow_runs_what_nox_runs_by_default_and_all_tests_on_312() -> None:
+def test_the_workflow_runs_all_sessions_but_those_that_need_a_gpu() -> None:
     root = Path(__file__).parents[1]
     if not (root / ".github").is_dir():
         pytest.skip("no .github: not a checkout")
-    sessions = re.search(
-        r"options\.sessions = \[(.*?)\]", (root / "noxfile.py").read_text(), re.DOTALL
+    sessions = re.findall(
+        r"@nox\.session[^@]*?\ndef (\w+)", (root / "noxfile.py").read_text()
     )
     workflow = root / ".github" / "workflows" / "tests.yml"
     matrix = re.search(r"session:\n((?: +- \S+\n)+)", workflow.read_text())
-    assert sessions
     assert matrix
-    expected = re.findall(r'"([\w.-]+)"', sessions[1])
-    assert len(expected) > 5
-    assert sorted(re.findall(r"- (\S+)", matrix[1])) == sorted(
-        [*expected, "tests-3.12"]
-    )
+    run = {name.partition("-")[0] for name in re.findall(r"- (\S+)", matrix[1])}
+    assert len(sessions) > 10
+    assert run == set(sessions) - {"cupy"}
