@@ -340,7 +340,7 @@ def test_the_workflow_runs_all_sessions_but_those_that_need_a_gpu() -> None:
     if not (root / ".github").is_dir():
         pytest.skip("no .github: not a checkout")
     sessions = re.findall(
-        r"@nox\.session[^@]*?\ndef (\w+)", (root / "noxfile.py").read_text()
+        r"@nox\.session.*\n(?:@.*\n)*def (\w+)", (root / "noxfile.py").read_text()
     )
     workflow = root / ".github" / "workflows" / "tests.yml"
     matrix = re.search(r"session:\n((?: +- \S+\n)+)", workflow.read_text())
