@@ -60,22 +60,13 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python="3.13")
 def coverage(session: nox.Session) -> None:
-    """All tests but those of `docs`, with MPI: how much of the package they run."""
-    needed = ["coverage>=7.10", "mpich", "pytest-cov>=7", *_group("test")]
-    _install(session, *needed, extras="[fast,mpi,plot,progress]")
+    """All tests but those of `docs` and `mpi`: how much of the package they run."""
+    needed = ["coverage>=7.10", "pytest-cov>=7", *_group("test")]
+    _install(session, *needed, extras="[fast,plot,progress]")
     session.run("coverage", "erase")
-    part = [
-        "--backend",
-        "numpy",
-        "--ignore",
-        "tests/test_docs.py",
-        "--cov",
-        "--cov-report=",
-        "--cov-fail-under=0",
-    ]
-    session.run("pytest", *_PARALLEL, *part, *session.posargs)
-    whole = ["--cov", "--cov-append", "--cov-report=term-missing:skip-covered"]
-    session.run("pytest", "tests/mpi", *whole, env=_MPI)
+    asked = ["--backend", "numpy", "--ignore", "tests/test_docs.py"]
+    asked += ["--cov", "--cov-report=term-missing:skip-covered"]
+    session.run("pytest", *_PARALLEL, *asked, *session.posargs)
 
 
 @nox.session(python="3.10")
