@@ -30,7 +30,6 @@ nox.options.sessions = [
     "docs",
     "build",
     "coverage",
-    "torch",
     "desispec",
 ]
 # The others run in the workflow. All of them on two cores of five years ago, as
