@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._backend import Array, array_namespace, to_host
+from ._xp.backend import Array, array_namespace, to_host
 from .errors import SpectraError
 from .io.source import (
     IDENTIFIERS,

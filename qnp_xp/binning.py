@@ -9,7 +9,7 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ._backend import (
+from ._xp.backend import (
     Array,
     Backend,
     array_namespace,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ._backend import Array, array_namespace, device
+from ._xp.backend import Array, array_namespace, device
 
 __all__ = ["add_rows"]
 

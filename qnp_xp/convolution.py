@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import layers
-from ._backend import Array, Backend, array_namespace, device, to_device
+from ._xp.backend import Array, Backend, array_namespace, device, to_device
 from .network import Conv
 from .padding import fit_length, phase_kernel
 from .toomcook import MOST_TAPS, toom_cook

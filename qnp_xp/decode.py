@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ._backend import Array, array_namespace, backend_of, device, to_device
+from ._xp.backend import Array, array_namespace, backend_of, device, to_device
 from .grids import wave as _wave
 from .lines import rest_wavelengths
 

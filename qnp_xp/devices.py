@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 
-from ._backend import visible_gpus
+from ._xp.backend import visible_gpus
 
 __all__ = ["device_of_rank", "permitted"]
 

@@ -9,7 +9,7 @@ import math
 import operator
 from collections.abc import Callable
 
-from ._backend import Array, array_namespace
+from ._xp.backend import Array, array_namespace
 from .padding import fit_length, phase_kernel
 
 __all__ = [

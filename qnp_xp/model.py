@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import layers
-from ._backend import Array, Backend, array_namespace, resolve, to_device, to_host
-from ._threads import granted_cores, thread_map
+from ._xp.backend import Array, Backend, array_namespace, resolve, to_device, to_host
+from ._xp.threads import granted_cores, thread_map
 from .convolution import prepare
 from .network import Network
 from .padding import fill_rows

@@ -21,7 +21,7 @@ from traceback import format_exc
 from typing import Any, TypeVar
 
 from ._console import TROUBLE, complain
-from ._threads import granted_cores
+from ._xp.threads import granted_cores
 from .errors import QnpError
 from .jobs import Job, Orders, Outcome, largest_first, run_elsewhere, run_job
 from .model import QuasarNP

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._backend import Array, array_namespace, device
+from ._xp.backend import Array, array_namespace, device
 
 __all__ = ["fill_rows", "fit_length", "phase_kernel"]
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._clock import Clock
+from ._xp.clock import Clock
 from .arrays import open_arrays
 from .errors import SpectraError
 from .inputs import one_group

@@ -19,7 +19,7 @@ from concurrent.futures import (
 from multiprocessing import get_context
 from typing import Any
 
-from ._threads import granted_cores
+from ._xp.threads import granted_cores
 from .jobs import Job, Orders, Outcome, largest_first, run_elsewhere, run_job
 from .model import QuasarNP
 

@@ -10,7 +10,7 @@ import functools
 import operator
 from collections.abc import Iterable
 
-from ._backend import Array, array_namespace, device
+from ._xp.backend import Array, array_namespace, device
 from .binning import sum_bins, sum_bins_apart
 from .grids import wave
 

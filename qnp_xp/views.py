@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._backend import to_host
+from ._xp.backend import to_host
 from .curves import box_edges, smooth, without_spikes
 from .io.source import Source
 from .lines import column_names, rest_wavelengths

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from qnp_xp import cli, load_model
-from qnp_xp._backend import resolve, to_host
+from qnp_xp._xp.backend import resolve, to_host
 from qnp_xp.io import embed_grid
 from qnp_xp.model import QuasarNP
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from qnp_xp import DeviceError
-from qnp_xp._backend import Backend, backend_of, resolve, to_device, to_host
+from qnp_xp._xp.backend import Backend, backend_of, resolve, to_device, to_host
 
 if TYPE_CHECKING:
     from conftest import ArrayBackend
@@ -418,7 +418,7 @@ def test_lists_and_numbers_come_to_the_host_as_arrays(x: Any) -> None:
 # --- what an import loads
 
 
-@pytest.mark.parametrize("module", ["qnp_xp", "qnp_xp._backend", "qnp_xp.spectra"])
+@pytest.mark.parametrize("module", ["qnp_xp", "qnp_xp._xp.backend", "qnp_xp.spectra"])
 def test_importing_loads_no_array_library_but_numpy(module: str) -> None:
     code = f"""
 import sys
@@ -435,7 +435,7 @@ import sys
 sys.modules["cupy"] = None
 import numpy as np
 from qnp_xp import DeviceError
-from qnp_xp._backend import backend_of, resolve, to_device, to_host
+from qnp_xp._xp.backend import backend_of, resolve, to_device, to_host
 from qnp_xp.layers import relu
 x = to_device(np.array([-1.0, 2.0]), resolve("auto"), "float32")
 print(to_host(relu(x)).tolist(), backend_of(x).name)

@@ -11,7 +11,7 @@ import reference
 from conftest import ArrayBackend
 
 from qnp_xp import convolution, layers
-from qnp_xp._backend import resolve
+from qnp_xp._xp.backend import resolve
 from qnp_xp.convolution import DirectConv, ToomCookConv, prepare
 from qnp_xp.io import load_model
 from qnp_xp.network import Conv

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from helpers import Run, names, write_coadd
 
-from qnp_xp import _backend, devices
-from qnp_xp._backend import visible_gpus
+from qnp_xp import devices
+from qnp_xp._xp import backend as _backend
+from qnp_xp._xp.backend import visible_gpus
 from qnp_xp.devices import device_of_rank, permitted
 from qnp_xp.errors import DeviceError
 

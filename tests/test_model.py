@@ -17,7 +17,7 @@ import pytest
 import reference as oracle
 from numpy.typing import NDArray
 
-from qnp_xp._backend import resolve
+from qnp_xp._xp.backend import resolve
 from qnp_xp.decode import decode, is_quasar
 from qnp_xp.grids import linear_wave, wave
 from qnp_xp.io import load_model

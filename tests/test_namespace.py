@@ -17,7 +17,7 @@ from helpers import coadd_hdus, write_hdus
 
 import qnp_xp
 from qnp_xp import classify, load_model
-from qnp_xp._backend import to_host
+from qnp_xp._xp.backend import to_host
 from qnp_xp.io import load_desi_coadd
 from qnp_xp.utils import process_preds, renormalize
 
@@ -62,7 +62,7 @@ def asked(
     """Names that the whole of the package asks of a namespace on a device."""
     namespace = strict() or array_api_compat.numpy
     recorder = Recorder(namespace)
-    original = qnp_xp._backend.array_namespace
+    original = qnp_xp._xp.backend.array_namespace
 
     def recording(*arrays: Any) -> Any:
         found = original(*arrays)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._backend import Array, resolve, to_device, to_host
+from .._xp.backend import Array, resolve, to_device, to_host
 from ..grids import Grid, wave
 from ..spectra import combine, normalize
 from .rows import select_rows

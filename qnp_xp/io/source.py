@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._backend import Array, array_namespace, backend_of, to_device
+from .._xp.backend import Array, array_namespace, backend_of, to_device
 from ..errors import SpectraError
 
 __all__ = [

@@ -16,8 +16,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from .._backend import resolve
 from .._data import EMBEDDED_NETWORK, data_file
+from .._xp.backend import resolve
 from ..errors import WeightsError
 from ..grids import linear_wave, wave
 from ..lines import LINES, LINES_BAL, rest_wavelengths

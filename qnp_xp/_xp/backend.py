@@ -19,7 +19,7 @@ import array_api_compat
 import numpy as np
 from array_api_compat import array_namespace, device
 
-from .errors import DeviceError
+from ..errors import DeviceError
 
 __all__ = [
     "Array",

@@ -1,0 +1,1 @@
+"""Array libraries, devices, threads and time: what all rooms stand on."""
