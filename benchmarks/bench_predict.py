@@ -18,8 +18,8 @@ from common import (
     save,
 )
 
+from qnp_xp._network.description import Network
 from qnp_xp.layers import pad_width
-from qnp_xp.network import Network
 
 Run = Callable[[np.ndarray], np.ndarray]
 

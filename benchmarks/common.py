@@ -20,10 +20,10 @@ import numpy as np
 
 from qnp_xp import load_model
 from qnp_xp._data import DEMO_COADD, EMBEDDED_NETWORK, data_file
+from qnp_xp._network.description import Conv, Dense, Head, Network
 from qnp_xp._xp.threads import granted_cores
 from qnp_xp.layers import conv_output
 from qnp_xp.model import QuasarNP
-from qnp_xp.network import Conv, Dense, Head, Network
 
 _PAUSE = 0.25  # seconds; Intel's OpenMP spins for 0.2
 

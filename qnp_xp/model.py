@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import layers
+from ._network.convolution import prepare
+from ._network.description import Network
 from ._xp.backend import Array, Backend, array_namespace, resolve, to_device, to_host
 from ._xp.threads import granted_cores, thread_map
-from .convolution import prepare
-from .network import Network
 from .padding import fill_rows
 
 __all__ = ["QuasarNP"]

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qnp_xp._network.description import Network
 from qnp_xp.lines import absorber_IGM
-from qnp_xp.network import Network
 
 Float64 = NDArray[np.float64]
 Arm = tuple[Any, Any, Any]

@@ -10,11 +10,12 @@ import pytest
 import reference
 from conftest import ArrayBackend
 
-from qnp_xp import convolution, layers
+from qnp_xp import layers
+from qnp_xp._network import convolution
+from qnp_xp._network.convolution import DirectConv, ToomCookConv, prepare
+from qnp_xp._network.description import Conv
 from qnp_xp._xp.backend import resolve
-from qnp_xp.convolution import DirectConv, ToomCookConv, prepare
 from qnp_xp.io import load_model
-from qnp_xp.network import Conv
 
 
 def draw(size: int, channels: int, filters: int, stride: int, padding: str) -> Conv:

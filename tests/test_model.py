@@ -17,13 +17,13 @@ import pytest
 import reference as oracle
 from numpy.typing import NDArray
 
+from qnp_xp._network.description import BatchNorm, Conv, Dense, Head, Network
 from qnp_xp._xp.backend import resolve
 from qnp_xp.decode import decode, is_quasar
 from qnp_xp.grids import linear_wave, wave
 from qnp_xp.io import load_model
 from qnp_xp.lines import LINES, LINES_BAL
 from qnp_xp.model import QuasarNP
-from qnp_xp.network import BatchNorm, Conv, Dense, Head, Network
 
 if TYPE_CHECKING:
     from conftest import ArrayBackend

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 import qnp_xp.model
+from qnp_xp._network.description import Conv, Dense, Head, Network
 from qnp_xp._xp import threads as _threads
 from qnp_xp._xp.threads import granted_cores, thread_map, worker_pool
 from qnp_xp.io import load_model
-from qnp_xp.network import Conv, Dense, Head, Network
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from qnp_xp.toomcook import MOST_TAPS, toom_cook
+from qnp_xp._network.toomcook import MOST_TAPS, toom_cook
 
 TAPS = range(2, MOST_TAPS + 1)
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._network.description import BatchNorm, Conv, Dense, Head, Network
 from ..errors import WeightsError
 from ..layers import ACTIVATIONS, conv_output
-from ..network import BatchNorm, Conv, Dense, Head, Network
 from .keras_graph import Graph, Layer, variable_names
 from .keras_lambda import lambda_scaling
 

@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._network.description import Network
 from ..errors import WeightsError
 from ..grids import Grid, wave
-from ..network import Network
 from ._hdf5 import Hdf5
 from .keras_build import Shapes, build_network
 from .keras_graph import Graph, Layer, variable_names

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from . import layers
-from ._xp.backend import Array, Backend, array_namespace, device, to_device
-from .network import Conv
-from .padding import fit_length, phase_kernel
+from .. import layers
+from .._xp.backend import Array, Backend, array_namespace, device, to_device
+from ..padding import fit_length, phase_kernel
+from .description import Conv
 from .toomcook import MOST_TAPS, toom_cook
 
 __all__ = ["DirectConv", "ToomCookConv", "prepare"]
@@ -79,7 +79,7 @@ class ToomCookConv(_Prepared):
         Shape ``(filters,)``.
     before, behind
         The transforms ``input``, shape ``(points, points)``, and ``output``, shape
-        ``(m, points)``, of `qnp_xp.toomcook.ToomCook`.
+        ``(m, points)``, of `qnp_xp._network.toomcook.ToomCook`.
     joined
         Join the rows of all spectra in one product for each point. Otherwise each
         spectrum has its own, and its bits depend on no other: OpenBLAS sums the rows

@@ -1,0 +1,1 @@
+"""What a network is once its file has been read, and its convolutions."""
