@@ -13,7 +13,7 @@ import fitsio
 import numpy as np
 from common import coadd, header, interleave, median, parser, save
 
-from qnp_xp.io.spectra_file import open_spectra
+from qnp_xp.io.open import open_spectra
 
 
 def read(path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from common import coadd, header, interleave, median, model, parser, save
 
-from qnp_xp.io.catalog import write_catalog
+from qnp_xp.io.tables import write_catalog
 from qnp_xp.pipeline import classify_file
 from qnp_xp.results import Options, header_cards
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ._data import DEMO_COADD, data_file
-from .io.spectra_file import open_spectra
+from .io.open import open_spectra
 from .model import QuasarNP
 from .pipeline import classify_file
 from .results import Options

@@ -25,7 +25,7 @@ from .describe import describe
 from .devices import permitted
 from .errors import MissingLibraryError
 from .io._files import check_free, write_whole
-from .io.catalog import check_output
+from .io.tables import check_output
 from .io.weights import embed_grid
 from .lines import LINES, column_names
 from .pipeline import as_model

@@ -15,8 +15,8 @@ from typing import Any
 from .cli_lists import id_list, name_list, row_list
 from .cli_report import Report, verdict
 from .devices import device_of_rank, permitted
-from .inputs import GROUPS, coadds_in, group_inputs, read_lists
-from .io.catalog import check_output
+from .io._inputs import GROUPS, coadds_in, group_inputs, read_lists
+from .io.tables import check_output
 from .jobs import Job, Orders, Outcome, prepare_jobs
 from .lines import LINES
 from .model import QuasarNP

@@ -8,10 +8,10 @@ from typing import Any
 
 from ._console import count, note, say
 from .errors import SpectraError
-from .inputs import read_lists
-from .io.catalog import check_output, write_catalog
-from .io.summary import is_summary
-from .merge import merge_tables, read_part, without_duplicates
+from .io._inputs import read_lists
+from .io._merge import merge_tables, read_part, without_duplicates
+from .io._run_tables import is_summary
+from .io.tables import check_output, write_catalog
 from .outputs import keep_inputs
 
 __all__ = ["add_merge"]

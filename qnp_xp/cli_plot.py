@@ -18,11 +18,11 @@ from ._console import say
 from .cli_lists import id_list, name_list, row_list
 from .drawing import draw_spectrum
 from .errors import NoSpectraError
-from .inputs import one_group, stem
 from .io._files import check_free, write_whole
+from .io._inputs import one_group, stem
+from .io.open import open_group
 from .io.rows import row_numbers
 from .io.source import Source
-from .io.spectra_file import open_group
 from .outputs import keep_inputs
 from .pipeline import as_model, classify_source
 from .results import Options

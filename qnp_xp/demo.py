@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._data import DEMO_COADD, EMBEDDED_NETWORK, data_file
-from .io.catalog import write_catalog
-from .io.spectra_file import open_spectra
+from .io.open import open_spectra
+from .io.tables import write_catalog
 from .model import QuasarNP
 from .pipeline import as_model, classify_source
 from .results import Options, header_cards

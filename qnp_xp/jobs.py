@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from ._console import TROUBLE
 from .decode import prior_width
 from .errors import NoSpectraError
-from .inputs import joint_name
-from .io.catalog import (
+from .io._inputs import joint_name
+from .io.tables import (
     check_output,
     is_current,
     remove_leftovers,

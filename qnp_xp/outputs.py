@@ -6,7 +6,7 @@ import collections
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from .inputs import stem
+from .io._inputs import stem
 
 __all__ = ["keep_inputs", "mirrored_paths", "output_paths"]
 
@@ -24,7 +24,7 @@ def output_paths(
     Parameters
     ----------
     groups
-        Files of spectra, as `qnp_xp.inputs.group_inputs` returns them.
+        Files of spectra, as `qnp_xp.io._inputs.group_inputs` returns them.
     output
         The table of the only input.
     outdir
@@ -68,7 +68,7 @@ def mirrored_paths(
     Parameters
     ----------
     groups
-        Files of spectra below `top`, as `qnp_xp.inputs.group_inputs` returns them.
+        Files of spectra below `top`, as `qnp_xp.io._inputs.group_inputs` returns them.
     top
         Folder of the tree.
     outdir

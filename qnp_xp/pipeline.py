@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._xp.clock import Clock
-from .arrays import open_arrays
 from .errors import SpectraError
-from .inputs import one_group
-from .io.catalog import check_output, table_dtype, write_catalog
+from .io._inputs import one_group
+from .io.memory import open_arrays
+from .io.open import open_group
 from .io.rows import row_numbers, select_rows
 from .io.source import Source
-from .io.spectra_file import open_group
+from .io.tables import check_output, table_dtype, write_catalog
 from .io.weights import load_model
 from .model import QuasarNP
 from .outputs import keep_inputs
@@ -172,7 +172,7 @@ def classify_file(
     Parameters
     ----------
     paths
-        A file, or a group as `qnp_xp.inputs.group_inputs` returns it.
+        A file, or a group as `qnp_xp.io._inputs.group_inputs` returns it.
     model, options
         What to do with it.
     **selection

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .arrays import open_arrays
 from .drawing import draw_spectrum, draw_summary
 from .errors import MissingLibraryError
-from .inputs import one_group
-from .io.catalog import read_catalog
+from .io._inputs import one_group
+from .io.memory import open_arrays
+from .io.open import open_group
 from .io.rows import row_numbers
-from .io.spectra_file import open_group
+from .io.tables import read_catalog
 from .model import QuasarNP
 from .pipeline import as_model, classify_source
 from .results import Options

@@ -116,7 +116,7 @@ def score(
     model, options
         What to do with them.
     table
-        Structured, of the columns of `qnp_xp.io.catalog.table_dtype`; its confidences
+        Structured, of the columns of `qnp_xp.io.tables.table_dtype`; its confidences
         and redshifts are NaN, and stay so where there is no result.
     clock
         Takes the time by stage.

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._version import __version__
-from .io.summary import write_summary, write_text
+from .io._run_tables import write_summary, write_text
 from .jobs import Outcome
 from .model import QuasarNP
 from .results import Card

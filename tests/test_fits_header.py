@@ -12,7 +12,7 @@ from helpers import coadd_hdus, gzipped, run_python, write_hdus, write_images_by
 
 from qnp_xp import SpectraError
 from qnp_xp.io._fits_header import tile_problem
-from qnp_xp.io.spectra_file import open_spectra
+from qnp_xp.io.open import open_spectra
 
 KINDS = ("gzip", "gzip_2", "rice")
 
@@ -21,7 +21,7 @@ _READ = """
 import sys
 import numpy as np
 from qnp_xp import SpectraError
-from qnp_xp.io.spectra_file import open_spectra
+from qnp_xp.io.open import open_spectra
 try:
     with open_spectra(sys.argv[1]) as source:
         list(source.read(np.arange(source.n)))

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from helpers import TARGETID, Run, coadd_hdus, names, write_coadd, write_hdus
 
-from qnp_xp.merge import without_duplicates
+from qnp_xp.io._merge import without_duplicates
 
 
 @pytest.fixture

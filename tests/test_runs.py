@@ -16,7 +16,7 @@ import pytest
 from helpers import TARGETID, Run, gzipped, names, write_coadd
 
 from qnp_xp import jobs, load_model, runs
-from qnp_xp.inputs import coadds_in, read_lists
+from qnp_xp.io._inputs import coadds_in, read_lists
 from qnp_xp.jobs import Job, Orders, largest_first, run_elsewhere
 from qnp_xp.runs import process_outcomes, serial_outcomes
 

@@ -15,7 +15,7 @@ from reference import normalize as slow_normalize
 
 from qnp_xp import NoSpectraError, SpectraError, Status, classify, cli
 from qnp_xp.grids import wave
-from qnp_xp.io.spectra_file import open_spectra
+from qnp_xp.io.open import open_spectra
 from qnp_xp.model import QuasarNP
 
 PIXELS = 460

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ._loaders import load_desi_coadd, load_desi_daily, load_desi_exposure
-from .boss import read_data, read_spall, read_truth
+from .training import read_data, read_spall, read_truth
 from .weights import embed_grid, load_file, load_model
 
 __all__ = [

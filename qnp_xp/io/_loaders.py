@@ -13,9 +13,9 @@ from numpy.typing import ArrayLike, NDArray
 from .._xp.backend import Array, resolve, to_device, to_host
 from ..grids import Grid, wave
 from ..spectra import combine, normalize
+from .open import open_exposure, open_spectra
 from .rows import select_rows
 from .source import Source
-from .spectra_file import open_exposure, open_spectra
 
 __all__ = ["load_desi_coadd", "load_desi_daily", "load_desi_exposure"]
 

@@ -38,7 +38,7 @@ from helpers import (  # noqa: E402
 from test_sdss import write_spec, write_spplate  # noqa: E402
 
 from qnp_xp import QnpError, load_model  # noqa: E402
-from qnp_xp.io.spectra_file import open_spectra  # noqa: E402
+from qnp_xp.io.open import open_spectra  # noqa: E402
 
 SECONDS = 10  # for one file
 ADDRESSES = 4 << 30  # bytes of address space for the process

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._xp.backend import Array, array_namespace, to_host
-from .errors import SpectraError
-from .io.source import (
+from .._xp.backend import Array, array_namespace, to_host
+from ..errors import SpectraError
+from .source import (
     IDENTIFIERS,
     Arm,
     HeldRows,

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import SpectraError
-from .io.catalog import missing_value, read_catalog
-from .results import Card
+from ..errors import SpectraError
+from ..results import Card
+from .tables import missing_value, read_catalog
 
 __all__ = ["Part", "merge_tables", "read_part", "without_duplicates"]
 
@@ -37,7 +37,7 @@ class Part:
     path
         Its file.
     table, header
-        As `qnp_xp.io.catalog.read_catalog` returns them.
+        As `qnp_xp.io.tables.read_catalog` returns them.
     """
 
     path: Path
@@ -60,7 +60,7 @@ def read_part(path: str | Path) -> Part:
     Raises
     ------
     FileNotFoundError, SpectraError
-        As for `qnp_xp.io.catalog.read_catalog`.
+        As for `qnp_xp.io.tables.read_catalog`.
     """
     return Part(Path(path), *read_catalog(Path(path)))
 

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import NoSpectraError, SpectraError
-from ..inputs import joint_name
 from ._fits import FitsFile
-from .desi_file import cframe_source, coadd_source, is_cframe, is_coadd
+from ._inputs import joint_name
+from .desi import cframe_source, coadd_source, is_cframe, is_coadd
 from .sdss import is_spec, is_spplate, spec_source, spplate_source
 from .source import Source
 
@@ -112,7 +112,7 @@ def open_group(paths: Sequence[Path]) -> Source:
     Parameters
     ----------
     paths
-        A group as `qnp_xp.inputs.group_inputs` returns it.
+        A group as `qnp_xp.io._inputs.group_inputs` returns it.
 
     Returns
     -------
