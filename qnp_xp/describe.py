@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from .grids import Grid
-from .io.weights_file import read_weights
+from .io.weights._reading import read_weights
 from .lines import LINES, LINES_BAL
 
 __all__ = ["describe"]

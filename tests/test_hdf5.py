@@ -19,9 +19,9 @@ import pytest
 from helpers import copy_hdf5, run_python
 
 from qnp_xp import WeightsError
-from qnp_xp.io._hdf5 import Hdf5
-from qnp_xp.io._hdf5_check import check_groups
-from qnp_xp.io.weights_file import read_weights
+from qnp_xp.io.weights._hdf5 import Hdf5
+from qnp_xp.io.weights._hdf5_check import check_groups
+from qnp_xp.io.weights._reading import read_weights
 
 SECONDS = 20
 

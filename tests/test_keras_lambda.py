@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from qnp_xp import WeightsError
-from qnp_xp.io.keras_graph import Layer
-from qnp_xp.io.keras_lambda import lambda_scaling
+from qnp_xp.io.weights._graph import Layer
+from qnp_xp.io.weights._lambdas import lambda_scaling
 
 CODES: dict[str, dict[str, str]] = json.loads(
     Path(__file__).with_name("data").joinpath("lambdas.json").read_text("utf-8")

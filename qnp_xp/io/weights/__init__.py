@@ -16,14 +16,14 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from .._data import EMBEDDED_NETWORK, data_file
-from .._xp.backend import resolve
-from ..errors import WeightsError
-from ..grids import linear_wave, wave
-from ..lines import LINES, LINES_BAL, rest_wavelengths
-from ..model import QuasarNP
-from ._files import replacing
-from .weights_file import GRID_MEMBER, read_weights
+from ..._data import EMBEDDED_NETWORK, data_file
+from ..._xp.backend import resolve
+from ...errors import WeightsError
+from ...grids import linear_wave, wave
+from ...lines import LINES, LINES_BAL, rest_wavelengths
+from ...model import QuasarNP
+from .._files import replacing
+from ._reading import GRID_MEMBER, read_weights
 
 __all__ = ["embed_grid", "load_file", "load_model"]
 

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .keras_graph import Layer
+from ._graph import Layer
 
 __all__ = ["lambda_scaling"]
 

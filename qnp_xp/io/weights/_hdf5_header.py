@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from ..errors import WeightsError
+from ...errors import WeightsError
 
 __all__ = ["Message", "Texts", "data_within", "is_stored_elsewhere", "messages"]
 

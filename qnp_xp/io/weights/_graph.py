@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import WeightsError
+from ...errors import WeightsError
 
 __all__ = ["Graph", "Layer", "variable_names"]
 

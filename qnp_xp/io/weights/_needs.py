@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .keras_build import Shapes, build_network
-from .keras_graph import Graph, Layer, variable_names
+from ._build import Shapes, build_network
+from ._graph import Graph, Layer, variable_names
 
 __all__ = ["Needs", "needs"]
 

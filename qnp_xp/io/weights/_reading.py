@@ -22,13 +22,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._network.description import Network
-from ..errors import WeightsError
-from ..grids import Grid, wave
+from ..._network.description import Network
+from ...errors import WeightsError
+from ...grids import Grid, wave
+from ._build import Shapes, build_network
+from ._graph import Graph, Layer, variable_names
 from ._hdf5 import Hdf5
-from .keras_build import Shapes, build_network
-from .keras_graph import Graph, Layer, variable_names
-from .keras_needs import needs
+from ._needs import needs
 
 __all__ = ["GRID_MEMBER", "WeightsFile", "read_weights"]
 
@@ -87,7 +87,7 @@ class WeightsFile:
         Raises
         ------
         WeightsError
-            See `qnp_xp.io.keras_build.build_network`.
+            See `qnp_xp.io.weights._build.build_network`.
         """
         with _naming(self.path):
             return build_network(

@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import WeightsError
+from ...errors import WeightsError
 from ._hdf5_check import check_groups
 from ._hdf5_header import Texts, data_within, is_stored_elsewhere, messages
 

@@ -15,7 +15,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
-from ..errors import WeightsError
+from ...errors import WeightsError
 
 __all__ = ["check_groups"]
 

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._network.description import BatchNorm, Conv, Dense, Head, Network
-from ..errors import WeightsError
-from ..layers import ACTIVATIONS, conv_output
-from .keras_graph import Graph, Layer, variable_names
-from .keras_lambda import lambda_scaling
+from ..._network.description import BatchNorm, Conv, Dense, Head, Network
+from ...errors import WeightsError
+from ...layers import ACTIVATIONS, conv_output
+from ._graph import Graph, Layer, variable_names
+from ._lambdas import lambda_scaling
 
 __all__ = ["MOST_PARAMETERS", "Arrays", "Shapes", "build_network"]
 
