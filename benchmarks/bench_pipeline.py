@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from common import coadd, header, interleave, median, model, parser, save
 
+from qnp_xp._classify import classify_file
+from qnp_xp._results import Options, header_cards
 from qnp_xp.io.tables import write_catalog
-from qnp_xp.pipeline import classify_file
-from qnp_xp.results import Options, header_cards
 
 
 def peak(path: Path, args: Any) -> float:

@@ -21,8 +21,8 @@ from .errors import (
 from .status import Status
 
 if TYPE_CHECKING:
+    from ._classify import classify
     from .io.weights import load_model
-    from .pipeline import classify
 
 __all__ = [
     "DeviceError",
@@ -38,7 +38,7 @@ __all__ = [
 ]
 
 # These need h5py and fitsio, which a user of the array functions does not.
-_LAZY = {"classify": "pipeline", "load_model": "io.weights"}
+_LAZY = {"classify": "_classify", "load_model": "io.weights"}
 
 
 def __getattr__(name: str) -> Any:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from . import plot
+from ._classify import as_model
 from ._console import TROUBLE, complain, say
 from ._data import DEMO_COADD, data_file
 from ._version import __version__
@@ -28,7 +29,6 @@ from .io._files import check_free, write_whole
 from .io.tables import check_output
 from .io.weights import embed_grid
 from .lines import LINES, column_names
-from .pipeline import as_model
 
 __all__ = ["main"]
 

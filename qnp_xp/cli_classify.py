@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ._classify import as_model
+from ._results import Options
 from .cli_lists import id_list, name_list, row_list
 from .cli_report import Report, verdict
 from .devices import device_of_rank, permitted
@@ -22,8 +24,6 @@ from .lines import LINES
 from .model import QuasarNP
 from .mpi import Ranks, mpi_outcomes, serve, world
 from .outputs import mirrored_paths, output_paths
-from .pipeline import as_model
-from .results import Options
 from .runs import process_outcomes, serial_outcomes
 from .summary import Summary, summary_paths
 

@@ -14,18 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import plot
+from ._classify import as_model, classify_source
 from ._console import say
+from ._results import Options
 from .cli_lists import id_list, name_list, row_list
 from .drawing import draw_spectrum
 from .errors import NoSpectraError
 from .io._files import check_free, write_whole
 from .io._inputs import one_group, stem
 from .io.open import open_group
-from .io.rows import row_numbers
 from .io.source import Source
 from .outputs import keep_inputs
-from .pipeline import as_model, classify_source
-from .results import Options
+from .selection import row_numbers
 from .views import look, rows_of_targets
 
 __all__ = ["add_plot"]

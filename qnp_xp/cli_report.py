@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from ._console import complain, count, note, say
+from ._results import Result
 from .jobs import Outcome
 from .lines import column_names
 from .model import QuasarNP
-from .results import Result
 
 __all__ = ["Report", "verdict"]
 

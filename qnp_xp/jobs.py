@@ -13,7 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ._classify import classify_file
 from ._console import TROUBLE
+from ._results import Options, Result, header_cards, selection_card, setting_cards
 from .decode import prior_width
 from .errors import NoSpectraError
 from .io._inputs import joint_name
@@ -26,8 +28,6 @@ from .io.tables import (
 )
 from .model import QuasarNP
 from .outputs import keep_inputs
-from .pipeline import classify_file
-from .results import Options, Result, header_cards, selection_card, setting_cards
 
 __all__ = [
     "Job",

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ._results import Options
 from ._xp.backend import to_host
 from .curves import box_edges, smooth, without_spikes
 from .io.source import Source
 from .lines import column_names, rest_wavelengths
 from .model import QuasarNP
-from .results import Options
 from .spectra import clean, combine, normalize
 from .status import Status
 
@@ -192,7 +192,7 @@ def look(
     numbers
         Rows of the source, from 0, shape ``(m,)``.
     table
-        Structured, what `qnp_xp.pipeline.classify_source` found of each.
+        Structured, what `qnp_xp._classify.classify_source` found of each.
     width
         See `smooth`.
 

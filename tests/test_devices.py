@@ -18,7 +18,8 @@ import numpy as np
 import pytest
 from helpers import coadd_hdus, write_coadd, write_hdus
 
-from qnp_xp import classify, load_model, scoring
+from qnp_xp import _scorer as scoring
+from qnp_xp import classify, load_model
 from qnp_xp._xp import backend as _backend
 from qnp_xp._xp.backend import Backend, array_namespace, to_host
 from qnp_xp.model import QuasarNP

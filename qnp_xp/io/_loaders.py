@@ -12,9 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._xp.backend import Array, resolve, to_device, to_host
 from ..grids import Grid, wave
+from ..selection import select_rows
 from ..spectra import combine, normalize
 from .open import open_exposure, open_spectra
-from .rows import select_rows
 from .source import Source
 
 __all__ = ["load_desi_coadd", "load_desi_daily", "load_desi_exposure"]

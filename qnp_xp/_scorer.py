@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._results import Options
 from ._xp.backend import Array, to_device, to_host
 from ._xp.clock import Clock
 from ._xp.threads import worker_pool
@@ -21,7 +22,6 @@ from .decode import Decoded, decode, is_quasar
 from .io.source import Source
 from .lines import column_names
 from .model import QuasarNP
-from .results import Options
 from .spectra import average, normalize, sum_arms
 from .status import Status
 

@@ -11,19 +11,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ._results import Options, Result, header_cards, selection_card
+from ._scorer import Selection, score
 from ._xp.clock import Clock
 from .errors import SpectraError
 from .io._inputs import one_group
 from .io.memory import open_arrays
 from .io.open import open_group
-from .io.rows import row_numbers, select_rows
 from .io.source import Source
 from .io.tables import check_output, table_dtype, write_catalog
 from .io.weights import load_model
 from .model import QuasarNP
 from .outputs import keep_inputs
-from .results import Options, Result, header_cards, selection_card
-from .scoring import Selection, score
+from .selection import row_numbers, select_rows
 from .status import Status
 
 __all__ = ["as_model", "classify", "classify_file", "classify_source"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._xp.backend import to_host
+from ._xp.backend import to_host
 
 __all__ = ["row_numbers", "select_rows"]
 
