@@ -16,9 +16,9 @@ from typing import Any
 
 from common import coadd, header, median, model, parser, save
 
-from qnp_xp.jobs import Job, Orders
+from qnp_xp.batch.jobs import Job, Orders
+from qnp_xp.batch.mpi import mpi_outcomes, serve, world
 from qnp_xp.model import QuasarNP
-from qnp_xp.mpi import mpi_outcomes, serve, world
 
 
 def main() -> None:

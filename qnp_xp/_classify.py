@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from ._results import Options, Result, header_cards, selection_card
 from ._scorer import Selection, score
 from ._xp.clock import Clock
+from .batch.names import keep_inputs
 from .errors import SpectraError
 from .io._inputs import one_group
 from .io.memory import open_arrays
@@ -22,7 +23,6 @@ from .io.source import Source
 from .io.tables import check_output, table_dtype, write_catalog
 from .io.weights import load_model
 from .model import QuasarNP
-from .outputs import keep_inputs
 from .selection import row_numbers, select_rows
 from .status import Status
 

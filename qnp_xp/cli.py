@@ -14,9 +14,9 @@ import numpy as np
 
 from . import plot
 from ._classify import as_model
-from ._console import TROUBLE, complain, say
 from ._data import DEMO_COADD, data_file
 from ._version import __version__
+from .batch._console import TROUBLE, complain, say
 from .benchmark import benchmark
 from .cli_classify import add_classify
 from .cli_merge import add_merge

@@ -14,18 +14,18 @@ from typing import Any
 
 from ._classify import as_model
 from ._results import Options
+from .batch._summary import Summary, summary_paths
+from .batch.jobs import Job, Orders, Outcome, prepare_jobs
+from .batch.mpi import Ranks, mpi_outcomes, serve, world
+from .batch.names import mirrored_paths, output_paths
+from .batch.processes import process_outcomes, serial_outcomes
+from .batch.report import Report, verdict
 from .cli_lists import id_list, name_list, row_list
-from .cli_report import Report, verdict
 from .devices import device_of_rank, permitted
 from .io._inputs import GROUPS, coadds_in, group_inputs, read_lists
 from .io.tables import check_output
-from .jobs import Job, Orders, Outcome, prepare_jobs
 from .lines import LINES
 from .model import QuasarNP
-from .mpi import Ranks, mpi_outcomes, serve, world
-from .outputs import mirrored_paths, output_paths
-from .runs import process_outcomes, serial_outcomes
-from .summary import Summary, summary_paths
 
 __all__ = ["add_classify"]
 
@@ -172,7 +172,7 @@ class _Plan:
     Attributes
     ----------
     jobs, orders
-        See `qnp_xp.jobs`.
+        See `qnp_xp.batch.jobs`.
     summary
         Name of its summary, if it writes one.
     """

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from . import plot
 from ._classify import as_model, classify_source
-from ._console import say
 from ._results import Options
+from .batch._console import say
+from .batch.names import keep_inputs
 from .cli_lists import id_list, name_list, row_list
 from .drawing import draw_spectrum
 from .errors import NoSpectraError
@@ -24,7 +25,6 @@ from .io._files import check_free, write_whole
 from .io._inputs import one_group, stem
 from .io.open import open_group
 from .io.source import Source
-from .outputs import keep_inputs
 from .selection import row_numbers
 from .views import look, rows_of_targets
 

@@ -17,8 +17,9 @@ import pytest
 from helpers import TARGETID, Run, coadd_hdus, gzipped, names, write_coadd, write_hdus
 
 import qnp_xp
-from qnp_xp import classify, jobs, load_model
+from qnp_xp import classify, load_model
 from qnp_xp._data import EMBEDDED_NETWORK
+from qnp_xp.batch import jobs
 from qnp_xp.grids import linear_wave, wave
 
 #: A confidence at which the small network calls some spectra quasars, and some not.

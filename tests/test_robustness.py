@@ -48,9 +48,9 @@ from qnp_xp import (
     WeightsError,
     classify,
     cli,
-    jobs,
     load_model,
 )
+from qnp_xp.batch import jobs
 from qnp_xp.io import _gzip, load_desi_coadd, load_desi_exposure
 from qnp_xp.model import QuasarNP
 

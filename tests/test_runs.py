@@ -15,10 +15,12 @@ import numpy as np
 import pytest
 from helpers import TARGETID, Run, gzipped, names, write_coadd
 
-from qnp_xp import jobs, load_model, runs
+from qnp_xp import load_model
+from qnp_xp.batch import jobs
+from qnp_xp.batch import processes as runs
+from qnp_xp.batch.jobs import Job, Orders, largest_first, run_elsewhere
+from qnp_xp.batch.processes import process_outcomes, serial_outcomes
 from qnp_xp.io._inputs import coadds_in, read_lists
-from qnp_xp.jobs import Job, Orders, largest_first, run_elsewhere
-from qnp_xp.runs import process_outcomes, serial_outcomes
 
 NIGHT = "tiles/cumulative/80605/20210205"
 PIXEL = "healpix/sv3/dark/260/26065"

@@ -277,7 +277,8 @@ def open_when_read(pipe: Path) -> int:
 
 BROKEN = """
 import os, sys
-from qnp_xp import cli, mpi
+from qnp_xp import cli
+from qnp_xp.batch import mpi
 
 def broken(*args):
     raise LookupError("as nobody thought")

@@ -6,7 +6,7 @@ import collections
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from .io._inputs import stem
+from ..io._inputs import stem
 
 __all__ = ["keep_inputs", "mirrored_paths", "output_paths"]
 

@@ -19,9 +19,9 @@ from concurrent.futures import (
 from multiprocessing import get_context
 from typing import Any
 
-from ._xp.threads import granted_cores
+from .._xp.threads import granted_cores
+from ..model import QuasarNP
 from .jobs import Job, Orders, Outcome, largest_first, run_elsewhere, run_job
-from .model import QuasarNP
 
 __all__ = ["process_outcomes", "serial_outcomes"]
 

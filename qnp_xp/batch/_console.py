@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from .errors import QnpError
+from ..errors import QnpError
 
 __all__ = ["TROUBLE", "complain", "count", "note", "say"]
 

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._results import Card
-from ._version import __version__
-from .io._run_tables import write_summary, write_text
+from .._results import Card
+from .._version import __version__
+from ..io._run_tables import write_summary, write_text
+from ..model import QuasarNP
 from .jobs import Outcome
-from .model import QuasarNP
 
 __all__ = ["STATES", "Summary", "summary_paths"]
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
+from .._results import Result
+from ..lines import column_names
+from ..model import QuasarNP
 from ._console import complain, count, note, say
-from ._results import Result
 from .jobs import Outcome
-from .lines import column_names
-from .model import QuasarNP
 
 __all__ = ["Report", "verdict"]
 

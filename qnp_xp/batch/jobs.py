@@ -13,21 +13,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ._classify import classify_file
-from ._console import TROUBLE
-from ._results import Options, Result, header_cards, selection_card, setting_cards
-from .decode import prior_width
-from .errors import NoSpectraError
-from .io._inputs import joint_name
-from .io.tables import (
+from .._classify import classify_file
+from .._results import Options, Result, header_cards, selection_card, setting_cards
+from ..decode import prior_width
+from ..errors import NoSpectraError
+from ..io._inputs import joint_name
+from ..io.tables import (
     check_output,
     is_current,
     remove_leftovers,
     write_catalog,
     write_priors,
 )
-from .model import QuasarNP
-from .outputs import keep_inputs
+from ..model import QuasarNP
+from ._console import TROUBLE
+from .names import keep_inputs
 
 __all__ = [
     "Job",

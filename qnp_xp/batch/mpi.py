@@ -20,12 +20,12 @@ from dataclasses import dataclass
 from traceback import format_exc
 from typing import Any, TypeVar
 
+from .._xp.threads import granted_cores
+from ..errors import QnpError
+from ..model import QuasarNP
 from ._console import TROUBLE, complain
-from ._xp.threads import granted_cores
-from .errors import QnpError
 from .jobs import Job, Orders, Outcome, largest_first, run_elsewhere, run_job
-from .model import QuasarNP
-from .runs import serial_outcomes
+from .processes import serial_outcomes
 
 __all__ = ["Ranks", "mpi_outcomes", "serve", "world"]
 

@@ -1,0 +1,1 @@
+"""Runs over many files: jobs, the processes and ranks that do them, and reports."""
