@@ -19,14 +19,14 @@ from ._results import Options
 from .batch._console import say
 from .batch.names import keep_inputs
 from .cli_lists import id_list, name_list, row_list
-from .drawing import draw_spectrum
 from .errors import NoSpectraError
 from .io._files import check_free, write_whole
 from .io._inputs import one_group, stem
 from .io.open import open_group
 from .io.source import Source
+from .plot._draw import draw_spectrum
+from .plot._views import look, rows_of_targets
 from .selection import row_numbers
-from .views import look, rows_of_targets
 
 __all__ = ["add_plot"]
 

@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from qnp_xp.curves import box_edges, flux_range, smooth, stagger, without_spikes
 from qnp_xp.decode import decode
 from qnp_xp.grids import linear_wave, wave
+from qnp_xp.plot._curves import box_edges, flux_range, smooth, stagger, without_spikes
 from qnp_xp.status import Status, status_words
 
 

@@ -31,9 +31,9 @@ from helpers import (
 )
 
 from qnp_xp import SpectraError, classify, cli_plot, load_model
-from qnp_xp.curves import smooth
 from qnp_xp.errors import MissingLibraryError, QnpError
 from qnp_xp.model import QuasarNP
+from qnp_xp.plot._curves import smooth
 
 matplotlib = pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 from matplotlib import image  # noqa: E402

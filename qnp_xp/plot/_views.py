@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._results import Options
-from ._xp.backend import to_host
-from .curves import box_edges, smooth, without_spikes
-from .io.source import Source
-from .lines import column_names, rest_wavelengths
-from .model import QuasarNP
-from .spectra import clean, combine, normalize
-from .status import Status
+from .._results import Options
+from .._xp.backend import to_host
+from ..io.source import Source
+from ..lines import column_names, rest_wavelengths
+from ..model import QuasarNP
+from ..spectra import clean, combine, normalize
+from ..status import Status
+from ._curves import box_edges, smooth, without_spikes
 
 __all__ = [
     "Marker",

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .curves import flux_range, stagger
-from .status import status_words
-from .views import SpectrumView, SummaryView
+from ..status import status_words
+from ._curves import flux_range, stagger
+from ._views import SpectrumView, SummaryView
 
 __all__ = ["draw_spectrum", "draw_summary"]
 

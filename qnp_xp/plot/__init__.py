@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._classify import as_model, classify_source
-from ._results import Options
-from .drawing import draw_spectrum, draw_summary
-from .errors import MissingLibraryError
-from .io._inputs import one_group
-from .io.memory import open_arrays
-from .io.open import open_group
-from .io.tables import read_catalog
-from .model import QuasarNP
-from .selection import row_numbers
-from .views import look, rows_of_targets, sum_up
+from .._classify import as_model, classify_source
+from .._results import Options
+from ..errors import MissingLibraryError
+from ..io._inputs import one_group
+from ..io.memory import open_arrays
+from ..io.open import open_group
+from ..io.tables import read_catalog
+from ..model import QuasarNP
+from ..selection import row_numbers
+from ._draw import draw_spectrum, draw_summary
+from ._views import look, rows_of_targets, sum_up
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
