@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from qnp_xp._data import EMBEDDED_NETWORK, data_file
-from qnp_xp.benchmark import benchmark
 from qnp_xp.cli import main
+from qnp_xp.cli.benchmark import benchmark
 from qnp_xp.io import load_model
 
 

@@ -11,7 +11,7 @@ import pytest
 from helpers import names
 
 from qnp_xp.cli import main
-from qnp_xp.demo import DEMO_OUTPUT, classify_demo
+from qnp_xp.cli.demo import DEMO_OUTPUT, classify_demo
 
 
 def test_quasars_are_found_where_they_were_simulated_and_nowhere_else(

@@ -30,7 +30,8 @@ from helpers import (
     write_images_by_hand,
 )
 
-from qnp_xp import SpectraError, classify, cli_plot, load_model
+from qnp_xp import SpectraError, classify, load_model
+from qnp_xp.cli import plot as cli_plot
 from qnp_xp.errors import MissingLibraryError, QnpError
 from qnp_xp.model import QuasarNP
 from qnp_xp.plot._curves import smooth

@@ -12,23 +12,23 @@ from pathlib import Path
 
 import numpy as np
 
-from . import plot
-from ._classify import as_model
-from ._data import DEMO_COADD, data_file
-from ._version import __version__
-from .batch._console import TROUBLE, complain, say
+from .. import plot as pictures
+from .._classify import as_model
+from .._data import DEMO_COADD, data_file
+from .._version import __version__
+from ..batch._console import TROUBLE, complain, say
+from ..devices import permitted
+from ..errors import MissingLibraryError
+from ..io._files import check_free, write_whole
+from ..io.tables import check_output
+from ..io.weights import embed_grid
+from ..lines import LINES, column_names
 from .benchmark import benchmark
-from .cli_classify import add_classify
-from .cli_merge import add_merge
-from .cli_plot import add_plot
+from .classify import add_classify
 from .demo import ADVISED, DEMO_OUTPUT, classify_demo
-from .describe import describe
-from .devices import permitted
-from .errors import MissingLibraryError
-from .io._files import check_free, write_whole
-from .io.tables import check_output
-from .io.weights import embed_grid
-from .lines import LINES, column_names
+from .info import describe
+from .merge import add_merge
+from .plot import add_plot
 
 __all__ = ["main"]
 
@@ -209,11 +209,13 @@ def _demo(args: argparse.Namespace) -> int:
     try:
         names = column_names(LINES)  # the quasar with the most of them is drawn
         row = int(np.argmax(np.sum([table[f"C_{n}"] > ADVISED for n in names], axis=0)))
-        axes = plot.spectrum(data_file(DEMO_COADD), model, row=row, c_thresh=ADVISED)
+        axes = pictures.spectrum(
+            data_file(DEMO_COADD), model, row=row, c_thresh=ADVISED
+        )
     except MissingLibraryError as err:
         say(f"no picture: {err}")
     else:
-        write_whole(picture, plot.png(axes[0].figure))
+        write_whole(picture, pictures.png(axes[0].figure))
         say(f"picture of row {row} -> {picture}")
     return 0
 

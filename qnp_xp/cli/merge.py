@@ -6,13 +6,13 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from .batch._console import count, note, say
-from .batch.names import keep_inputs
-from .errors import SpectraError
-from .io._inputs import read_lists
-from .io._merge import merge_tables, read_part, without_duplicates
-from .io._run_tables import is_summary
-from .io.tables import check_output, write_catalog
+from ..batch._console import count, note, say
+from ..batch.names import keep_inputs
+from ..errors import SpectraError
+from ..io._inputs import read_lists
+from ..io._merge import merge_tables, read_part, without_duplicates
+from ..io._run_tables import is_summary
+from ..io.tables import check_output, write_catalog
 
 __all__ = ["add_merge"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .grids import Grid
-from .io.weights._reading import read_weights
-from .lines import LINES, LINES_BAL
+from ..grids import Grid
+from ..io.weights._reading import read_weights
+from ..lines import LINES, LINES_BAL
 
 __all__ = ["describe"]
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ._classify import classify_file
-from ._data import DEMO_COADD, data_file
-from ._results import Options
-from .io.open import open_spectra
-from .model import QuasarNP
+from .._classify import classify_file
+from .._data import DEMO_COADD, data_file
+from .._results import Options
+from ..io.open import open_spectra
+from ..model import QuasarNP
 
 __all__ = ["benchmark"]
 

@@ -12,20 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ._classify import as_model
-from ._results import Options
-from .batch._summary import Summary, summary_paths
-from .batch.jobs import Job, Orders, Outcome, prepare_jobs
-from .batch.mpi import Ranks, mpi_outcomes, serve, world
-from .batch.names import mirrored_paths, output_paths
-from .batch.processes import process_outcomes, serial_outcomes
-from .batch.report import Report, verdict
-from .cli_lists import id_list, name_list, row_list
-from .devices import device_of_rank, permitted
-from .io._inputs import GROUPS, coadds_in, group_inputs, read_lists
-from .io.tables import check_output
-from .lines import LINES
-from .model import QuasarNP
+from .._classify import as_model
+from .._results import Options
+from ..batch._summary import Summary, summary_paths
+from ..batch.jobs import Job, Orders, Outcome, prepare_jobs
+from ..batch.mpi import Ranks, mpi_outcomes, serve, world
+from ..batch.names import mirrored_paths, output_paths
+from ..batch.processes import process_outcomes, serial_outcomes
+from ..batch.report import Report, verdict
+from ..devices import device_of_rank, permitted
+from ..io._inputs import GROUPS, coadds_in, group_inputs, read_lists
+from ..io.tables import check_output
+from ..lines import LINES
+from ..model import QuasarNP
+from ._lists import id_list, name_list, row_list
 
 __all__ = ["add_classify"]
 

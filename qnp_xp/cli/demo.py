@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._classify import as_model, classify_source
-from ._data import DEMO_COADD, EMBEDDED_NETWORK, data_file
-from ._results import Options, header_cards
-from .io.open import open_spectra
-from .io.tables import write_catalog
-from .model import QuasarNP
+from .._classify import as_model, classify_source
+from .._data import DEMO_COADD, EMBEDDED_NETWORK, data_file
+from .._results import Options, header_cards
+from ..io.open import open_spectra
+from ..io.tables import write_catalog
+from ..model import QuasarNP
 
 __all__ = ["ADVISED", "DEMO_OUTPUT", "classify_demo"]
 

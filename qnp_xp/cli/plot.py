@@ -13,20 +13,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import plot
-from ._classify import as_model, classify_source
-from ._results import Options
-from .batch._console import say
-from .batch.names import keep_inputs
-from .cli_lists import id_list, name_list, row_list
-from .errors import NoSpectraError
-from .io._files import check_free, write_whole
-from .io._inputs import one_group, stem
-from .io.open import open_group
-from .io.source import Source
-from .plot._draw import draw_spectrum
-from .plot._views import look, rows_of_targets
-from .selection import row_numbers
+from .. import plot as pictures
+from .._classify import as_model, classify_source
+from .._results import Options
+from ..batch._console import say
+from ..batch.names import keep_inputs
+from ..errors import NoSpectraError
+from ..io._files import check_free, write_whole
+from ..io._inputs import one_group, stem
+from ..io.open import open_group
+from ..io.source import Source
+from ..plot._draw import draw_spectrum
+from ..plot._views import look, rows_of_targets
+from ..selection import row_numbers
+from ._lists import id_list, name_list, row_list
 
 __all__ = ["add_plot"]
 
@@ -84,7 +84,7 @@ def _plot(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
     if args.output and Path(args.output).suffix.lower() not in _SUFFIXES:
         parser.error(f"-o {args.output}: pictures end in .png or .pdf")
     # Before any work: matplotlib may be missing, or the folder.
-    plot.new_figure()
+    pictures.new_figure()
     if args.output:
         check_free(Path(args.output), overwrite=True)
     return _plot_table(args) if args.summary else _plot_spectra(args)
@@ -93,7 +93,7 @@ def _plot(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
 def _plot_table(args: argparse.Namespace) -> int:
     path = Path(args.output or f"plot-{stem([Path(args.file)])}.png")
     _check([path], [args.file], args.overwrite)
-    axes = plot.summary(args.file, c_thresh=args.c_thresh)
+    axes = pictures.summary(args.file, c_thresh=args.c_thresh)
     _write(path, [axes[0].figure])
     say(f"{args.file} -> {path}")
     return 0
@@ -130,7 +130,7 @@ def _plot_spectra(args: argparse.Namespace) -> int:
                 _labels(source, numbers)]  # fmt: skip
         _check(paths, [*group, weights], args.overwrite)
         figures = (
-            draw_spectrum(view, plot.new_figure(), physical=True)[0].figure
+            draw_spectrum(view, pictures.new_figure(), physical=True)[0].figure
             for view in look(source, model, options, numbers, table, args.smooth)
         )
         if len(paths) == 1:
@@ -193,7 +193,7 @@ def _check(paths: Sequence[Path], inputs: Sequence[Any], overwrite: bool) -> Non
 
 def _write(path: Path, figures: Iterable[Any]) -> None:
     if path.suffix.lower() == ".pdf":
-        write_whole(path, plot.pdf(figures))
+        write_whole(path, pictures.pdf(figures))
         return
     (figure,) = figures
-    write_whole(path, plot.png(figure))
+    write_whole(path, pictures.png(figure))
