@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,19 +10,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._results import Options, Result, header_cards, selection_card
+from ._options import Options
+from ._results import Result, header_cards, selection_card
 from ._scorer import Selection, score
 from ._xp.clock import Clock
-from .batch.names import keep_inputs
 from .errors import SpectraError
-from .io._inputs import one_group
+from .io._files import ensure_writable
 from .io.memory import open_arrays
-from .io.open import open_group
+from .io.open import one_group, open_group
 from .io.source import Source
-from .io.tables import check_output, table_dtype, write_catalog
-from .io.weights import load_model
+from .io.tables import table_dtype, write_catalog
+from .io.weights import load_model, weights_path
 from .model import QuasarNP
-from .selection import row_numbers, select_rows
+from .selection import check_indices, row_indices
 from .status import Status
 
 __all__ = ["as_model", "classify", "classify_file", "classify_source"]
@@ -145,10 +144,10 @@ def classify(
     options = Options(c_thresh, n_thresh, use_mask, batch_size, coadd)
     group = one_group(spectra)
     if output is not None:
-        check_output(Path(output), overwrite)
-        weights = model or os.environ.get("QN_MODEL_FILE")
-        read = [weights] if isinstance(weights, (str, Path)) else []
-        keep_inputs([Path(output)], [*(group or ()), *read])
+        read = list(group or ())
+        if model is None or isinstance(model, (str, Path)):
+            read.append(weights_path(model))
+        ensure_writable(Path(output), overwrite, read, fits=True)
     network = as_model(model, device, dtype)
     if group is not None:
         result = classify_file(group, network, options, rows=rows, targetids=targetids)
@@ -172,11 +171,11 @@ def classify_file(
     Parameters
     ----------
     paths
-        A file, or a group as `qnp_xp.io._inputs.group_inputs` returns it.
+        A file, or a group as `qnp_xp.io.open.group_inputs` returns it.
     model, options
         What to do with it.
     **selection
-        `rows`, `numbers` or `targetids`, as for `classify_source`.
+        `rows`, `indices` or `targetids`, as for `classify_source`.
 
     Returns
     -------
@@ -201,9 +200,10 @@ def classify_source(
     options: Options,
     *,
     rows: ArrayLike | None = None,
-    numbers: NDArray[np.int64] | None = None,
+    indices: NDArray[np.int64] | None = None,
     targetids: ArrayLike | None = None,
     clock: Clock | None = None,
+    keep_boxes: bool = False,
 ) -> Result:
     """Classify the spectra of a source.
 
@@ -215,11 +215,13 @@ def classify_source(
         What to do with it.
     rows, targetids
         As for `classify`; TARGETIDs that the source lacks are passed over.
-    numbers
+    indices
         Row numbers, shape ``(m,)``, which `rows` might take for a mask in files of one
         or two rows.
     clock
         Has the time that it took to open the source.
+    keep_boxes
+        Keep the activations of the boxes of each line, for pictures.
 
     Returns
     -------
@@ -231,7 +233,7 @@ def classify_source(
         As for `classify`.
     """
     clock = clock or Clock()
-    chosen = _numbers(source, rows, numbers, targetids)
+    chosen = _indices(source, rows, indices, targetids)
     if options.coadd:
         if "TARGETID" not in source.identifiers:
             msg = f"{source.name}: has no TARGETIDs to coadd spectra by"
@@ -245,9 +247,12 @@ def classify_source(
         _log.warning("%s: no arm %s", source.name, ", ".join(source.missing))
         table["QN_STATUS"] |= int(Status.ARM_MISSING)
     _warn_off_grid(source, model)
-    score(source, selection, model, options, table, clock)
+    boxes = None
+    if keep_boxes:
+        boxes = np.full((table.size, model.nlines, model.nboxes), np.nan)
+    score(source, selection, model, options, table, clock, boxes)
     names = tuple(arm.name for arm in source.arms)
-    return Result(source.name, table, names, source.missing, clock.seconds)
+    return Result(source.name, table, names, source.missing, clock.seconds, boxes)
 
 
 def _warn_off_grid(source: Source, model: QuasarNP) -> None:
@@ -261,17 +266,17 @@ def _warn_off_grid(source: Source, model: QuasarNP) -> None:
         )  # fmt: skip
 
 
-def _numbers(
+def _indices(
     source: Source,
     rows: ArrayLike | None,
-    numbers: NDArray[np.int64] | None,
+    indices: NDArray[np.int64] | None,
     targetids: ArrayLike | None,
 ) -> NDArray[np.int64]:
-    """Numbers of the selected rows."""
-    if numbers is not None:
-        return row_numbers(numbers, source.n, "rows")
+    """The selected rows, by number."""
+    if indices is not None:
+        return check_indices(indices, source.n, "rows")
     if targetids is None:
-        return select_rows(rows, source.n)
+        return row_indices(rows, source.n)
     if rows is not None:
         msg = "rows and targetids cannot be given both"
         raise ValueError(msg)

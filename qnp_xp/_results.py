@@ -12,64 +12,19 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._data import EMBEDDED_NETWORK
+from ._options import Options
 from ._version import __version__
 from .grids import Grid
+from .io.tables import Card
 from .model import QuasarNP
 from .status import Status
 
 __all__ = [
-    "Card",
-    "Options",
     "Result",
     "header_cards",
     "selection_card",
     "setting_cards",
 ]
-
-#: Keyword, value and comment of a header.
-Card = tuple[str, Any, str]
-
-
-@dataclass(frozen=True)
-class Options:
-    """How spectra are selected and judged.
-
-    Attributes
-    ----------
-    c_thresh, n_thresh
-        A quasar has `n_thresh` lines or more of a confidence above `c_thresh`.
-    use_mask
-        Give no weight to pixels whose MASK is not zero.
-    batch_size
-        Spectra that are read at a time.
-    coadd
-        Add up the spectra of each target.
-    """
-
-    c_thresh: float = 0.5
-    n_thresh: int = 1
-    use_mask: bool = False
-    batch_size: int = 256
-    coadd: bool = False
-
-    def __post_init__(self) -> None:
-        number, flag = (int, float, np.number), (bool, np.bool_)
-        for names, kind, what in (
-            (("c_thresh", "n_thresh", "batch_size"), number, "a number"),
-            (("use_mask", "coadd"), flag, "True or False"),
-        ):
-            for name in names:
-                if not isinstance(getattr(self, name), kind):
-                    msg = f"{name} must be {what}, got {getattr(self, name)!r}"
-                    raise TypeError(msg)
-        if not 0 <= self.c_thresh <= 1:
-            msg = f"c_thresh must be between 0 and 1, got {self.c_thresh!r}"
-            raise ValueError(msg)
-        for name in ("n_thresh", "batch_size"):
-            value = getattr(self, name)
-            if not (np.isfinite(value) and value == np.floor(value) and value >= 1):
-                msg = f"{name} must be a whole number from 1 up, got {value!r}"
-                raise ValueError(msg)
 
 
 @dataclass(frozen=True)
@@ -88,6 +43,9 @@ class Result:
     seconds
         Time by stage, summed over threads: read, upload, rebin, normalise, predict,
         decode.
+    boxes
+        Activations of each row, shape ``(n, nlines, nboxes)``, where they are kept; NaN
+        where a row cannot be scored.
     """
 
     name: str
@@ -95,6 +53,7 @@ class Result:
     arms: tuple[str, ...]
     missing: tuple[str, ...]
     seconds: dict[str, float] = field(default_factory=dict)
+    boxes: NDArray[np.float64] | None = None
 
     @property
     def scored(self) -> int:
@@ -179,7 +138,7 @@ def header_cards(model: QuasarNP, options: Options, result: Result) -> list[Card
         ("QNWMAX", float(model.wave[-1]), "[Angstrom] last bin"),
         ("QNARMS", "".join(result.arms), "arms used"),
     ]
-    if model.device != "cpu":
+    if not model.backend.is_host:
         cards.append(("QNTILE", model.tile, "spectra of one pass on the device"))
     for number, (name, version) in enumerate(versions):
         cards.append((f"DEPNAM{number:02d}", name, "package"))

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._results import Options
+from ._options import Options
 from ._xp.backend import Array, to_device, to_host
 from ._xp.clock import Clock
 from ._xp.threads import worker_pool
@@ -106,6 +106,7 @@ def score(
     options: Options,
     table: NDArray[Any],
     clock: Clock,
+    boxes: NDArray[np.float64] | None = None,
 ) -> None:
     """Fill a table with the results of spectra.
 
@@ -120,6 +121,8 @@ def score(
         and redshifts are NaN, and stay so where there is no result.
     clock
         Takes the time by stage.
+    boxes
+        Filled with the activations of each row, if it is given.
 
     Raises
     ------
@@ -128,7 +131,7 @@ def score(
     """
     model.backend.settle()  # weights, and arrays of the user, are on their way
     with worker_pool(model.threads) as pool:
-        waiting: list[tuple[NDArray[Any], _Ready, list[Future[Array]]]] = []
+        waiting: list[tuple[NDArray[Any], Any, _Ready, list[Future[Array]]]] = []
         for rows, piece in selection.batches(options.batch_size):
             ready = _prepare(source, piece, model, options, clock)
             n, step = ready.x.shape[0], model.block
@@ -138,7 +141,8 @@ def score(
                 )
                 for low in range(0, max(n, 1), step)
             ]
-            waiting.append((table[rows], ready, outputs))
+            kept = None if boxes is None else boxes[rows]
+            waiting.append((table[rows], kept, ready, outputs))
             if len(waiting) > 1:
                 _finish(*waiting.pop(0), model, options, clock)
         for done in waiting:
@@ -236,7 +240,7 @@ def _sums_of_arms(
             flux_sum, ivar_sum, cleaned = sum_arms(on_device, model.wave)
             return flux_sum, ivar_sum, to_host(cleaned)
     except MemoryError:
-        if n <= 1 or model.backend.name == "cpu":
+        if n <= 1 or model.backend.is_host:
             raise
     on_device = []
     model.backend.release()
@@ -266,6 +270,7 @@ def _forward(model: QuasarNP, x: Array, clock: Clock) -> Array:
 
 def _finish(
     table: NDArray[Any],
+    boxes: NDArray[np.float64] | None,
     ready: _Ready,
     outputs: list[Future[Array]],
     model: QuasarNP,
@@ -286,6 +291,10 @@ def _finish(
             | np.where(ready.cleaned, int(Status.PIXELS_CLEANED), 0)
         ).astype(np.int32)
         _fill(table, good, found, model)
+        if boxes is not None:
+            for line, outputs_of_line in enumerate(preds):
+                activations = to_host(outputs_of_line)[:, : model.nboxes]
+                boxes[good, line, :] = activations
         target = (table["QN_STATUS"][good] & int(Status.NOT_TARGET)) == 0
         table["IS_QSO_QN"][good] = quasar & target
 

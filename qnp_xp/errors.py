@@ -7,6 +7,7 @@ has never heard of this package would expect.
 from __future__ import annotations
 
 __all__ = [
+    "USER_ERRORS",
     "DeviceError",
     "MissingLibraryError",
     "NoSpectraError",
@@ -38,3 +39,7 @@ class DeviceError(QnpError, RuntimeError):
 
 class MissingLibraryError(QnpError, ImportError):
     """An optional library that is needed for what was asked, and not installed."""
+
+
+#: Errors that a user can mend: they are said without a traceback.
+USER_ERRORS = (QnpError, OSError, ValueError, TypeError)

@@ -112,7 +112,7 @@ class QuasarNP:
         object.__setattr__(self, "_tile", _Tile(self._first_tile()))
 
     def _first_tile(self) -> int:
-        if self.backend.name == "cpu":
+        if self.backend.is_host:
             return _TILE
         tile, free = _TILE_ON_DEVICE, self.backend.free_memory()
         if free is not None:
@@ -229,7 +229,7 @@ class QuasarNP:
             x[first : min(first + block, n), ...]
             for first in range(0, max(n, 1), block)
         ]
-        if self.backend.name == "cpu":
+        if self.backend.is_host:
             done = thread_map(self.forward, blocks, self.threads)
         else:
             done = [self.forward(x) for x in blocks]
@@ -238,12 +238,12 @@ class QuasarNP:
     @property
     def threads(self) -> int:
         """Threads that `predict` takes."""
-        return (self.nproc or granted_cores()) if self.backend.name == "cpu" else 1
+        return (self.nproc or granted_cores()) if self.backend.is_host else 1
 
     @property
     def block(self) -> int:
         """Spectra that `predict` hands to a thread at once."""
-        return _BLOCK if self.backend.name == "cpu" else self.tile
+        return _BLOCK if self.backend.is_host else self.tile
 
     @property
     def tile(self) -> int:
@@ -271,7 +271,7 @@ class QuasarNP:
                 try:
                     return self._forward(x, tile)
                 except MemoryError:
-                    if tile == 1 or self.backend.name == "cpu":
+                    if tile == 1 or self.backend.is_host:
                         raise
                 # Here and not above: the error holds on to the arrays of its frames.
                 self.backend.release()
@@ -283,7 +283,7 @@ class QuasarNP:
 
     def _forward(self, x: Array, tile: int) -> Array:
         n = x.shape[0]
-        if self.backend.name != "cpu":
+        if not self.backend.is_host:
             x = fill_rows(x, max(-(-n // tile), 1) * tile)
         x = self.backend.xp.expand_dims(x, axis=2)
         tiles = [

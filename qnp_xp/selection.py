@@ -7,10 +7,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from ._xp.backend import to_host
 
-__all__ = ["row_numbers", "select_rows"]
+__all__ = ["check_indices", "row_indices"]
 
 
-def select_rows(
+def row_indices(
     rows: ArrayLike | None, n: int, name: str = "rows"
 ) -> NDArray[np.int64]:
     """Turn a selection of rows into their numbers.
@@ -61,10 +61,10 @@ def select_rows(
             msg = f"{name} is a mask of length {values.size}, and there are {n} rows"
             raise ValueError(msg)
         return np.flatnonzero(values).astype(np.int64)
-    return row_numbers(values.astype(np.int64), n, name)
+    return check_indices(values.astype(np.int64), n, name)
 
 
-def row_numbers(numbers: NDArray[np.int64], n: int, name: str) -> NDArray[np.int64]:
+def check_indices(numbers: NDArray[np.int64], n: int, name: str) -> NDArray[np.int64]:
     """Check row numbers, and count negative ones from the end.
 
     Parameters
@@ -72,7 +72,7 @@ def row_numbers(numbers: NDArray[np.int64], n: int, name: str) -> NDArray[np.int
     numbers
         Of rows, shape ``(m,)``, not empty.
     n, name
-        As for `select_rows`.
+        As for `row_indices`.
 
     Returns
     -------

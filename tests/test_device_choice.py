@@ -8,10 +8,8 @@ from pathlib import Path
 import pytest
 from helpers import Run, names, write_coadd
 
-from qnp_xp import devices
 from qnp_xp._xp import backend as _backend
-from qnp_xp._xp.backend import visible_gpus
-from qnp_xp.devices import device_of_rank, permitted
+from qnp_xp._xp.backend import device_of_rank, permitted, visible_gpus
 from qnp_xp.errors import DeviceError
 
 no_cupy = pytest.mark.skipif(
@@ -47,7 +45,7 @@ def test_desi_no_gpu_changes_nothing_else(
 def test_ranks_of_a_machine_take_its_gpus_in_turn(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(devices, "visible_gpus", lambda: 4)
+    monkeypatch.setattr(_backend, "visible_gpus", lambda: 4)
     for device in ("gpu", "auto"):
         taken = [device_of_rank(device, local) for local in range(6)]
         assert taken == ["gpu:0", "gpu:1", "gpu:2", "gpu:3", "gpu:0", "gpu:1"]
@@ -57,7 +55,7 @@ def test_ranks_of_a_machine_take_its_gpus_in_turn(
 def test_without_gpus_a_device_is_left_to_say_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(devices, "visible_gpus", lambda: 0)
+    monkeypatch.setattr(_backend, "visible_gpus", lambda: 0)
     assert [device_of_rank(d, 3) for d in ("gpu", "auto")] == ["gpu", "auto"]
 
 

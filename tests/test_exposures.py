@@ -22,7 +22,7 @@ from helpers import (
 )
 
 from qnp_xp import SpectraError, Status, classify
-from qnp_xp.io._inputs import cframes_in, group_inputs, joint_name
+from qnp_xp.io.open import cframes_in, group_inputs, joint_name
 
 EXPID = "00071246"
 

@@ -18,9 +18,9 @@ from helpers import TARGETID, Run, gzipped, names, write_coadd
 from qnp_xp import load_model
 from qnp_xp.batch import jobs
 from qnp_xp.batch import processes as runs
-from qnp_xp.batch.jobs import Job, Orders, largest_first, run_elsewhere
+from qnp_xp.batch.jobs import Job, RunConfig, largest_first, run_elsewhere
 from qnp_xp.batch.processes import process_outcomes, serial_outcomes
-from qnp_xp.io._inputs import coadds_in, read_lists
+from qnp_xp.io.open import coadds_in, read_lists
 
 NIGHT = "tiles/cumulative/80605/20210205"
 PIXEL = "healpix/sv3/dark/260/26065"
@@ -144,7 +144,7 @@ def test_a_process_that_is_killed_fails_its_file_only(
 
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
-    outcomes = list(process_outcomes(todo, load_model(weights), Orders(), 1))
+    outcomes = list(process_outcomes(todo, load_model(weights), RunConfig(), 1))
     killer.join()
     os.close(opened[0])
     dead, *others = outcomes
@@ -166,8 +166,8 @@ def test_processes_share_the_cores(
     monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
     seen: list[tuple[int | None, str | None]] = []
 
-    def spy(model: Any, orders: Any) -> Any:
-        executor = make(model, orders)
+    def spy(model: Any, config: Any) -> Any:
+        executor = make(model, config)
         submit = executor.submit
 
         def submitting(*args: Any) -> Any:
@@ -180,7 +180,7 @@ def test_processes_share_the_cores(
     make = runs._executor
     monkeypatch.setattr(runs, "_executor", spy)
     todo = [Job((path,), here / path.name) for path in coadds]
-    assert len(list(process_outcomes(todo, load_model(weights), Orders(), 2))) == 3
+    assert len(list(process_outcomes(todo, load_model(weights), RunConfig(), 2))) == 3
     assert seen == [(3, "3")] * 3
     kept = [os.environ.get(f"{name}_NUM_THREADS") for name in ("OMP", "MKL")]
     assert kept == ["6", "5"]
@@ -208,7 +208,7 @@ def test_an_error_that_nobody_thought_of_fails_its_file_only(
 
     monkeypatch.setattr(jobs, "classify_file", fail_once)
     todo = [Job((path,), here / path.name) for path in coadds]
-    first, second, third = serial_outcomes(todo, load_model(weights), Orders())
+    first, second, third = serial_outcomes(todo, load_model(weights), RunConfig())
     assert [first.state, second.state, third.state] == ["done", "failed", "done"]
     assert second.message == f"{coadds[1]}: LookupError: no such key"
 
@@ -218,7 +218,7 @@ def test_outcomes_travel_without_their_tables_and_with_what_was_logged(
 ) -> None:
     path = write_coadd(inputs / "coadd-0.fits", 3, arms="BR")
     job = Job((path,), here / "qn.fits")
-    outcome = run_elsewhere(job, load_model(weights), Orders())
+    outcome = run_elsewhere(job, load_model(weights), RunConfig())
     assert (outcome.state, outcome.result, outcome.rows) == ("done", None, 3)
     assert outcome.notes == ((logging.WARNING, f"{path}: no arm Z"),)
     assert caplog.messages == []

@@ -145,5 +145,5 @@ def prepare(
     kernel = np.tensordot(transform.kernel, phases, axes=1)
     arrays = (kernel, conv.bias, transform.input, transform.output)
     kernel, bias, before, behind = (to_device(x, backend, dtype) for x in arrays)
-    joined = backend.name != "cpu"
+    joined = not backend.is_host
     return ToomCookConv(*shape, kernel, bias, before, behind, joined)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import importlib
+import logging
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -27,11 +28,57 @@ __all__ = [
     "array_namespace",
     "backend_of",
     "device",
+    "device_of_rank",
+    "permitted",
     "resolve",
     "to_device",
     "to_host",
     "visible_gpus",
 ]
+
+_log = logging.getLogger(__name__)
+
+
+def permitted(device: str) -> str:
+    """The device that is asked for, unless ``$DESI_NO_GPU`` forbids GPUs.
+
+    Parameters
+    ----------
+    device
+        As for `qnp_xp.load_model`.
+
+    Returns
+    -------
+    str
+        ``"cpu"`` where the variable is set, whatever it is set to, as in desispec; a
+        warning says so.
+    """
+    if "DESI_NO_GPU" in os.environ and (device == "auto" or device.startswith("gpu")):
+        _log.warning("$DESI_NO_GPU is set: the CPU is used, and not %s", device)
+        return "cpu"
+    return device
+
+
+def device_of_rank(device: str, local: int) -> str:
+    """The device of one of the processes that run on a machine.
+
+    Parameters
+    ----------
+    device
+        As for `qnp_xp.load_model`.
+    local
+        Number of the process among those of its machine.
+
+    Returns
+    -------
+    str
+        For ``"gpu"`` and ``"auto"``, the visible GPUs in turn; else `device`.
+    """
+    if device not in ("auto", "gpu"):
+        return device
+    count = visible_gpus()
+    return f"gpu:{local % count}" if count else device
+
 
 #: An array of any library that follows the array API standard.
 Array = Any
@@ -74,6 +121,11 @@ class Backend:
         if self.is_gpu:
             return self.device  # type: ignore[no-any-return]
         return contextlib.nullcontext()
+
+    @property
+    def is_host(self) -> bool:
+        """Whether it is numpy on the host."""
+        return self.name == "cpu"
 
     @property
     def is_gpu(self) -> bool:

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from ..errors import QnpError
-
-__all__ = ["TROUBLE", "complain", "count", "note", "say"]
-
-#: Errors that a user can mend.
-TROUBLE = (QnpError, OSError, ValueError, TypeError)
+__all__ = ["complain", "count", "note", "say"]
 
 
 def say(text: str) -> None:

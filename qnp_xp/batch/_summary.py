@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._results import Card
 from .._version import __version__
 from ..io._run_tables import write_summary, write_text
+from ..io.tables import Card
 from ..model import QuasarNP
 from .jobs import Outcome
 

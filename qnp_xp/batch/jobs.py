@@ -14,25 +14,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._classify import classify_file
-from .._results import Options, Result, header_cards, selection_card, setting_cards
+from .._options import Options
+from .._results import Result, header_cards, selection_card, setting_cards
 from ..decode import prior_width
-from ..errors import NoSpectraError
-from ..io._inputs import joint_name
+from ..errors import USER_ERRORS, NoSpectraError
+from ..io._files import ensure_not_input, ensure_writable
+from ..io.open import joint_name
 from ..io.tables import (
-    check_output,
     is_current,
     remove_leftovers,
     write_catalog,
     write_priors,
 )
 from ..model import QuasarNP
-from ._console import TROUBLE
-from .names import keep_inputs
 
 __all__ = [
     "Job",
-    "Orders",
     "Outcome",
+    "RunConfig",
     "largest_first",
     "prepare_jobs",
     "run_elsewhere",
@@ -72,14 +71,14 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Orders:
+class RunConfig:
     """What is the same for all files of a run.
 
     Attributes
     ----------
     options
         How spectra are judged.
-    numbers, targetids
+    indices, targetids
         Rows to take of each file, by number or by target, shape ``(m,)``; all of them
         without either.
     overwrite
@@ -90,7 +89,7 @@ class Orders:
     """
 
     options: Options = field(default_factory=Options)
-    numbers: NDArray[np.int64] | None = None
+    indices: NDArray[np.int64] | None = None
     targetids: NDArray[np.int64] | None = None
     overwrite: bool = False
     resume: bool = False
@@ -164,17 +163,17 @@ def prepare_jobs(
         if count > 1:
             msg = f"{path}: tables, priors and summary need files of their own"
             raise ValueError(msg)
-    keep_inputs(written, [*inputs, *(path for job in jobs for path in job.files)])
+    ensure_not_input(written, [*inputs, *(path for job in jobs for path in job.files)])
     for folder in {path.parent for path in written}:
         remove_leftovers(folder)
 
 
-def run_job(job: Job, model: QuasarNP, orders: Orders) -> Outcome:
+def run_job(job: Job, model: QuasarNP, config: RunConfig) -> Outcome:
     """Do a job; whatever goes wrong is in the outcome.
 
     Parameters
     ----------
-    job, model, orders
+    job, model, config
         What to do.
 
     Returns
@@ -188,20 +187,20 @@ def run_job(job: Job, model: QuasarNP, orders: Orders) -> Outcome:
     """
     start = time.perf_counter()
     try:
-        if orders.resume and _is_current(job, model, orders):
+        if config.resume and _is_current(job, model, config):
             return Outcome(job, "kept", f"{job.output} is in order")
-        result = _classify(job, model, orders)
+        result = _classify(job, model, config)
     except NoSpectraError as err:
         # Wildcards catch the tables that lie beside the spectra.
         return Outcome(job, "skipped", str(err))
-    except TROUBLE as err:
+    except USER_ERRORS as err:
         named = any(str(path) in str(err) for path in job.files)
         return Outcome(job, "failed", f"{err}" if named else f"{job.name}: {err}")
     except Exception as err:
         _log.info("%s", job.name, exc_info=True)
         return Outcome(job, "failed", f"{job.name}: {type(err).__name__}: {err}")
     targetids: frozenset[int] = frozenset()
-    if orders.targetids is not None:
+    if config.targetids is not None:
         targetids = frozenset(result.table["TARGETID"].tolist())
     return Outcome(
         job,
@@ -216,12 +215,12 @@ def run_job(job: Job, model: QuasarNP, orders: Orders) -> Outcome:
     )
 
 
-def run_elsewhere(job: Job, model: QuasarNP, orders: Orders) -> Outcome:
+def run_elsewhere(job: Job, model: QuasarNP, config: RunConfig) -> Outcome:
     """Do a job in a process whose output nobody reads.
 
     Parameters
     ----------
-    job, model, orders
+    job, model, config
         As for `run_job`.
 
     Returns
@@ -236,7 +235,7 @@ def run_elsewhere(job: Job, model: QuasarNP, orders: Orders) -> Outcome:
     logger.addHandler(notes)
     logger.propagate = False
     try:
-        outcome = run_job(job, model, orders)
+        outcome = run_job(job, model, config)
     finally:
         logger.removeHandler(notes)
         logger.propagate = before
@@ -277,9 +276,9 @@ def _size(job: Job) -> int:
         return 0
 
 
-def _is_current(job: Job, model: QuasarNP, orders: Orders) -> bool:
-    cards = setting_cards(model, orders.options)
-    cards.append(selection_card(orders.numbers, orders.targetids))
+def _is_current(job: Job, model: QuasarNP, config: RunConfig) -> bool:
+    cards = setting_cards(model, config.options)
+    cards.append(selection_card(config.indices, config.targetids))
     newest = max(path.stat().st_mtime for path in job.files)
     priors = job.priors
     if priors and not (priors.exists() and priors.stat().st_mtime >= newest):
@@ -287,23 +286,23 @@ def _is_current(job: Job, model: QuasarNP, orders: Orders) -> bool:
     return is_current(job.output, cards, newest)
 
 
-def _classify(job: Job, model: QuasarNP, orders: Orders) -> Result:
-    replace = orders.overwrite or orders.resume
+def _classify(job: Job, model: QuasarNP, config: RunConfig) -> Result:
+    replace = config.overwrite or config.resume
     for path in job.written:
-        check_output(path, replace)
+        ensure_writable(path, replace, fits=True)
     result = classify_file(
         job.files,
         model,
-        orders.options,
-        numbers=orders.numbers,
-        targetids=orders.targetids,
+        config.options,
+        indices=config.indices,
+        targetids=config.targetids,
     )
     quasars = result.table[result.table["IS_QSO_QN"] == 1]
     if job.priors is not None and np.any(quasars["TARGETID"] == -1):
         msg = f"{job.name}: has no TARGETIDs, which priors need"
         raise ValueError(msg)
-    cards = header_cards(model, orders.options, result)
-    cards.append(selection_card(orders.numbers, orders.targetids))
+    cards = header_cards(model, config.options, result)
+    cards.append(selection_card(config.indices, config.targetids))
     if job.priors is not None:
         z = quasars["Z_QN"].astype(np.float64)
         width = prior_width(z, model.wave, model.nboxes)

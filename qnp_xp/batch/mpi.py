@@ -21,10 +21,10 @@ from traceback import format_exc
 from typing import Any, TypeVar
 
 from .._xp.threads import granted_cores
-from ..errors import QnpError
+from ..errors import USER_ERRORS, QnpError
 from ..model import QuasarNP
-from ._console import TROUBLE, complain
-from .jobs import Job, Orders, Outcome, largest_first, run_elsewhere, run_job
+from ._console import complain
+from .jobs import Job, Outcome, RunConfig, largest_first, run_elsewhere, run_job
 from .processes import serial_outcomes
 
 __all__ = ["Ranks", "mpi_outcomes", "serve", "world"]
@@ -169,7 +169,7 @@ def world() -> Iterator[Ranks]:
     try:
         yield ranks
     except BaseException as err:
-        if not (ranks.root and isinstance(err, TROUBLE)):
+        if not (ranks.root and isinstance(err, USER_ERRORS)):
             _abort(ranks, err)
         raise
 
@@ -193,7 +193,7 @@ def _abort(ranks: Ranks, err: BaseException) -> None:
 
 
 def mpi_outcomes(
-    ranks: Ranks, jobs: Sequence[Job], model: QuasarNP, orders: Orders
+    ranks: Ranks, jobs: Sequence[Job], model: QuasarNP, config: RunConfig
 ) -> Iterator[Outcome]:
     """Deal jobs to all ranks, on the root, while the others `serve`.
 
@@ -201,7 +201,7 @@ def mpi_outcomes(
     ----------
     ranks
         As `world` yields it.
-    jobs, model, orders
+    jobs, model, config
         What to do.
 
     Yields
@@ -210,10 +210,10 @@ def mpi_outcomes(
         As they come; those of other ranks without their tables.
     """
     if ranks.size == 1:
-        yield from serial_outcomes(jobs, model, orders)
+        yield from serial_outcomes(jobs, model, config)
         return
     try:
-        yield from _deal(ranks, jobs, model, orders)
+        yield from _deal(ranks, jobs, model, config)
     except BaseException as err:
         # Also where the outcomes are not taken any more: the others wait for jobs.
         _abort(ranks, err)
@@ -221,13 +221,13 @@ def mpi_outcomes(
 
 
 def _deal(
-    ranks: Ranks, jobs: Sequence[Job], model: QuasarNP, orders: Orders
+    ranks: Ranks, jobs: Sequence[Job], model: QuasarNP, config: RunConfig
 ) -> Iterator[Outcome]:
     from mpi4py import MPI  # noqa: PLC0415
 
     todo = collections.deque(largest_first(jobs))
     own: queue.SimpleQueue[Outcome | BaseException] = queue.SimpleQueue()
-    work = threading.Thread(target=_work, args=(todo, own, model, orders), daemon=True)
+    work = threading.Thread(target=_work, args=(todo, own, model, config), daemon=True)
     work.start()
     left = len(jobs)
     given: dict[int, int] = {}  # jobs that each rank has yet to do
@@ -270,25 +270,25 @@ def _work(
     todo: collections.deque[Job],
     done: queue.SimpleQueue[Outcome | BaseException],
     model: QuasarNP,
-    orders: Orders,
+    config: RunConfig,
 ) -> None:
     """Do jobs on the root, beside the dealing."""
     try:
         with contextlib.suppress(IndexError):
             while True:
-                done.put(run_job(todo.popleft(), model, orders))
+                done.put(run_job(todo.popleft(), model, config))
     except BaseException as err:
         done.put(err)
 
 
-def serve(ranks: Ranks, model: QuasarNP, orders: Orders) -> None:
+def serve(ranks: Ranks, model: QuasarNP, config: RunConfig) -> None:
     """Do the jobs that the root deals, until there are none.
 
     Parameters
     ----------
     ranks
         As `world` yields it, on another rank than the root.
-    model, orders
+    model, config
         What to do.
     """
     ranks.comm.send(None, dest=0)
@@ -299,4 +299,4 @@ def serve(ranks: Ranks, model: QuasarNP, orders: Orders) -> None:
         if job is None:
             model.backend.release()
             return
-        ranks.comm.send(run_elsewhere(job, model, orders), dest=0)
+        ranks.comm.send(run_elsewhere(job, model, config), dest=0)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from ..io._inputs import stem
+from ..io.open import stem
 
-__all__ = ["keep_inputs", "mirrored_paths", "output_paths"]
+__all__ = ["mirrored_paths", "output_paths"]
 
 
 _KINDS = ("coadd-", "spectra-", "cframe-")
@@ -24,7 +24,7 @@ def output_paths(
     Parameters
     ----------
     groups
-        Files of spectra, as `qnp_xp.io._inputs.group_inputs` returns them.
+        Files of spectra, as `qnp_xp.io.open.group_inputs` returns them.
     output
         The table of the only input.
     outdir
@@ -68,7 +68,7 @@ def mirrored_paths(
     Parameters
     ----------
     groups
-        Files of spectra below `top`, as `qnp_xp.io._inputs.group_inputs` returns them.
+        Files of spectra below `top`, as `qnp_xp.io.open.group_inputs` returns them.
     top
         Folder of the tree.
     outdir
@@ -85,37 +85,6 @@ def mirrored_paths(
     for folder in dict.fromkeys(folders):
         folder.mkdir(parents=True, exist_ok=True)
     return [folder / name for folder, name in zip(folders, names, strict=True)]
-
-
-def keep_inputs(outputs: Iterable[Path], inputs: Iterable[str | Path]) -> None:
-    """Complain where an output would replace an input.
-
-    Parameters
-    ----------
-    outputs
-        Files to be written.
-    inputs
-        Files to be read.
-
-    Raises
-    ------
-    ValueError
-        If one of them is both.
-    """
-    read = {_identity(Path(name)) for name in inputs} - {None}
-    for path in outputs:
-        if _identity(path) in read:
-            msg = f"{path} is an input and cannot be the output"
-            raise ValueError(msg)
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    """What the names of one file have in common; None where there is no file."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 def _table_names(groups: Sequence[Sequence[Path]]) -> list[str]:

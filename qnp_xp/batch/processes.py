@@ -21,7 +21,7 @@ from typing import Any
 
 from .._xp.threads import granted_cores
 from ..model import QuasarNP
-from .jobs import Job, Orders, Outcome, largest_first, run_elsewhere, run_job
+from .jobs import Job, Outcome, RunConfig, largest_first, run_elsewhere, run_job
 
 __all__ = ["process_outcomes", "serial_outcomes"]
 
@@ -34,13 +34,13 @@ _here: dict[str, Any] = {}
 
 
 def serial_outcomes(
-    jobs: Sequence[Job], model: QuasarNP, orders: Orders
+    jobs: Sequence[Job], model: QuasarNP, config: RunConfig
 ) -> Iterator[Outcome]:
     """Do jobs one after the other.
 
     Parameters
     ----------
-    jobs, model, orders
+    jobs, model, config
         What to do.
 
     Yields
@@ -49,17 +49,17 @@ def serial_outcomes(
         In the order of the jobs.
     """
     for job in jobs:
-        yield run_job(job, model, orders)
+        yield run_job(job, model, config)
 
 
 def process_outcomes(
-    jobs: Sequence[Job], model: QuasarNP, orders: Orders, nproc: int
+    jobs: Sequence[Job], model: QuasarNP, config: RunConfig, nproc: int
 ) -> Iterator[Outcome]:
     """Do jobs in several processes, which share the cores that are granted to this one.
 
     Parameters
     ----------
-    jobs, model, orders
+    jobs, model, config
         What to do.
     nproc
         How many processes.
@@ -79,7 +79,7 @@ def process_outcomes(
     model = dataclasses.replace(model, nproc=threads)
     todo = collections.deque(largest_first(jobs))
     busy: dict[Future[Outcome], tuple[ProcessPoolExecutor, Job]] = {}
-    idle = [_executor(model, orders) for _ in range(nproc)]
+    idle = [_executor(model, config) for _ in range(nproc)]
     try:
         while todo or busy:
             while todo and idle:
@@ -89,7 +89,7 @@ def process_outcomes(
                         future = worker.submit(_run, job)
                 except BrokenExecutor:  # it died between two jobs
                     todo.appendleft(job)
-                    idle.append(_executor(model, orders))
+                    idle.append(_executor(model, config))
                 else:
                     busy[future] = worker, job
             done, _ = wait(busy, return_when=FIRST_COMPLETED)
@@ -101,7 +101,7 @@ def process_outcomes(
                     message = f"{job.name}: the process that worked on it died"
                     outcome = Outcome(job, "failed", message)
                     worker.shutdown(wait=False)
-                    worker = _executor(model, orders)
+                    worker = _executor(model, config)
                 idle.append(worker)
                 yield outcome
     finally:
@@ -109,14 +109,14 @@ def process_outcomes(
             worker.shutdown()
 
 
-def _executor(model: QuasarNP, orders: Orders) -> ProcessPoolExecutor:
+def _executor(model: QuasarNP, config: RunConfig) -> ProcessPoolExecutor:
     level = logging.getLogger().getEffectiveLevel()
     return ProcessPoolExecutor(
         1,
         # A fork would have the locks of this process' threads, and no threads.
         mp_context=get_context("spawn"),
         initializer=_begin,
-        initargs=(model, orders, level),
+        initargs=(model, config, level),
     )
 
 
@@ -135,13 +135,13 @@ def _environment(threads: int) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _begin(model: QuasarNP, orders: Orders, level: int) -> None:
+def _begin(model: QuasarNP, config: RunConfig, level: int) -> None:
     # An interrupt reaches all processes of a terminal: this one finishes its file,
     # and the one that started it says what happened.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.getLogger().setLevel(level)
-    _here.update(model=model, orders=orders)
+    _here.update(model=model, config=config)
 
 
 def _run(job: Job) -> Outcome:
-    return run_elsewhere(job, _here["model"], _here["orders"])
+    return run_elsewhere(job, _here["model"], _here["config"])

@@ -16,11 +16,10 @@ from .. import plot as pictures
 from .._classify import as_model
 from .._data import DEMO_COADD, data_file
 from .._version import __version__
-from ..batch._console import TROUBLE, complain, say
-from ..devices import permitted
-from ..errors import MissingLibraryError
-from ..io._files import check_free, write_whole
-from ..io.tables import check_output
+from .._xp.backend import permitted
+from ..batch._console import complain, say
+from ..errors import USER_ERRORS, MissingLibraryError
+from ..io._files import atomic_write, ensure_writable
 from ..io.weights import embed_grid
 from ..lines import LINES, column_names
 from .benchmark import benchmark
@@ -57,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         with _terminable():
             return int(args.run(args))
-    except TROUBLE as err:
+    except USER_ERRORS as err:
         complain(err)
         return 1
     except KeyboardInterrupt:
@@ -174,15 +173,15 @@ def _info(args: argparse.Namespace) -> int:
 def _demo(args: argparse.Namespace) -> int:
     output = Path(args.output)
     picture = output.with_suffix(".png")
-    check_output(output, args.overwrite)
-    check_free(picture, args.overwrite)
+    ensure_writable(output, args.overwrite, fits=True)
+    ensure_writable(picture, args.overwrite)
     coadd = output.with_name(DEMO_COADD)
     if args.keep_coadd:
         if output == coadd:
             msg = f"{output}: table and coadd need names of their own"
             raise ValueError(msg)
-        check_free(coadd, args.overwrite)
-        write_whole(coadd, data_file(DEMO_COADD).read_bytes())
+        ensure_writable(coadd, args.overwrite)
+        atomic_write(coadd, data_file(DEMO_COADD).read_bytes())
     model, table, truth = classify_demo(
         args.output, device=permitted(args.device), overwrite=args.overwrite
     )
@@ -215,7 +214,7 @@ def _demo(args: argparse.Namespace) -> int:
     except MissingLibraryError as err:
         say(f"no picture: {err}")
     else:
-        write_whole(picture, pictures.png(axes[0].figure))
+        atomic_write(picture, pictures.png(axes[0].figure))
         say(f"picture of row {row} -> {picture}")
     return 0
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from .._classify import classify_file
 from .._data import DEMO_COADD, data_file
-from .._results import Options
+from .._options import Options
 from ..io.open import open_spectra
 from ..model import QuasarNP
 
@@ -62,7 +62,7 @@ def benchmark(
     x = np.random.default_rng(0).normal(size=(spectra, model.nbins))
     for turn in range(repeats + 1):
         start = time.perf_counter()
-        result = classify_file(path, model, options, numbers=numbers)
+        result = classify_file(path, model, options, indices=numbers)
         middle = time.perf_counter()
         model.predict(x)
         end = time.perf_counter()
@@ -76,7 +76,7 @@ def benchmark(
         f"{'stage':<22} {'ms':>8} {'spectra/s':>11}",
     ]
     for stage in stages[0]:
-        if stage == "upload" and model.device == "cpu":
+        if stage == "upload" and model.backend.is_host:
             continue  # there is none
         seconds = statistics.median(found[stage] for found in stages)
         text.append(f"  {stage:<20} {1e3 * seconds:8.1f} {spectra / seconds:11.0f}")

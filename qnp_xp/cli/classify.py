@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import functools
-import os
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,16 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from .._classify import as_model
-from .._results import Options
+from .._options import Options
+from .._xp.backend import device_of_rank, permitted
 from ..batch._summary import Summary, summary_paths
-from ..batch.jobs import Job, Orders, Outcome, prepare_jobs
+from ..batch.jobs import Job, Outcome, RunConfig, prepare_jobs
 from ..batch.mpi import Ranks, mpi_outcomes, serve, world
 from ..batch.names import mirrored_paths, output_paths
 from ..batch.processes import process_outcomes, serial_outcomes
 from ..batch.report import Report, verdict
-from ..devices import device_of_rank, permitted
-from ..io._inputs import GROUPS, coadds_in, group_inputs, read_lists
-from ..io.tables import check_output
+from ..io._files import ensure_writable
+from ..io.open import GROUPS, coadds_in, group_inputs, read_lists
+from ..io.weights import weights_path
 from ..lines import LINES
 from ..model import QuasarNP
 from ._lists import id_list, name_list, row_list
@@ -117,9 +117,9 @@ def _classify(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
     plan = _plan(args)
     model = _model(args, permitted(args.device or "cpu"))
     if args.nproc > 1:
-        outcomes = process_outcomes(plan.jobs, model, plan.orders, args.nproc)
+        outcomes = process_outcomes(plan.jobs, model, plan.config, args.nproc)
     else:
-        outcomes = serial_outcomes(plan.jobs, model, plan.orders)
+        outcomes = serial_outcomes(plan.jobs, model, plan.config)
     return _follow(args, plan, model, outcomes, args.nproc)
 
 
@@ -144,9 +144,9 @@ def _classify_on(ranks: Ranks, args: argparse.Namespace) -> int:
     if own is None:
         return 1
     if not ranks.root:
-        serve(ranks, own, plan.orders)
+        serve(ranks, own, plan.config)
         return 0
-    outcomes = mpi_outcomes(ranks, plan.jobs, own, plan.orders)
+    outcomes = mpi_outcomes(ranks, plan.jobs, own, plan.config)
     return _follow(args, plan, own, outcomes, ranks.size)
 
 
@@ -171,14 +171,14 @@ class _Plan:
 
     Attributes
     ----------
-    jobs, orders
+    jobs, config
         See `qnp_xp.batch.jobs`.
     summary
         Name of its summary, if it writes one.
     """
 
     jobs: list[Job]
-    orders: Orders
+    config: RunConfig
     summary: Path | None
 
 
@@ -187,7 +187,7 @@ def _plan(args: argparse.Namespace) -> _Plan:
         args.c_thresh, args.n_thresh, args.use_mask, args.batch_size, args.coadd
     )
     targetids = None if args.targetids is None else id_list(args.targetids)
-    orders = Orders(options, args.rows, targetids, args.overwrite, args.resume)
+    config = RunConfig(options, args.rows, targetids, args.overwrite, args.resume)
     if args.specprod:
         top, outdir = Path(args.specprod), Path(args.outdir)
         groups = group_inputs(coadds_in(top, args.groups))
@@ -205,10 +205,9 @@ def _plan(args: argparse.Namespace) -> _Plan:
         summary = outdir / "qn-summary"
     extra = [] if summary is None else list(summary_paths(summary))
     for path in extra:
-        check_output(path, args.overwrite or args.resume)
-    weights = args.model or os.environ.get("QN_MODEL_FILE")
-    prepare_jobs(jobs, [weights] if weights else [], extra)
-    return _Plan(jobs, orders, summary)
+        ensure_writable(path, args.overwrite or args.resume, fits=True)
+    prepare_jobs(jobs, [weights_path(args.model)], extra)
+    return _Plan(jobs, config, summary)
 
 
 def _priors_path(priors: str | None, output: Path, count: int) -> Path | None:
@@ -255,5 +254,5 @@ def _follow(
     model.backend.release()
     if plan.summary is not None:
         Summary(done, model, wall, workers).write(plan.summary)
-    targetids = plan.orders.targetids
+    targetids = plan.config.targetids
     return verdict(done, None if targetids is None else targetids.tolist())

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from .._classify import as_model, classify_source
 from .._data import DEMO_COADD, EMBEDDED_NETWORK, data_file
-from .._results import Options, header_cards
+from .._options import Options
+from .._results import header_cards
 from ..io.open import open_spectra
 from ..io.tables import write_catalog
 from ..model import QuasarNP

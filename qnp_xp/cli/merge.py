@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from ..batch._console import count, note, say
-from ..batch.names import keep_inputs
 from ..errors import SpectraError
-from ..io._inputs import read_lists
+from ..io._files import ensure_writable
 from ..io._merge import merge_tables, read_part, without_duplicates
 from ..io._run_tables import is_summary
-from ..io.tables import check_output, write_catalog
+from ..io.open import read_lists
+from ..io.tables import write_catalog
 
 __all__ = ["add_merge"]
 
@@ -44,8 +44,7 @@ def add_merge(commands: Any) -> None:
 
 def _merge(args: argparse.Namespace) -> int:
     output, files = Path(args.output), read_lists(args.files)
-    check_output(output, args.overwrite)
-    keep_inputs([output], files)
+    ensure_writable(output, args.overwrite, files, fits=True)
     parts = []
     for name in files:
         try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import collections
 import functools
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,17 +14,16 @@ from numpy.typing import NDArray
 
 from .. import plot as pictures
 from .._classify import as_model, classify_source
-from .._results import Options
+from .._options import Options
 from ..batch._console import say
-from ..batch.names import keep_inputs
 from ..errors import NoSpectraError
-from ..io._files import check_free, write_whole
-from ..io._inputs import one_group, stem
-from ..io.open import open_group
+from ..io._files import atomic_write, ensure_writable
+from ..io.open import one_group, open_group, stem
 from ..io.source import Source
+from ..io.weights import weights_path
 from ..plot._draw import draw_spectrum
 from ..plot._views import look, rows_of_targets
-from ..selection import row_numbers
+from ..selection import check_indices
 from ._lists import id_list, name_list, row_list
 
 __all__ = ["add_plot"]
@@ -86,7 +84,7 @@ def _plot(parser: argparse.ArgumentParser, args: argparse.Namespace) -> int:
     # Before any work: matplotlib may be missing, or the folder.
     pictures.new_figure()
     if args.output:
-        check_free(Path(args.output), overwrite=True)
+        ensure_writable(Path(args.output), overwrite=True)
     return _plot_table(args) if args.summary else _plot_spectra(args)
 
 
@@ -110,7 +108,6 @@ def _plot_spectra(args: argparse.Namespace) -> int:
     c_thresh = 0.5 if args.c_thresh is None else args.c_thresh
     options = Options(c_thresh, args.n_thresh, args.use_mask)
     model = as_model(args.model, lines=args.lines, lines_bal=args.lines_bal)
-    weights = args.model or os.environ.get("QN_MODEL_FILE") or ""
     try:
         opened = open_group(group)
     except NoSpectraError as err:
@@ -118,7 +115,7 @@ def _plot_spectra(args: argparse.Namespace) -> int:
         raise NoSpectraError(msg) from err
     with opened as source:
         numbers, remark = _asked(source, args.rows, targetids), ""
-        table = classify_source(source, model, options, numbers=numbers).table
+        table = classify_source(source, model, options, indices=numbers).table
         if numbers is None:
             numbers, remark = _by_default(table)
             table = table[numbers]
@@ -128,7 +125,7 @@ def _plot_spectra(args: argparse.Namespace) -> int:
         if output.suffix.lower() == ".png" and numbers.size > 1:
             paths = [output.with_stem(f"{output.stem}-{n}") for n in
                 _labels(source, numbers)]  # fmt: skip
-        _check(paths, [*group, weights], args.overwrite)
+        _check(paths, [*group, weights_path(args.model)], args.overwrite)
         figures = (
             draw_spectrum(view, pictures.new_figure(), physical=True)[0].figure
             for view in look(source, model, options, numbers, table, args.smooth)
@@ -159,7 +156,7 @@ def _asked(
         return rows_of_targets(source, targetids)
     if rows is None:
         return None
-    numbers = row_numbers(rows, source.n, "rows")
+    numbers = check_indices(rows, source.n, "rows")
     return np.asarray(list(dict.fromkeys(numbers.tolist())), dtype=np.int64)
 
 
@@ -187,13 +184,12 @@ def _labels(source: Source, numbers: NDArray[np.int64]) -> list[str]:
 
 def _check(paths: Sequence[Path], inputs: Sequence[Any], overwrite: bool) -> None:
     for path in paths:
-        check_free(path, overwrite)
-    keep_inputs(paths, [name for name in inputs if name])
+        ensure_writable(path, overwrite, inputs)
 
 
 def _write(path: Path, figures: Iterable[Any]) -> None:
     if path.suffix.lower() == ".pdf":
-        write_whole(path, pictures.pdf(figures))
+        atomic_write(path, pictures.pdf(figures))
         return
     (figure,) = figures
-    write_whole(path, pictures.png(figure))
+    atomic_write(path, pictures.png(figure))

@@ -8,31 +8,52 @@ import os
 import re
 import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-__all__ = ["check_free", "remove_leftovers", "replacing", "write_whole"]
+__all__ = [
+    "atomic_write",
+    "ensure_not_input",
+    "ensure_writable",
+    "remove_leftovers",
+    "replacing",
+]
 
 _TEMPORARY = re.compile(r"\.qnp-(?P<host>.+)-(?P<pid>\d+)-[0-9a-f]{8}-.+")
 
 
-def check_free(path: Path, overwrite: bool) -> None:
-    """Complain about a file that cannot be written, before any work is done.
+def ensure_writable(
+    path: Path,
+    overwrite: bool,
+    inputs: Iterable[str | Path] = (),
+    *,
+    fits: bool = False,
+) -> None:
+    """Raise an error for an output that cannot be written, before any work is done.
 
     Parameters
     ----------
-    path
+    path : pathlib.Path
         File to be written.
-    overwrite
+    overwrite : bool
         Whether an older file may be replaced.
+    inputs : iterable of str or pathlib.Path
+        Files that are read, none of which the output may replace.
+    fits : bool
+        Whether cfitsio is to read the output later.
 
     Raises
     ------
     FileExistsError
-        If there is one and it may not.
+        If there is a file and it may not be replaced.
     NotADirectoryError, IsADirectoryError
-        If its folder does not exist, or it is a folder itself.
+        If the folder does not exist, or the output is a folder itself.
+    ValueError
+        If the output is an input, or cfitsio would misread its name.
     """
+    if fits and re.search(r"[\[\](]", str(path)):
+        msg = f"{path}: brackets in the name of a file or folder confuse cfitsio"
+        raise ValueError(msg)
     if not path.parent.is_dir():
         msg = f"{path.parent}: no such folder, for the output {path.name}"
         raise NotADirectoryError(msg)
@@ -42,6 +63,25 @@ def check_free(path: Path, overwrite: bool) -> None:
     if path.exists() and not overwrite:
         msg = f"{path} exists; replace it with --overwrite (overwrite=True)"
         raise FileExistsError(msg)
+    ensure_not_input([path], inputs)
+
+
+def ensure_not_input(outputs: Iterable[Path], inputs: Iterable[str | Path]) -> None:
+    """Raise a ValueError where an output would replace an input."""
+    read = {_identity(Path(name)) for name in inputs} - {None}
+    for path in outputs:
+        if _identity(path) in read:
+            msg = f"{path} is an input and cannot be the output"
+            raise ValueError(msg)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """What the names of one file have in common; None where there is no file."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 @contextlib.contextmanager
@@ -72,7 +112,7 @@ def replacing(path: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def atomic_write(path: Path, content: bytes) -> None:
     """Write a file, gzipped where its name ends so.
 
     Parameters

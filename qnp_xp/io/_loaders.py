@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._xp.backend import Array, resolve, to_device, to_host
 from ..grids import Grid, wave
-from ..selection import select_rows
+from ..selection import row_indices
 from ..spectra import combine, normalize
 from .open import open_exposure, open_spectra
 from .source import Source
@@ -103,7 +103,7 @@ def load_desi_coadd(
         If `rows` or `out_grid` is none of the above.
     """
     with open_spectra(filename) as source:
-        numbers = select_rows(rows, source.n)
+        numbers = row_indices(rows, source.n)
         return _load(source, numbers, out_grid, use_mask, device, xp)
 
 
@@ -146,7 +146,7 @@ def load_desi_exposure(
         As for `load_desi_coadd`.
     """
     with open_exposure(dir_name, spec_number) as source:
-        numbers = select_rows(fibers, source.n, "fibers")
+        numbers = row_indices(fibers, source.n, "fibers")
         return _load(source, numbers, out_grid, use_mask, device, xp)
 
 

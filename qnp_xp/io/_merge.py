@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._results import Card
 from ..errors import SpectraError
-from .tables import missing_value, read_catalog
+from .tables import Card, missing_value, read_catalog
 
 __all__ = ["Part", "merge_tables", "read_part", "without_duplicates"]
 

@@ -10,7 +10,7 @@ import fitsio
 from numpy.typing import NDArray
 
 from ..errors import SpectraError
-from ._files import write_whole
+from ._files import atomic_write
 from ._fits import FitsFile
 
 __all__ = ["is_summary", "write_summary", "write_text"]
@@ -43,7 +43,7 @@ def write_summary(
     with fitsio.FITS("mem://", "rw") as f:
         f.write(table, extname="FILES", header=cards)
         content = f.read_raw()
-    write_whole(path, content)
+    atomic_write(path, content)
 
 
 def is_summary(path: Path) -> bool:
@@ -86,4 +86,4 @@ def write_text(path: Path, lines: Sequence[str]) -> None:
     OSError
         If it cannot be written.
     """
-    write_whole(path, "\n".join([*lines, ""]).encode())
+    atomic_write(path, "\n".join([*lines, ""]).encode())

@@ -14,11 +14,11 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import SpectraError
 from ..lines import column_names
 from ..status import Status
-from ._files import check_free, remove_leftovers, write_whole
+from ._files import atomic_write, ensure_writable, remove_leftovers
 from ._fits import FitsFile
 
 __all__ = [
-    "check_output",
+    "Card",
     "is_current",
     "missing_value",
     "read_catalog",
@@ -27,6 +27,9 @@ __all__ = [
     "write_catalog",
     "write_priors",
 ]
+
+#: Keyword, value and comment of a header.
+Card = tuple[str, Any, str]
 
 _NOTES = {
     "TARGETID": "target, -1 where the input has none",
@@ -87,34 +90,7 @@ def _note(column: str) -> str:
     return f"{what} {'broad absorption in ' if '_BAL_' in column else ''}{line}"
 
 
-def check_output(path: Path, overwrite: bool) -> None:
-    """Complain about an output that cannot be written, before any work is done.
-
-    Parameters
-    ----------
-    path
-        File to be written.
-    overwrite
-        Whether an older file may be replaced.
-
-    Raises
-    ------
-    FileExistsError
-        If there is one and it may not.
-    NotADirectoryError, IsADirectoryError
-        If its folder does not exist, or it is a folder itself.
-    ValueError
-        If cfitsio would take part of its name for something else.
-    """
-    if re.search(r"[\[\](]", str(path)):
-        msg = f"{path}: brackets in the name of a file or folder confuse cfitsio"
-        raise ValueError(msg)
-    check_free(path, overwrite)
-
-
-def is_current(
-    path: Path, header: Sequence[tuple[str, Any, str]], newest: float
-) -> bool:
+def is_current(path: Path, header: Sequence[Card], newest: float) -> bool:
     """Whether a table is there that need not be made again.
 
     Parameters
@@ -213,7 +189,7 @@ def read_catalog(path: Path) -> tuple[NDArray[Any], dict[str, tuple[Any, str]]]:
 def write_catalog(
     path: str | Path,
     table: NDArray[Any],
-    header: Sequence[tuple[str, Any, str]],
+    header: Sequence[Card],
     *,
     overwrite: bool = False,
 ) -> None:
@@ -252,14 +228,14 @@ def write_catalog(
     names = list(table.dtype.names or ())
     units = [_UNITS.get(name, "") for name in names]
     path = Path(path)
-    check_output(path, overwrite)
+    ensure_writable(path, overwrite, fits=True)
     # In memory first: of what goes wrong on the disk Python says more than cfitsio.
     with fitsio.FITS("mem://", "rw") as f:
         f.write(table, extname="QN", header=cards, units=units)
         for number, name in enumerate(names, start=1):
             f["QN"].write_key(f"TTYPE{number}", name, comment=_note(name))
         content = f.read_raw()
-    write_whole(path, content)
+    atomic_write(path, content)
 
 
 def write_priors(
@@ -298,8 +274,8 @@ def write_priors(
     table["TARGETID"], table["FUNCTION"] = targets, b"tophat"
     table["Z"], table["SIGMA"] = z, width
     path = Path(path)
-    check_output(path, overwrite)
+    ensure_writable(path, overwrite, fits=True)
     with fitsio.FITS("mem://", "rw") as f:
         f.write(table, extname="PRIORS")
         content = f.read_raw()
-    write_whole(path, content)
+    atomic_write(path, content)

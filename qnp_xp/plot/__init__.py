@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._classify import as_model, classify_source
-from .._results import Options
+from .._options import Options
 from ..errors import MissingLibraryError
-from ..io._inputs import one_group
 from ..io.memory import open_arrays
-from ..io.open import open_group
+from ..io.open import one_group, open_group
 from ..io.tables import read_catalog
 from ..model import QuasarNP
-from ..selection import row_numbers
+from ..selection import check_indices
 from ._draw import draw_spectrum, draw_summary
 from ._views import look, rows_of_targets, sum_up
 
@@ -88,14 +87,14 @@ def spectrum(
     group, network = one_group(spectra), as_model(model)
     with open_arrays(spectra) if group is None else open_group(group) as source:
         chosen = np.asarray([0 if row is None else operator.index(row)])
-        numbers = row_numbers(chosen, source.n, "row")
+        numbers = check_indices(chosen, source.n, "row")
         if targetid is not None:
             numbers = rows_of_targets(source, [operator.index(targetid)])
             if numbers.size > 1:
                 rows = ", ".join(map(str, numbers.tolist()))
                 msg = f"{source.name}: target {targetid} has the rows {rows}; name one"
                 raise ValueError(msg)
-        table = classify_source(source, network, options, numbers=numbers).table
+        table = classify_source(source, network, options, indices=numbers).table
         view = next(look(source, network, options, numbers, table, smooth))
     return draw_spectrum(view, figure, physical=group is not None)
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._results import Options
+from .._options import Options
 from .._xp.backend import to_host
 from ..io.source import Source
 from ..lines import column_names, rest_wavelengths

@@ -22,10 +22,10 @@ from ...errors import WeightsError
 from ...grids import linear_wave, wave
 from ...lines import LINES, LINES_BAL, rest_wavelengths
 from ...model import QuasarNP
-from .._files import replacing
+from .._files import ensure_writable, replacing
 from ._reading import GRID_MEMBER, read_weights
 
-__all__ = ["embed_grid", "load_file", "load_model"]
+__all__ = ["embed_grid", "load_file", "load_model", "weights_path"]
 
 _log = logging.getLogger(__name__)
 
@@ -82,9 +82,14 @@ def load_model(
         If `dtype`, `device` or a line is unknown, or the number of lines is wrong.
     """
     backend = resolve(device, xp)
-    if filename is None:
-        filename = os.environ.get("QN_MODEL_FILE") or _embedded()
-    weights = read_weights(filename)
+    path = weights_path(filename)
+    if filename is None and path == data_file(EMBEDDED_NETWORK):
+        _log.warning(
+            "no network named (-m, $QN_MODEL_FILE): using the one that ships with the"
+            " package, trained on simulations and not for survey catalogues; with it a"
+            " threshold of 0.8 (--c-thresh, c_thresh) is advised"
+        )
+    weights = read_weights(path)
     network = weights.network()
     count = len(network.heads)
     if lines is None and lines_bal is None:
@@ -95,7 +100,7 @@ def load_model(
         rest_wavelengths([*lines, *lines_bal])
         if len(lines) + len(lines_bal) != count:
             msg = (
-                f"{filename} has {count} outputs; lines and lines_bal name"
+                f"{path} has {count} outputs; lines and lines_bal name"
                 f" {len(lines)} and {len(lines_bal)}"
             )
             raise ValueError(msg)
@@ -112,13 +117,15 @@ def load_model(
     )
 
 
-def _embedded() -> Path:
-    _log.warning(
-        "no network named (-m, $QN_MODEL_FILE): using the one that ships with the"
-        " package, trained on simulations and not for survey catalogues; with it a"
-        " threshold of 0.8 (--c-thresh, c_thresh) is advised"
-    )
-    return data_file(EMBEDDED_NETWORK)
+def weights_path(filename: str | Path | None = None) -> Path:
+    """Find the weights file that is meant.
+
+    It is the one that is named, else that of ``$QN_MODEL_FILE``, else the one that
+    ships with the package.
+    """
+    if filename is None:
+        filename = os.environ.get("QN_MODEL_FILE") or data_file(EMBEDDED_NETWORK)
+    return Path(filename)
 
 
 def load_file(
@@ -205,9 +212,7 @@ def embed_grid(
         msg = f"grid={grid!r} is not one of 'log', 'linear'"
         raise ValueError(msg)
     source, target = Path(filename), Path(output)
-    if target.exists() and not overwrite:
-        msg = f"{target} exists; overwrite it with overwrite=True (--overwrite)"
-        raise FileExistsError(msg)
+    ensure_writable(target, overwrite, [source])
     nbins = read_weights(source).network().nbins
     values = _GRIDS[grid]
     if nbins != values.size:
