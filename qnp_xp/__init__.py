@@ -21,35 +21,51 @@ from .errors import (
 from .status import Status
 
 if TYPE_CHECKING:
+    from . import io, plot, utils
     from ._classify import classify
     from .io.weights import load_model
+    from .model import QuasarNP
 
 __all__ = [
     "DeviceError",
     "NoSpectraError",
     "QnpError",
+    "QuasarNP",
     "SpectraError",
     "Status",
     "WeightsError",
     "__version__",
     "classify",
     "install_as_quasarnp",
+    "io",
     "load_model",
+    "plot",
+    "utils",
 ]
 
-# These need h5py and fitsio, which a user of the array functions does not.
-_LAZY = {"classify": "_classify", "load_model": "io.weights"}
+# Loaded when they are asked for (SPEC 1): who needs the array functions alone is
+# spared h5py and fitsio. An empty name stands for the module itself.
+_LAZY = {
+    "QuasarNP": ("model", "QuasarNP"),
+    "classify": ("_classify", "classify"),
+    "io": ("io", ""),
+    "load_model": ("io.weights", "load_model"),
+    "plot": ("plot", ""),
+    "utils": ("utils", ""),
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(importlib.import_module(f".{_LAZY[name]}", __name__), name)
-    msg = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(msg)
+    if name not in _LAZY:
+        msg = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(msg)
+    path, attribute = _LAZY[name]
+    module = importlib.import_module(f".{path}", __name__)
+    return getattr(module, attribute) if attribute else module
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)
 
 
 def install_as_quasarnp() -> None:

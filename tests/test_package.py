@@ -76,7 +76,7 @@ def test_importing_the_array_functions_loads_no_optional_library(module: str) ->
     assert loaded.isdisjoint(OPTIONAL)
 
 
-@pytest.mark.parametrize("module", ["io", "pipeline", "cli"])
+@pytest.mark.parametrize("module", ["io", "_classify", "cli"])
 def test_importing_the_rest_loads_the_readers_of_files_alone(module: str) -> None:
     loaded = loaded_by(f"import qnp_xp.{module}")
     assert {"fitsio", "h5py"} <= loaded
@@ -228,7 +228,7 @@ def test_grids_cannot_be_changed_by_accident() -> None:
 
 def test_the_same_function_has_one_home() -> None:
     assert qnp_xp.load_model is named("io.load_model")
-    assert qnp_xp.classify is named("pipeline.classify")
+    assert qnp_xp.classify is named("_classify.classify")
 
 
 # In the place of QuasarNP.

@@ -1005,7 +1005,7 @@ def _(p: Place) -> None:
     code = (
         "import os, signal, sys\n"
         "from pathlib import Path\n"
-        "from qnp_xp import jobs\n"
+        "from qnp_xp.batch import jobs\n"
         "from qnp_xp.cli import main\n"
         "classify = jobs.classify_file\n"
         "def killed(files, *args, **kwargs):\n"

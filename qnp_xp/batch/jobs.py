@@ -229,7 +229,7 @@ def run_elsewhere(job: Job, model: QuasarNP, config: RunConfig) -> Outcome:
         Without its table, which is in the output and need not travel; with what was
         logged meanwhile.
     """
-    logger = logging.getLogger(__package__)
+    logger = logging.getLogger("qnp_xp")
     notes = _Notes()
     before = logger.propagate
     logger.addHandler(notes)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import dataclasses
 import logging
 import os
 import signal
@@ -76,7 +75,7 @@ def process_outcomes(
     """
     nproc = min(nproc, len(jobs))
     threads = max(1, granted_cores() // max(nproc, 1))
-    model = dataclasses.replace(model, nproc=threads)
+    model = model.to(nproc=threads)
     todo = collections.deque(largest_first(jobs))
     busy: dict[Future[Outcome], tuple[ProcessPoolExecutor, Job]] = {}
     idle = [_executor(model, config) for _ in range(nproc)]

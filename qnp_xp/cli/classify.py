@@ -137,8 +137,7 @@ def _classify_on(ranks: Ranks, args: argparse.Namespace) -> int:
     plan, device, model = shared
 
     def move() -> QuasarNP:
-        moved = model.to(device_of_rank(device, ranks.local))
-        return dataclasses.replace(moved, nproc=ranks.threads)
+        return model.to(device_of_rank(device, ranks.local), nproc=ranks.threads)
 
     own = ranks.agree(move)
     if own is None:

@@ -212,7 +212,7 @@ def embed_grid(
         msg = f"grid={grid!r} is not one of 'log', 'linear'"
         raise ValueError(msg)
     source, target = Path(filename), Path(output)
-    ensure_writable(target, overwrite, [source])
+    ensure_writable(target, overwrite)
     nbins = read_weights(source).network().nbins
     values = _GRIDS[grid]
     if nbins != values.size:
