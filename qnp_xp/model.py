@@ -158,26 +158,33 @@ class QuasarNP:
         """Where it computes: ``"cpu"``, ``"gpu:0"``, or a library's name."""
         return self.backend.name
 
-    def to(
-        self, device: Any = None, *, xp: Any = None, nproc: int | None = None
-    ) -> QuasarNP:
-        """Copy this model to another device, or for another number of threads.
+    def to(self, device: Any, *, xp: Any = None) -> QuasarNP:
+        """Copy this model to another device.
 
         Parameters
         ----------
         device, xp
-            As for `qnp_xp.load_model`; without either, the device of this model.
-        nproc
-            As for `qnp_xp.load_model`; without it, that of this model.
+            As for `qnp_xp.load_model`.
 
         Returns
         -------
         QuasarNP
         """
-        backend = self.backend
-        if device is not None or xp is not None:
-            backend = resolve("cpu" if device is None else device, xp)
-        return dataclasses.replace(self, backend=backend, nproc=nproc or self.nproc)
+        return dataclasses.replace(self, backend=resolve(device, xp))
+
+    def with_nproc(self, nproc: int) -> QuasarNP:
+        """Copy this model, to predict with another number of threads.
+
+        Parameters
+        ----------
+        nproc
+            As for `qnp_xp.load_model`.
+
+        Returns
+        -------
+        QuasarNP
+        """
+        return dataclasses.replace(self, nproc=nproc)
 
     def _upload(self) -> _Weights:
         def move(x: NDArray[np.float64]) -> Array:

@@ -75,7 +75,7 @@ def process_outcomes(
     """
     nproc = min(nproc, len(jobs))
     threads = max(1, granted_cores() // max(nproc, 1))
-    model = model.to(nproc=threads)
+    model = model.with_nproc(threads)
     todo = collections.deque(largest_first(jobs))
     busy: dict[Future[Outcome], tuple[ProcessPoolExecutor, Job]] = {}
     idle = [_executor(model, config) for _ in range(nproc)]

@@ -137,7 +137,8 @@ def _classify_on(ranks: Ranks, args: argparse.Namespace) -> int:
     plan, device, model = shared
 
     def move() -> QuasarNP:
-        return model.to(device_of_rank(device, ranks.local), nproc=ranks.threads)
+        moved = model.to(device_of_rank(device, ranks.local))
+        return moved.with_nproc(ranks.threads)
 
     own = ranks.agree(move)
     if own is None:
