@@ -126,6 +126,22 @@ def test_lines_are_drawn_where_the_redshift_puts_them(
         assert f"{confidence:.2f}" in text(strip)
 
 
+@pytest.mark.parametrize("row", [0, 2], ids=["scored", "without a good pixel"])
+def test_a_spectrum_goes_through_the_network_once(
+    coadd: Path, model: QuasarNP, monkeypatch: pytest.MonkeyPatch, row: int
+) -> None:
+    calls = []
+    forward = QuasarNP.forward
+
+    def counted(self: QuasarNP, x: np.ndarray) -> np.ndarray:
+        calls.append(x.shape[0])
+        return forward(self, x)
+
+    monkeypatch.setattr(QuasarNP, "forward", counted)
+    plot.spectrum(coadd, model, row=row)
+    assert calls == [0 if row == 2 else 1]
+
+
 def test_circles_are_where_each_line_was_found(coadd: Path, model: QuasarNP) -> None:
     row = classify(coadd, model)[1]
     _, strip = plot.spectrum(coadd, model, row=1)

@@ -22,7 +22,7 @@ from ..io.tables import read_catalog
 from ..model import QuasarNP
 from ..selection import check_indices
 from ._draw import draw_spectrum, draw_summary
-from ._views import look, rows_of_targets, sum_up
+from ._views import rows_of_targets, sum_up, views
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -94,8 +94,10 @@ def spectrum(
                 rows = ", ".join(map(str, numbers.tolist()))
                 msg = f"{source.name}: target {targetid} has the rows {rows}; name one"
                 raise ValueError(msg)
-        table = classify_source(source, network, options, indices=numbers).table
-        view = next(look(source, network, options, numbers, table, smooth))
+        result = classify_source(
+            source, network, options, indices=numbers, keep_boxes=True
+        )
+        view = next(views(source, result, numbers, network, options, smooth))
     return draw_spectrum(view, figure, physical=group is not None)
 
 

@@ -10,27 +10,28 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._options import Options
+from .._results import Result
 from .._xp.backend import to_host
 from ..io.source import Source
 from ..lines import column_names, rest_wavelengths
 from ..model import QuasarNP
-from ..spectra import clean, combine, normalize
+from ..spectra import clean
 from ..status import Status
-from ._curves import box_edges, smooth, without_spikes
+from . import _curves
+from ._curves import box_edges, without_spikes
 
 __all__ = [
     "Marker",
     "SpectrumView",
     "SummaryView",
     "Trace",
-    "look",
     "rows_of_targets",
     "sum_up",
+    "views",
 ]
 
 Float64 = NDArray[np.float64]
 _WIDEST = 1000  # pixels of smoothing
-_Arm = tuple[Float64, Float64, Float64]
 
 
 @dataclass(frozen=True)
@@ -173,65 +174,42 @@ class SummaryView:
     c_thresh: float
 
 
-def look(
+def views(
     source: Source,
+    result: Result,
+    indices: NDArray[np.int64],
     model: QuasarNP,
     options: Options,
-    numbers: NDArray[np.int64],
-    table: NDArray[Any],
-    width: float,
+    smooth: float,
 ) -> Iterator[SpectrumView]:
-    """What pictures of spectra show, one after the other.
-
-    Parameters
-    ----------
-    source
-        An open source.
-    model, options
-        What they were classified with.
-    numbers
-        Rows of the source, from 0, shape ``(m,)``.
-    table
-        Structured, what `qnp_xp._classify.classify_source` found of each.
-    width
-        See `smooth`.
-
-    Yields
-    ------
-    SpectrumView
-
-    Raises
-    ------
-    SpectraError
-        If the source is damaged.
-    ValueError
-        If `width` is not from 0 to 1000.
-    """
-    if not 0 <= width <= _WIDEST:
-        msg = f"smooth must be from 0 to {_WIDEST} pixels, got {width!r}"
+    """Yield what the picture of each row shows; `result` has these rows and boxes."""
+    if not 0 <= smooth <= _WIDEST:
+        msg = f"smooth must be from 0 to {_WIDEST} pixels, got {smooth!r}"
         raise ValueError(msg)
     bal = [f"BAL_{name}" for name in column_names(model.lines_bal)]
     names = (*column_names(model.lines), *bal)
     rest = np.asarray(rest_wavelengths([*model.lines, *model.lines_bal]))
     edges = box_edges(model.wave, model.nboxes)
-    for number, row in zip(numbers.tolist(), table, strict=True):
-        one = np.asarray([number], dtype=np.int64)
-        arms = [
-            (_host(w), _host(flux), _host(ivar))
-            for w, flux, ivar in source.read(one, options.use_mask)
-        ]
-        named = zip((arm.name for arm in source.arms), arms, strict=True)
+    activations: Any = result.boxes
+    for index, row, boxes in zip(
+        indices.tolist(), result.table, activations, strict=True
+    ):
+        arms = source.read(np.asarray([index], dtype=np.int64), options.use_mask)
         yield SpectrumView(
-            source.name, number, row,
-            tuple(_trace(name, *arm, width) for name, arm in named),
-            edges, _boxes(arms, model), names,
+            source.name, index, row,
+            tuple(
+                _trace(arm.name, parts, smooth)
+                for arm, parts in zip(source.arms, arms, strict=True)
+            ),
+            edges, boxes, names,
             np.asarray([row[f"Z_{name}"] + 1.0 for name in names]) * rest,
             tuple(_markers(row, names, rest, options.c_thresh)),
             options.c_thresh,
         )  # fmt: skip
 
 
-def _trace(name: str, wave: Float64, flux: Float64, ivar: Float64, w: float) -> Trace:
+def _trace(name: str, arm: Sequence[Any], width: float) -> Trace:
+    wave, flux, ivar = (np.asarray(to_host(part), dtype=np.float64) for part in arm)
     order = np.argsort(np.ravel(wave), kind="stable")
     flux, ivar, _ = clean(flux, ivar)
     flux, ivar = flux[0, order], ivar[0, order]
@@ -240,21 +218,9 @@ def _trace(name: str, wave: Float64, flux: Float64, ivar: Float64, w: float) -> 
     sigma[used] = ivar[used] ** -0.5
     return Trace(
         name, np.ravel(wave)[order], np.where(used, flux, np.nan), sigma,
-        smooth(flux, ivar, w), smooth(without_spikes(flux, used), ivar, w),
+        _curves.smooth(flux, ivar, width),
+        _curves.smooth(without_spikes(flux, used), ivar, width),
     )  # fmt: skip
-
-
-def _host(x: Any) -> Float64:
-    return np.asarray(to_host(x), dtype=np.float64)
-
-
-def _boxes(arms: Sequence[_Arm], model: QuasarNP) -> Float64:
-    flux, ivar, _ = combine(arms, model.wave)
-    x, weighted, varied = normalize(flux, ivar)
-    if not (weighted[0] and varied[0]):
-        return np.full((model.nlines, model.nboxes), np.nan)
-    outputs = [to_host(line)[0, : model.nboxes] for line in model.predict(x)]
-    return np.stack(outputs).astype(np.float64)
 
 
 def _markers(
