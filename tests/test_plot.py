@@ -34,7 +34,7 @@ from qnp_xp import SpectraError, classify, load_model
 from qnp_xp.cli import plot as cli_plot
 from qnp_xp.errors import MissingLibraryError, QnpError
 from qnp_xp.model import QuasarNP
-from qnp_xp.plot._curves import smooth
+from qnp_xp.plot._views import smooth_flux
 
 matplotlib = pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 from matplotlib import image  # noqa: E402
@@ -111,13 +111,13 @@ def test_lines_are_drawn_where_the_redshift_puts_them(
     axes, strip = plot.spectrum(coadd, model, c_thresh=threshold)
     left, right = axes.get_xlim()
     for name, rest in zip(NAMES, REST, strict=True):
-        place, confidence = rest * (1 + float(row["Z_QN"])), confidences[name]
-        inside = left < place < right
+        wave, confidence = rest * (1 + float(row["Z_QN"])), confidences[name]
+        inside = left < wave < right
         for panel, count in ((axes, int(inside)), (strip, 1)):
             near = [
                 style
                 for wavelength, style in upright(panel).items()
-                if abs(wavelength / place - 1) < 1 / LIGHT_SPEED
+                if abs(wavelength / wave - 1) < 1 / LIGHT_SPEED
             ]
             dashed = "--" if panel is axes else ":"
             # Broad absorption is where C IV is, in a row of its own.
@@ -187,7 +187,7 @@ def test_the_smoothed_line_and_the_band_are_those_of_each_arm(
         )
         ((x, y),) = curves(axes, colour)
         np.testing.assert_array_equal(x, hdus[f"{arm}_WAVELENGTH"])
-        mean = smooth(flux, ivar, 3)
+        mean = smooth_flux(flux, ivar, 3)
         shown = (mean > low) & (mean < high)
         np.testing.assert_allclose(y[shown], mean[shown], rtol=1e-12)
         (band,) = (
@@ -212,8 +212,8 @@ def test_titles_and_axes_say_what_is_seen(coadd: Path, model: QuasarNP) -> None:
     said = text(axes.figure)
     assert f"TARGETID {TARGETID + 3}, row 3 of coadd-1.fits" in said
     z, confidence = float(row["Z_QN"]), float(row["Z_QN_CONF"])
-    verdict = f"Z_QN = {z:.4f}, confidence {confidence:.3f}, status: scored"
-    assert f"\nquasar, {verdict}" in said
+    found = f"Z_QN = {z:.4f}, confidence {confidence:.3f}, status: scored"
+    assert f"\nquasar, {found}" in said
     assert "[10⁻¹⁷ erg s⁻¹ cm⁻² Å⁻¹]" in axes.get_ylabel()
     assert "observed wavelength" in strip.get_xlabel()
     (rest,) = axes.child_axes
@@ -223,7 +223,7 @@ def test_titles_and_axes_say_what_is_seen(coadd: Path, model: QuasarNP) -> None:
         np.multiply(rest.get_xlim(), 1 + z), axes.get_xlim(), rtol=1e-9
     )
     axes, _ = plot.spectrum(coadd, model, row=-1, c_thresh=1)
-    assert f"\nnot a quasar, {verdict}" in text(axes.figure)
+    assert f"\nnot a quasar, {found}" in text(axes.figure)
 
 
 def test_a_spectrum_that_cannot_be_scored_says_why(
@@ -232,7 +232,7 @@ def test_a_spectrum_that_cannot_be_scored_says_why(
     axes, strip = plot.spectrum(coadd, model, row=2)
     said = text(axes.figure)
     assert "status: not scored (no good pixel)" in said
-    assert "no pixel on the network's grid has a positive inverse variance" in said
+    assert "cannot be scored:\nno pixel" in said
     assert "no activations" in text(strip)
     assert not axes.child_axes
     assert_picture(plot.png(axes.figure))
@@ -329,16 +329,16 @@ def test_threads_can_draw(coadd: Path, model: QuasarNP) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"row": N}, "row has numbers from 4 to 4 of 4 rows"),
+        ({"row": N}, r"row .*4 of 4 rows"),
         ({"targetid": 5}, "no target 5"),
-        ({"row": 0, "targetid": TARGETID}, "cannot be given both"),
-        ({"smooth": -1}, "smooth must be from 0 to 1000 pixels"),
-        ({"smooth": float("nan")}, "smooth must be from 0 to 1000 pixels"),
-        ({"c_thresh": 2}, "c_thresh must be between 0 and 1"),
+        ({"row": 0, "targetid": TARGETID}, "row and targetid"),
+        ({"smooth": -1}, "smooth .* 0 to 1000"),
+        ({"smooth": float("nan")}, "smooth .* 0 to 1000"),
+        ({"c_thresh": 2}, "c_thresh .* 0 and 1"),
     ],
     ids=str,
 )
-def test_impossible_wishes_are_errors(
+def test_arguments_that_fit_nothing_are_errors(
     coadd: Path, model: QuasarNP, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
@@ -355,7 +355,7 @@ def test_a_target_of_several_rows_needs_a_row(
 ) -> None:
     hdus["FIBERMAP"]["TARGETID"][3] = TARGETID
     path = write_hdus(inputs / "spectra-1.fits", hdus)
-    with pytest.raises(ValueError, match=f"target {TARGETID} has the rows 0, 3"):
+    with pytest.raises(ValueError, match=rf"spectra-1\.fits: .*{TARGETID}.* 0, 3"):
         plot.spectrum(path, model, targetid=TARGETID)
 
 
@@ -406,12 +406,12 @@ def test_a_summary_without_quasars_says_so(n: int) -> None:
 
 
 def test_other_tables_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="it has no column IS_QSO_QN"):
+    with pytest.raises(ValueError, match="IS_QSO_QN"):
         plot.summary(np.zeros(3, dtype=[("TARGETID", "i8")]))
-    with pytest.raises(ValueError, match="it has no column IS_QSO_QN"):
+    with pytest.raises(ValueError, match="IS_QSO_QN"):
         plot.summary(np.zeros(3))
     path = write_coadd(tmp_path / "coadd.fits", 1)
-    with pytest.raises(SpectraError, match="holds no table of qnp-xp classify"):
+    with pytest.raises(SpectraError, match=r"coadd\.fits: .*no table"):
         plot.summary(path)
 
 
@@ -529,7 +529,7 @@ def test_real_spectra_of_desi_are_drawn(run: Run, reference: Path, here: Path) -
     assert_pages((here / "plot-test_coadd.pdf").read_bytes(), 2)
 
 
-def test_a_table_is_summed_up(run: Run, coadd: Path, here: Path) -> None:
+def test_a_table_is_summarized(run: Run, coadd: Path, here: Path) -> None:
     assert run("classify", coadd, "--c-thresh", 0.25)[0] == 0
     shutil.copy(here / "qn-1.fits", here / "qn-2.fits")
     merge = ("merge", "all.fits", "qn-1.fits", "qn-2.fits", "--duplicates", "keep")
@@ -546,13 +546,14 @@ def test_a_table_is_summed_up(run: Run, coadd: Path, here: Path) -> None:
     assert "8 rows, 6 scored" in text(axes[0].figure)
 
 
-def test_who_would_draw_a_table_as_spectra_is_told_how_to(
+def test_a_table_drawn_as_spectra_names_the_option_to_use(
     run: Run, coadd: Path, here: Path
 ) -> None:
     assert run("classify", coadd, "-o", "table.fits")[0] == 0
     status, out, err = run("plot", "table.fits")
     assert (status, out) == (1, "")
-    assert "only QN; --summary draws a table of classify or merge\n" in err
+    assert "table.fits: " in err
+    assert "--summary" in err
     assert names(here) == ["table.fits"]
 
 
@@ -563,7 +564,7 @@ def test_a_file_without_spectra_cannot_be_drawn(
     empty = write_images_by_hand(inputs / "coadd-0.fits", hdus)
     status, out, err = run("plot", empty)
     assert (status, out) == (1, "")
-    assert err == f"qnp-xp: error: {empty}: holds no spectra\n"
+    assert f"{empty}: holds no spectra" in err
     assert names(here) == []
 
 
@@ -571,7 +572,7 @@ def test_targets_need_targetids(run: Run, inputs: Path, here: Path) -> None:
     nameless = write_hdus(inputs / "coadd-0.fits", coadd_hdus(2, fibermap=False))
     status, out, err = run("plot", nameless, "--targetid", TARGETID)
     assert (status, out) == (1, "")
-    assert f"{nameless}: has no TARGETIDs to select targets by" in err
+    assert f"{nameless}: has no TARGETIDs" in err
     assert names(here) == []
 
 
@@ -580,13 +581,13 @@ def test_targets_need_targetids(run: Run, inputs: Path, here: Path) -> None:
     [
         (["nowhere.fits"], 1, "nowhere.fits"),
         (["--targetid", "5"], 1, "no target 5"),
-        (["--targetid", "five"], 1, "five: TARGETIDs are integers"),
-        (["--rows", "9"], 1, "rows has numbers from 9 to 9 of 4 rows"),
-        (["--smooth", "-3"], 1, "smooth must be from 0 to 1000 pixels, got -3.0"),
-        (["-o", "x.jpeg"], 2, "-o x.jpeg: pictures end in .png or .pdf"),
-        (["-o", "no/x.png"], 1, "no: no such folder, for the output x.png"),
-        (["--summary"], 1, "holds no table of qnp-xp classify"),
-        (["--summary", "--rows", "1"], 2, "--summary draws a whole table"),
+        (["--targetid", "five"], 1, "five: "),
+        (["--rows", "9"], 1, "9 of 4 rows"),
+        (["--smooth", "-3"], 1, "from 0 to 1000 pixels, got -3.0"),
+        (["-o", "x.jpeg"], 2, "-o x.jpeg: "),
+        (["-o", "no/x.png"], 1, "no: no such folder"),
+        (["--summary"], 1, "coadd-1.fits: holds no table"),
+        (["--summary", "--rows", "1"], 2, "no --rows"),
         (["--rows", "1", "--targetid", "1"], 2, "not allowed with"),
     ],
     ids=str,
@@ -606,7 +607,7 @@ def test_an_input_is_never_replaced(run: Run, inputs: Path, here: Path) -> None:
     before = path.read_bytes()
     status, _, err = run("plot", path, "--rows", 0, "-o", path, "--overwrite")
     assert status == 1
-    assert "is an input and cannot be the output" in err
+    assert f"{path} is an input" in err
     assert path.read_bytes() == before
 
 
@@ -617,7 +618,7 @@ def test_spectrographs_are_drawn_one_at_a_time(
         folder = write_cframes(inputs, coadd_hdus(1), spec_number=spec)
     status, _, err = run("plot", folder)
     assert status == 1
-    assert "2 files or spectrographs, and one can be taken at a time" in err
+    assert "2 files or spectrographs" in err
 
 
 def test_without_matplotlib_the_extra_is_named(
