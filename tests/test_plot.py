@@ -34,7 +34,8 @@ from qnp_xp import SpectraError, classify, load_model
 from qnp_xp.cli import plot as cli_plot
 from qnp_xp.errors import MissingLibraryError, QnpError
 from qnp_xp.model import QuasarNP
-from qnp_xp.plot._views import smooth_flux
+from qnp_xp.plot._draw import draw_spectrum
+from qnp_xp.plot._views import Line, SpectrumView, smooth_flux
 
 matplotlib = pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 from matplotlib import image  # noqa: E402
@@ -126,11 +127,10 @@ def test_lines_are_drawn_where_the_redshift_puts_them(
         assert f"{confidence:.2f}" in text(strip)
 
 
-@pytest.mark.parametrize("row", [0, 2], ids=["scored", "without a good pixel"])
-def test_a_spectrum_goes_through_the_network_once(
-    coadd: Path, model: QuasarNP, monkeypatch: pytest.MonkeyPatch, row: int
-) -> None:
-    calls = []
+@pytest.fixture
+def predicted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Numbers of spectra that went through the network, call by call."""
+    calls: list[int] = []
     forward = QuasarNP.forward
 
     def counted(self: QuasarNP, x: np.ndarray) -> np.ndarray:
@@ -138,8 +138,21 @@ def test_a_spectrum_goes_through_the_network_once(
         return forward(self, x)
 
     monkeypatch.setattr(QuasarNP, "forward", counted)
-    plot.spectrum(coadd, model, row=row)
-    assert calls == [0 if row == 2 else 1]
+    return calls
+
+
+def test_a_spectrum_goes_through_the_network_once(
+    coadd: Path, model: QuasarNP, predicted: list[int]
+) -> None:
+    plot.spectrum(coadd, model)
+    assert predicted == [1]
+
+
+def test_spectra_of_a_file_go_through_the_network_once(
+    run: Run, coadd: Path, here: Path, predicted: list[int]
+) -> None:
+    assert run("plot", coadd, "--c-thresh", 0)[0] == 0
+    assert sum(predicted) == 3, "all but the one without a good pixel"
 
 
 def test_circles_are_where_each_line_was_found(coadd: Path, model: QuasarNP) -> None:
@@ -236,6 +249,16 @@ def test_a_spectrum_that_cannot_be_scored_says_why(
     assert "no activations" in text(strip)
     assert not axes.child_axes
     assert_picture(plot.png(axes.figure))
+
+
+def test_spectra_without_a_target_are_named_by_plate_night_and_fiber() -> None:
+    names = ["TARGETID", "PLATE", "MJD", "FIBERID", "QN_STATUS"]
+    row = np.array([(-1, 3655, 55240, 66, 1)], dtype=[(name, "i8") for name in names])
+    line = Line("LYA", np.nan, np.nan, np.nan, False)
+    edges, boxes = np.array([3600.0, 9800.0]), np.full((1, 1), np.nan)
+    view = SpectrumView("x/spPlate.fits", 65, row[0], (), (line,), edges, boxes, 0.5)
+    axes, _ = draw_spectrum(view, plot.new_figure(), physical=True)
+    assert "3655-55240-66, row 65 of spPlate.fits" in text(axes.figure)
 
 
 def test_arrays_and_constant_spectra_can_be_drawn(model: QuasarNP) -> None:
