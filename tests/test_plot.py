@@ -34,7 +34,8 @@ from qnp_xp import SpectraError, classify, load_model
 from qnp_xp.cli import plot as cli_plot
 from qnp_xp.errors import MissingLibraryError, QnpError
 from qnp_xp.model import QuasarNP
-from qnp_xp.plot._curves import smooth
+from qnp_xp.plot._draw import draw_spectrum
+from qnp_xp.plot._views import Line, SpectrumView, smooth_flux
 
 matplotlib = pytest.importorskip("matplotlib", reason="matplotlib is not installed")
 from matplotlib import image  # noqa: E402
@@ -111,19 +112,47 @@ def test_lines_are_drawn_where_the_redshift_puts_them(
     axes, strip = plot.spectrum(coadd, model, c_thresh=threshold)
     left, right = axes.get_xlim()
     for name, rest in zip(NAMES, REST, strict=True):
-        place, confidence = rest * (1 + float(row["Z_QN"])), confidences[name]
-        inside = left < place < right
+        wave, confidence = rest * (1 + float(row["Z_QN"])), confidences[name]
+        inside = left < wave < right
         for panel, count in ((axes, int(inside)), (strip, 1)):
             near = [
                 style
                 for wavelength, style in upright(panel).items()
-                if abs(wavelength / place - 1) < 1 / LIGHT_SPEED
+                if abs(wavelength / wave - 1) < 1 / LIGHT_SPEED
             ]
             dashed = "--" if panel is axes else ":"
             # Broad absorption is where C IV is, in a row of its own.
             assert near[:1] == ["-" if confidence > threshold else dashed][:count]
         assert (f"{name} {confidence:.2f}" in text(axes)) == inside
         assert f"{confidence:.2f}" in text(strip)
+
+
+@pytest.fixture
+def predicted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Numbers of spectra that went through the network, call by call."""
+    calls: list[int] = []
+    forward = QuasarNP.forward
+
+    def counted(self: QuasarNP, x: np.ndarray) -> np.ndarray:
+        calls.append(x.shape[0])
+        return forward(self, x)
+
+    monkeypatch.setattr(QuasarNP, "forward", counted)
+    return calls
+
+
+def test_a_spectrum_goes_through_the_network_once(
+    coadd: Path, model: QuasarNP, predicted: list[int]
+) -> None:
+    plot.spectrum(coadd, model)
+    assert predicted == [1]
+
+
+def test_spectra_of_a_file_go_through_the_network_once(
+    run: Run, coadd: Path, here: Path, predicted: list[int]
+) -> None:
+    assert run("plot", coadd, "--c-thresh", 0)[0] == 0
+    assert sum(predicted) == 3, "all but the one without a good pixel"
 
 
 def test_circles_are_where_each_line_was_found(coadd: Path, model: QuasarNP) -> None:
@@ -171,7 +200,7 @@ def test_the_smoothed_line_and_the_band_are_those_of_each_arm(
         )
         ((x, y),) = curves(axes, colour)
         np.testing.assert_array_equal(x, hdus[f"{arm}_WAVELENGTH"])
-        mean = smooth(flux, ivar, 3)
+        mean = smooth_flux(flux, ivar, 3)
         shown = (mean > low) & (mean < high)
         np.testing.assert_allclose(y[shown], mean[shown], rtol=1e-12)
         (band,) = (
@@ -196,8 +225,8 @@ def test_titles_and_axes_say_what_is_seen(coadd: Path, model: QuasarNP) -> None:
     said = text(axes.figure)
     assert f"TARGETID {TARGETID + 3}, row 3 of coadd-1.fits" in said
     z, confidence = float(row["Z_QN"]), float(row["Z_QN_CONF"])
-    verdict = f"Z_QN = {z:.4f}, confidence {confidence:.3f}, status: scored"
-    assert f"\nquasar, {verdict}" in said
+    found = f"Z_QN = {z:.4f}, confidence {confidence:.3f}, status: scored"
+    assert f"\nquasar, {found}" in said
     assert "[10⁻¹⁷ erg s⁻¹ cm⁻² Å⁻¹]" in axes.get_ylabel()
     assert "observed wavelength" in strip.get_xlabel()
     (rest,) = axes.child_axes
@@ -207,7 +236,7 @@ def test_titles_and_axes_say_what_is_seen(coadd: Path, model: QuasarNP) -> None:
         np.multiply(rest.get_xlim(), 1 + z), axes.get_xlim(), rtol=1e-9
     )
     axes, _ = plot.spectrum(coadd, model, row=-1, c_thresh=1)
-    assert f"\nnot a quasar, {verdict}" in text(axes.figure)
+    assert f"\nnot a quasar, {found}" in text(axes.figure)
 
 
 def test_a_spectrum_that_cannot_be_scored_says_why(
@@ -216,10 +245,20 @@ def test_a_spectrum_that_cannot_be_scored_says_why(
     axes, strip = plot.spectrum(coadd, model, row=2)
     said = text(axes.figure)
     assert "status: not scored (no good pixel)" in said
-    assert "no pixel on the network's grid has a positive inverse variance" in said
+    assert "cannot be scored:\nno pixel" in said
     assert "no activations" in text(strip)
     assert not axes.child_axes
     assert_picture(plot.png(axes.figure))
+
+
+def test_spectra_without_a_target_are_named_by_plate_night_and_fiber() -> None:
+    names = ["TARGETID", "PLATE", "MJD", "FIBERID", "QN_STATUS"]
+    row = np.array([(-1, 3655, 55240, 66, 1)], dtype=[(name, "i8") for name in names])
+    line = Line("LYA", np.nan, np.nan, np.nan, False)
+    edges, boxes = np.array([3600.0, 9800.0]), np.full((1, 1), np.nan)
+    view = SpectrumView("x/spPlate.fits", 65, row[0], (), (line,), edges, boxes, 0.5)
+    axes, _ = draw_spectrum(view, plot.new_figure(), physical=True)
+    assert "3655-55240-66, row 65 of spPlate.fits" in text(axes.figure)
 
 
 def test_arrays_and_constant_spectra_can_be_drawn(model: QuasarNP) -> None:
@@ -313,16 +352,16 @@ def test_threads_can_draw(coadd: Path, model: QuasarNP) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"row": N}, "row has numbers from 4 to 4 of 4 rows"),
+        ({"row": N}, r"row .*4 of 4 rows"),
         ({"targetid": 5}, "no target 5"),
-        ({"row": 0, "targetid": TARGETID}, "cannot be given both"),
-        ({"smooth": -1}, "smooth must be from 0 to 1000 pixels"),
-        ({"smooth": float("nan")}, "smooth must be from 0 to 1000 pixels"),
-        ({"c_thresh": 2}, "c_thresh must be between 0 and 1"),
+        ({"row": 0, "targetid": TARGETID}, "row and targetid"),
+        ({"smooth": -1}, "smooth .* 0 to 1000"),
+        ({"smooth": float("nan")}, "smooth .* 0 to 1000"),
+        ({"c_thresh": 2}, "c_thresh .* 0 and 1"),
     ],
     ids=str,
 )
-def test_impossible_wishes_are_errors(
+def test_arguments_that_fit_nothing_are_errors(
     coadd: Path, model: QuasarNP, options: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
@@ -339,7 +378,7 @@ def test_a_target_of_several_rows_needs_a_row(
 ) -> None:
     hdus["FIBERMAP"]["TARGETID"][3] = TARGETID
     path = write_hdus(inputs / "spectra-1.fits", hdus)
-    with pytest.raises(ValueError, match=f"target {TARGETID} has the rows 0, 3"):
+    with pytest.raises(ValueError, match=rf"spectra-1\.fits: .*{TARGETID}.* 0, 3"):
         plot.spectrum(path, model, targetid=TARGETID)
 
 
@@ -390,12 +429,12 @@ def test_a_summary_without_quasars_says_so(n: int) -> None:
 
 
 def test_other_tables_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="it has no column IS_QSO_QN"):
+    with pytest.raises(ValueError, match="IS_QSO_QN"):
         plot.summary(np.zeros(3, dtype=[("TARGETID", "i8")]))
-    with pytest.raises(ValueError, match="it has no column IS_QSO_QN"):
+    with pytest.raises(ValueError, match="IS_QSO_QN"):
         plot.summary(np.zeros(3))
     path = write_coadd(tmp_path / "coadd.fits", 1)
-    with pytest.raises(SpectraError, match="holds no table of qnp-xp classify"):
+    with pytest.raises(SpectraError, match=r"coadd\.fits: .*no table"):
         plot.summary(path)
 
 
@@ -513,7 +552,7 @@ def test_real_spectra_of_desi_are_drawn(run: Run, reference: Path, here: Path) -
     assert_pages((here / "plot-test_coadd.pdf").read_bytes(), 2)
 
 
-def test_a_table_is_summed_up(run: Run, coadd: Path, here: Path) -> None:
+def test_a_table_is_summarized(run: Run, coadd: Path, here: Path) -> None:
     assert run("classify", coadd, "--c-thresh", 0.25)[0] == 0
     shutil.copy(here / "qn-1.fits", here / "qn-2.fits")
     merge = ("merge", "all.fits", "qn-1.fits", "qn-2.fits", "--duplicates", "keep")
@@ -530,13 +569,14 @@ def test_a_table_is_summed_up(run: Run, coadd: Path, here: Path) -> None:
     assert "8 rows, 6 scored" in text(axes[0].figure)
 
 
-def test_who_would_draw_a_table_as_spectra_is_told_how_to(
+def test_a_table_drawn_as_spectra_names_the_option_to_use(
     run: Run, coadd: Path, here: Path
 ) -> None:
     assert run("classify", coadd, "-o", "table.fits")[0] == 0
     status, out, err = run("plot", "table.fits")
     assert (status, out) == (1, "")
-    assert "only QN; --summary draws a table of classify or merge\n" in err
+    assert "table.fits: " in err
+    assert "--summary" in err
     assert names(here) == ["table.fits"]
 
 
@@ -547,7 +587,7 @@ def test_a_file_without_spectra_cannot_be_drawn(
     empty = write_images_by_hand(inputs / "coadd-0.fits", hdus)
     status, out, err = run("plot", empty)
     assert (status, out) == (1, "")
-    assert err == f"qnp-xp: error: {empty}: holds no spectra\n"
+    assert f"{empty}: holds no spectra" in err
     assert names(here) == []
 
 
@@ -555,7 +595,7 @@ def test_targets_need_targetids(run: Run, inputs: Path, here: Path) -> None:
     nameless = write_hdus(inputs / "coadd-0.fits", coadd_hdus(2, fibermap=False))
     status, out, err = run("plot", nameless, "--targetid", TARGETID)
     assert (status, out) == (1, "")
-    assert f"{nameless}: has no TARGETIDs to select targets by" in err
+    assert f"{nameless}: has no TARGETIDs" in err
     assert names(here) == []
 
 
@@ -564,13 +604,13 @@ def test_targets_need_targetids(run: Run, inputs: Path, here: Path) -> None:
     [
         (["nowhere.fits"], 1, "nowhere.fits"),
         (["--targetid", "5"], 1, "no target 5"),
-        (["--targetid", "five"], 1, "five: TARGETIDs are integers"),
-        (["--rows", "9"], 1, "rows has numbers from 9 to 9 of 4 rows"),
-        (["--smooth", "-3"], 1, "smooth must be from 0 to 1000 pixels, got -3.0"),
-        (["-o", "x.jpeg"], 2, "-o x.jpeg: pictures end in .png or .pdf"),
-        (["-o", "no/x.png"], 1, "no: no such folder, for the output x.png"),
-        (["--summary"], 1, "holds no table of qnp-xp classify"),
-        (["--summary", "--rows", "1"], 2, "--summary draws a whole table"),
+        (["--targetid", "five"], 1, "five: "),
+        (["--rows", "9"], 1, "9 of 4 rows"),
+        (["--smooth", "-3"], 1, "from 0 to 1000 pixels, got -3.0"),
+        (["-o", "x.jpeg"], 2, "-o x.jpeg: "),
+        (["-o", "no/x.png"], 1, "no: no such folder"),
+        (["--summary"], 1, "coadd-1.fits: holds no table"),
+        (["--summary", "--rows", "1"], 2, "no --rows"),
         (["--rows", "1", "--targetid", "1"], 2, "not allowed with"),
     ],
     ids=str,
@@ -590,7 +630,7 @@ def test_an_input_is_never_replaced(run: Run, inputs: Path, here: Path) -> None:
     before = path.read_bytes()
     status, _, err = run("plot", path, "--rows", 0, "-o", path, "--overwrite")
     assert status == 1
-    assert "is an input and cannot be the output" in err
+    assert f"{path} is an input" in err
     assert path.read_bytes() == before
 
 
@@ -601,7 +641,7 @@ def test_spectrographs_are_drawn_one_at_a_time(
         folder = write_cframes(inputs, coadd_hdus(1), spec_number=spec)
     status, _, err = run("plot", folder)
     assert status == 1
-    assert "2 files or spectrographs, and one can be taken at a time" in err
+    assert "2 files or spectrographs" in err
 
 
 def test_without_matplotlib_the_extra_is_named(

@@ -6,6 +6,7 @@ import argparse
 import collections
 import functools
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from ..io.open import one_group, open_group, stem
 from ..io.source import Source
 from ..io.weights import weights_path
 from ..plot._draw import draw_spectrum
-from ..plot._views import look, rows_of_targets
+from ..plot._views import rows_of_targets, views
 from ..selection import check_indices
 from ._lists import id_list, name_list, row_list
 
@@ -115,10 +116,13 @@ def _plot_spectra(args: argparse.Namespace) -> int:
         raise NoSpectraError(msg) from err
     with opened as source:
         numbers, remark = _asked(source, args.rows, targetids), ""
-        table = classify_source(source, model, options, indices=numbers).table
+        result = classify_source(
+            source, model, options, indices=numbers, keep_boxes=True
+        )
         if numbers is None:
-            numbers, remark = _by_default(table)
-            table = table[numbers]
+            numbers, remark = _by_default(result.table)
+            boxes: Any = result.boxes
+            result = replace(result, table=result.table[numbers], boxes=boxes[numbers])
         suffix = ".png" if numbers.size == 1 else ".pdf"
         output = Path(args.output or f"plot-{stem(group)}{suffix}")
         paths = [output]
@@ -128,7 +132,7 @@ def _plot_spectra(args: argparse.Namespace) -> int:
         _check(paths, [*group, weights_path(args.model)], args.overwrite)
         figures = (
             draw_spectrum(view, pictures.new_figure(), physical=True)[0].figure
-            for view in look(source, model, options, numbers, table, args.smooth)
+            for view in views(source, result, numbers, model, options, args.smooth)
         )
         if len(paths) == 1:
             _write(output, figures)

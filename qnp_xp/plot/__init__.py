@@ -1,7 +1,4 @@
-"""Pictures of spectra and of tables, with matplotlib: the extra ``plot``.
-
-Nothing of pyplot is used, so that it works in batch jobs and in threads.
-"""
+"""Pictures of spectra and of tables, with matplotlib: the extra ``plot``."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ from ..io.tables import read_catalog
 from ..model import QuasarNP
 from ..selection import check_indices
 from ._draw import draw_spectrum, draw_summary
-from ._views import look, rows_of_targets, sum_up
+from ._views import rows_of_targets, summarize, views
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["new_figure", "pdf", "png", "spectrum", "summary"]
 
+# Nothing of pyplot is used, so that this works in batch jobs and in threads.
 _SIZE = (10.0, 6.2)  # inches
 _DPI = 110
 _DPI_OF_PAGES = 200  # of the pixels of spectra; everything else is lines and letters
@@ -53,31 +51,35 @@ def spectrum(
     ----------
     spectra, model
         As for `qnp_xp.classify`.
-    row
-        Number of the spectrum; the first by default.
-    targetid
-        Its TARGETID instead.
-    smooth
-        Standard deviation in pixels of the Gaussian that the line over the pixels was
-        smoothed with; 0 for none.
+    row, targetid : int, optional
+        Number of the spectrum, from 0 or negative from the end; or its TARGETID. The
+        first spectrum by default.
+    smooth : float
+        Standard deviation of the smoothing Gaussian in pixels, 0 (for none) to 1000.
     c_thresh, n_thresh, use_mask
         As for `qnp_xp.classify`.
-    figure
-        Figure to draw in, which is to be empty; a new one by default.
+    figure : matplotlib.figure.Figure, optional
+        Empty figure to draw in; a new one by default.
 
     Returns
     -------
     axes : tuple of matplotlib.axes.Axes
-        The spectrum, and the boxes of each line below it. The figure is
-        ``axes[0].figure``; write it with its method ``savefig``.
+        The spectrum, and below it the boxes of each line, in ``axes[0].figure``.
 
     Raises
     ------
     MissingLibraryError
         If there is no matplotlib.
     FileNotFoundError, SpectraError, WeightsError, ValueError, TypeError
-        As for `qnp_xp.classify`; or there is no such row or target, or the target has
-        several rows.
+        As for `qnp_xp.classify`; or if there is no such row, or a target has several.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from qnp_xp import plot
+    >>> wave = np.arange(3600.0, 9800.0, 2.0)
+    >>> axes = plot.spectrum((wave, np.sin(wave), np.ones(wave.size)), smooth=2)
+    >>> axes[0].figure.savefig("spectrum.png")  # doctest: +SKIP
     """
     figure = new_figure() if figure is None else figure
     options = Options(c_thresh, n_thresh, use_mask)
@@ -87,15 +89,17 @@ def spectrum(
     group, network = one_group(spectra), as_model(model)
     with open_arrays(spectra) if group is None else open_group(group) as source:
         chosen = np.asarray([0 if row is None else operator.index(row)])
-        numbers = check_indices(chosen, source.n, "row")
+        indices = check_indices(chosen, source.n, "row")
         if targetid is not None:
-            numbers = rows_of_targets(source, [operator.index(targetid)])
-            if numbers.size > 1:
-                rows = ", ".join(map(str, numbers.tolist()))
+            indices = rows_of_targets(source, [operator.index(targetid)])
+            if indices.size > 1:
+                rows = ", ".join(map(str, indices.tolist()))
                 msg = f"{source.name}: target {targetid} has the rows {rows}; name one"
                 raise ValueError(msg)
-        table = classify_source(source, network, options, indices=numbers).table
-        view = next(look(source, network, options, numbers, table, smooth))
+        result = classify_source(
+            source, network, options, indices=indices, keep_boxes=True
+        )
+        view = next(views(source, result, indices, network, options, smooth))
     return draw_spectrum(view, figure, physical=group is not None)
 
 
@@ -106,19 +110,19 @@ def summary(
 
     Parameters
     ----------
-    table
+    table : numpy.ndarray, str or pathlib.Path
         What `qnp_xp.classify` returned, or a file that it, ``qnp-xp classify`` or
         ``qnp-xp merge`` wrote.
-    c_thresh
-        A line counts above this confidence; that of the file by default, else 0.5.
-    figure
+    c_thresh : float, optional
+        Lines above this confidence are counted; by default that of the file, else 0.5.
+    figure : matplotlib.figure.Figure, optional
         As for `spectrum`.
 
     Returns
     -------
     axes : tuple of matplotlib.axes.Axes
         Redshifts, confidence by redshift, quasars by their number of lines, and
-        quasars by line. The figure is ``axes[0].figure``.
+        quasars by line, in ``axes[0].figure``.
 
     Raises
     ------
@@ -126,6 +130,15 @@ def summary(
         If there is no matplotlib.
     FileNotFoundError, SpectraError, ValueError
         If it is no such table.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from qnp_xp import classify, plot
+    >>> wave = np.arange(3600.0, 9800.0, 2.0)
+    >>> table = classify((wave, np.sin(wave), np.ones(wave.size)))
+    >>> len(plot.summary(table))
+    4
     """
     figure = new_figure() if figure is None else figure
     title, threshold = "", 0.5
@@ -133,12 +146,12 @@ def summary(
         title = Path(table).name
         table, header = read_catalog(Path(table))
         threshold = float(header.get("C_THRESH", (threshold, ""))[0])
-    view = sum_up(np.asarray(table), threshold if c_thresh is None else c_thresh)
+    view = summarize(np.asarray(table), threshold if c_thresh is None else c_thresh)
     return draw_summary(view, figure, title)
 
 
 def new_figure() -> Figure:
-    """An empty figure.
+    """Make an empty figure of the usual size.
 
     Returns
     -------
@@ -148,6 +161,12 @@ def new_figure() -> Figure:
     ------
     MissingLibraryError
         If there is no matplotlib.
+
+    Examples
+    --------
+    >>> from qnp_xp import plot
+    >>> plot.new_figure().axes
+    []
     """
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
@@ -161,16 +180,22 @@ def new_figure() -> Figure:
 
 
 def png(figure: Figure) -> bytes:
-    """A figure as the content of a PNG file.
+    """Make the content of a PNG file of a figure.
 
     Parameters
     ----------
-    figure
-        The figure.
+    figure : matplotlib.figure.Figure
+        What to write.
 
     Returns
     -------
     bytes
+
+    Examples
+    --------
+    >>> from qnp_xp import plot
+    >>> plot.png(plot.new_figure())[1:4]
+    b'PNG'
     """
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
@@ -178,16 +203,22 @@ def png(figure: Figure) -> bytes:
 
 
 def pdf(figures: Iterable[Figure]) -> bytes:
-    """Figures as the pages of a PDF file.
+    """Make the content of a PDF file whose pages are figures.
 
     Parameters
     ----------
-    figures
+    figures : iterable of matplotlib.figure.Figure
         One or more; each is asked for when the one before is done.
 
     Returns
     -------
     bytes
+
+    Examples
+    --------
+    >>> from qnp_xp import plot
+    >>> plot.pdf(plot.new_figure() for _ in range(2))[:5]
+    b'%PDF-'
     """
     from matplotlib.backends.backend_pdf import PdfPages  # noqa: PLC0415
 

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ..status import status_words
-from ._curves import flux_range, stagger
-from ._views import SpectrumView, SummaryView
+from ..status import Status, status_words
+from ._views import Float64, SpectrumView, SummaryView
 
-__all__ = ["draw_spectrum", "draw_summary"]
-
-# Those of matplotlib, which only plot.py names.
+# Those of matplotlib, which only `qnp_xp.plot` itself imports.
 Axes = Any
 Figure = Any
 
@@ -26,8 +23,19 @@ _ARMS = {"b": _BLUE, "r": _VERMILION, "z": _GREEN}
 _OTHERS = (_BLUE, _VERMILION, _GREEN, _PURPLE, _ORANGE, _SKY)
 
 _SMALL, _FONT, _LARGE = 8.5, 10, 11.5
-# What a user zooms away from is clipped: it would take room from the rest.
+_PIXELS = {"color": _GREY, "alpha": 0.35, "linewidth": 0.5, "zorder": 2}
+_BAND = {"alpha": 0.25, "linewidth": 0, "zorder": 3}
+_BOXES = {"cmap": "Blues", "vmin": 0, "vmax": 1, "edgecolors": "#BBBBBB"}
+_BARS = {"edgecolor": _BLACK, "linewidth": 0.6}
+_WEIGHTS = {True: "bold", False: "normal"}  # by whether a line counts
+_BESIDE = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": _SMALL}
+# At a wavelength, and at a height that a zoom leaves alone.
 _LABEL: dict[str, Any] = {
+    "xycoords": ("data", "axes fraction"),
+    "textcoords": "offset points",
+    "ha": "center",
+    "fontsize": _SMALL,
+    # What a user zooms away from is clipped: it would take room from the rest.
     "annotation_clip": True,
     "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 1.0},
     "zorder": 5,
@@ -37,76 +45,68 @@ _LABEL: dict[str, Any] = {
 _PHYSICAL = "flux [10⁻¹⁷ erg s⁻¹ cm⁻² Å⁻¹]"
 _OBSERVED = "observed wavelength [Å]"
 _REASONS = {
-    "no good pixel": "no pixel on the network's grid has a positive inverse variance",
-    "zero variance": "the spectrum is constant, or too large to be normalised",
+    Status.NO_GOOD_PIXEL: "no pixel on the network's grid has a positive inverse"
+    " variance",
+    Status.ZERO_VARIANCE: "the spectrum is constant, or too large to be normalised",
 }
+
+# Of the smoothed spectrum, in per cent: the peaks of lines are to be seen.
+_LOW, _HIGH = 0.5, 99.95
+_NOISY = 5  # times the usual noise, as at the ends of an arm
 
 
 def draw_spectrum(
     view: SpectrumView, figure: Figure, *, physical: bool
 ) -> tuple[Axes, Axes]:
-    """Draw a spectrum.
-
-    Parameters
-    ----------
-    view
-        What to draw.
-    figure
-        Where to.
-    physical
-        Whether the unit of its flux is DESI's.
-
-    Returns
-    -------
-    axes : tuple of matplotlib.axes.Axes
-        As for `qnp_xp.plot.spectrum`.
-    """
-    height = max(1.0, len(view.names) / 4)
+    """Draw a spectrum, whose flux is in DESI's unit if it is `physical`."""
+    height = max(1.0, len(view.lines) / 4)
     grid = figure.add_gridspec(2, 2, height_ratios=[4, height], width_ratios=[70, 1])
     top = figure.add_subplot(grid[0, 0])
     strip = figure.add_subplot(grid[1, 0], sharex=top)
-    waves = [trace.wave for trace in view.traces if trace.wave.size]
-    ends = np.concatenate([view.edges[[0, -1]], *waves])
-    margin = 0.01 * (ends.max() - ends.min())
-    top.set_xlim(ends.min() - margin, ends.max() + margin)
-    _draw_arms(top, view)
-    _draw_markers(top, view)
+    waves = np.concatenate([view.edges, *(trace.wave for trace in view.traces)])
+    margin = 0.01 * (waves.max() - waves.min())
+    top.set_xlim(waves.min() - margin, waves.max() + margin)
     top.set_ylabel(_PHYSICAL if physical else "flux", fontsize=_FONT)
     top.tick_params(labelbottom=False, labelsize=_SMALL)
+    strip.set_xlabel(_OBSERVED, fontsize=_FONT)
+    strip.tick_params(axis="x", labelsize=_SMALL)
+    strip.set_ylim(len(view.lines), 0)
+    heights = np.arange(len(view.lines)) + 0.5
+    strip.set_yticks(heights, [line.name for line in view.lines], fontsize=_SMALL)
+    scale = figure.add_subplot(grid[1, 1])
+    _draw_arms(top, view)
     if view.scored:
-        _rest_axis(top, view.z)
-    _draw_boxes(strip, figure.add_subplot(grid[1, 1]), view)
+        _draw_lines(top, view)
+        _draw_rest_axis(top, float(view.row["Z_QN"]))
+        _draw_boxes(strip, scale, view)
+    else:
+        _say_why_unscored(top, int(view.row["QN_STATUS"]))
+        _write_in_middle(strip, "no activations", _FONT)
+        scale.set_axis_off()
     figure.suptitle(_title(view), fontsize=_LARGE, parse_math=False)
     return top, strip
 
 
 def _draw_arms(axes: Axes, view: SpectrumView) -> None:
+    """Draw the pixels of each arm, the smoothed flux, and the noise about it."""
     wave, flux, sigma = (
         np.concatenate([np.empty(0), *(getattr(trace, part) for trace in view.traces)])
-        for part in ("wave", "calm", "sigma")
+        for part in ("wave", "despiked", "sigma")
     )
     low, high = flux_range(wave, flux, sigma, view.edges[0], view.edges[-1])
     span = high - low
     # Room for the labels of lines; what is far outside would slow the drawing down.
     axes.set_ylim(low - 0.08 * span, high + 0.35 * span)
-    inside = (low - 9 * span, high + 9 * span)
+    limits = (low - 9 * span, high + 9 * span)
     axes.axhline(0, color=_BLACK, linewidth=0.6, linestyle=":", zorder=1)
     for number, trace in enumerate(view.traces):
-        colour = _colour(trace.name, number)
-        middle = trace.smooth
-        band = np.clip([middle - trace.sigma, middle + trace.sigma], *inside)
-        axes.plot(trace.wave, np.clip(trace.flux, *inside), color=_GREY, alpha=0.35,
-            linewidth=0.5, zorder=2, rasterized=True)  # fmt: skip
-        axes.fill_between(trace.wave, band[0], band[1], color=colour, alpha=0.25,
-            linewidth=0, zorder=3, rasterized=True)  # fmt: skip
-        axes.plot(trace.wave, np.clip(middle, *inside), color=colour, linewidth=1.3,
-            zorder=4, label=trace.name)  # fmt: skip
-    if not view.scored:
-        words = status_words(int(view.row["QN_STATUS"]))
-        reason = next((text for key, text in _REASONS.items() if key in words), words)
-        axes.text(0.5, 0.5, f"cannot be scored:\n{reason}", transform=axes.transAxes,
-            ha="center", va="center", fontsize=_LARGE, zorder=6,
-            bbox={"facecolor": "white", "edgecolor": _BLACK})  # fmt: skip
+        x, smooth, colour = trace.wave, trace.smooth, _colour(trace.name, number)
+        pixels = np.clip(trace.flux, *limits)
+        band = np.clip([smooth - trace.sigma, smooth + trace.sigma], *limits)
+        smooth = np.clip(smooth, *limits)
+        axes.plot(x, pixels, rasterized=True, **_PIXELS)
+        axes.fill_between(x, *band, color=colour, rasterized=True, **_BAND)
+        axes.plot(x, smooth, color=colour, linewidth=1.3, zorder=4, label=trace.name)
     if len(view.traces) > 1:
         _name_arms(axes, view)
 
@@ -114,43 +114,41 @@ def _draw_arms(axes: Axes, view: SpectrumView) -> None:
 def _name_arms(axes: Axes, view: SpectrumView) -> None:
     """Write the name of each arm below it: a legend would cover labels of lines."""
     left, right = axes.get_xlim()
-    known = [(n, trace) for n, trace in enumerate(view.traces) if trace.wave.size]
-    middles = [float(trace.wave[[0, -1]].mean()) for _, trace in known]
+    shown = [(n, trace) for n, trace in enumerate(view.traces) if trace.wave.size]
+    middles = [float(trace.wave[[0, -1]].mean()) for _, trace in shown]
     levels = stagger(middles, 0.07 * (right - left))
-    for (number, trace), middle, level in zip(known, middles, levels, strict=True):
-        axes.annotate(f"arm {trace.name}", (middle, 0.02), xytext=(0, 14 * level),
-            xycoords=("data", "axes fraction"), textcoords="offset points", ha="center",
-            va="bottom", fontsize=_SMALL, color=_colour(trace.name, number),
-            **_LABEL)  # fmt: skip
+    for (number, trace), x, level in zip(shown, middles, levels, strict=True):
+        style = {"xytext": (0, 14 * level), "color": _colour(trace.name, number)}
+        axes.annotate(f"arm {trace.name}", (x, 0.02), va="bottom", **style, **_LABEL)
 
 
 def _colour(name: str, number: int) -> str:
+    """Return the colour of an arm by its name, else by its number."""
     return _ARMS.get(name.lower(), _OTHERS[number % len(_OTHERS)])
 
 
-def _draw_markers(axes: Axes, view: SpectrumView) -> None:
+def _draw_lines(axes: Axes, view: SpectrumView) -> None:
+    """Draw each line at the redshift of the spectrum, with its confidence."""
     left, right = axes.get_xlim()
+    # Broad absorption is where its emission line is, and seldom there.
     shown = [
-        marker
-        for marker in view.markers
-        if left < marker.wave < right
-        # Broad absorption is where its emission line is, and seldom there.
-        and (marker.counts or not marker.name.startswith("BAL_"))
+        line
+        for line in view.lines
+        if left < line.wave < right and (line.above or not line.name.startswith("BAL_"))
     ]
-    room = 0.09 * (right - left)
-    levels = stagger([marker.wave for marker in shown], room)
-    for marker, level in zip(shown, levels, strict=True):
-        style = "-" if marker.counts else "--"
-        axes.axvline(marker.wave, color=_BLACK if marker.counts else _GREY,
-            linestyle=style, linewidth=1.0, zorder=2.5, label="_line")  # fmt: skip
-        middle = min(max(marker.wave, left + room / 2), right - room / 2)
-        axes.annotate(f"{marker.name} {marker.confidence:.2f}", (middle, 0.97),
-            xycoords=("data", "axes fraction"), xytext=(0, -14 * level),
-            textcoords="offset points", ha="center", va="top", fontsize=_SMALL,
-            fontweight="bold" if marker.counts else "normal", **_LABEL)  # fmt: skip
+    width = 0.09 * (right - left)
+    levels = stagger([line.wave for line in shown], width)
+    for line, level in zip(shown, levels, strict=True):
+        colour, dashes = (_BLACK, "-") if line.above else (_GREY, "--")
+        axes.axvline(line.wave, color=colour, linestyle=dashes, linewidth=1, zorder=2.5)
+        x = min(max(line.wave, left + width / 2), right - width / 2)
+        text = f"{line.name} {line.confidence:.2f}"
+        style = {"xytext": (0, -14 * level), "fontweight": _WEIGHTS[line.above]}
+        axes.annotate(text, (x, 0.97), va="top", **style, **_LABEL)
 
 
-def _rest_axis(axes: Axes, z: float) -> None:
+def _draw_rest_axis(axes: Axes, z: float) -> None:
+    """Add an axis of rest wavelengths."""
     rest = axes.secondary_xaxis(
         "top", functions=(lambda wave: wave / (1 + z), lambda wave: wave * (1 + z))
     )
@@ -159,99 +157,111 @@ def _rest_axis(axes: Axes, z: float) -> None:
 
 
 def _draw_boxes(axes: Axes, scale: Axes, view: SpectrumView) -> None:
-    rows = np.arange(len(view.names) + 1)
-    axes.set_ylim(rows[-1], 0)
-    axes.set_yticks(rows[:-1] + 0.5, view.names, fontsize=_SMALL)
-    axes.tick_params(axis="x", labelsize=_SMALL)
-    axes.set_xlabel(_OBSERVED, fontsize=_FONT)
-    if not view.scored:
-        axes.text(0.5, 0.5, "no activations", transform=axes.transAxes,
-            ha="center", va="center", fontsize=_FONT)  # fmt: skip
-        scale.set_axis_off()
-        return
-    axes.set_title(f"Boxes of each line. Circle: where it was found; bar: where Z_QN"
-        f" puts it; solid: confidence above {view.c_thresh:g}.", loc="left",
-        fontsize=_SMALL)  # fmt: skip
-    mesh = axes.pcolormesh(view.edges, rows, view.boxes, cmap="Blues", vmin=0, vmax=1,
-        edgecolors="#BBBBBB", linewidth=0.5)  # fmt: skip
-    for row, marker in enumerate(view.markers):
-        axes.plot([view.found[row]], [row + 0.5], color="white", linestyle="none",
-            marker="o", markersize=5, zorder=4,
-            markeredgecolor=_BLACK if marker.counts else _GREY)  # fmt: skip
-        axes.annotate(f"{marker.confidence:.2f}", (1.005, row + 0.5), va="center",
-            xycoords=("axes fraction", "data"), fontsize=_SMALL,
-            fontweight="bold" if marker.counts else "normal")  # fmt: skip
-        axes.plot([marker.wave] * 2, [row, row + 1], color=_VERMILION,
-            linewidth=2.0, linestyle="-" if marker.counts else ":")  # fmt: skip
+    """Draw the activations of the boxes of each line, and where it was found."""
+    title = (
+        "Boxes of each line. Circle: where it was found; bar: where Z_QN puts it;"
+        f" solid: confidence above {view.c_thresh:g}."
+    )
+    axes.set_title(title, loc="left", fontsize=_SMALL)
+    rows = np.arange(len(view.lines) + 1)
+    mesh = axes.pcolormesh(view.edges, rows, view.boxes, linewidth=0.5, **_BOXES)
+    for row, line in enumerate(view.lines):
+        middle, edge = row + 0.5, _BLACK if line.above else _GREY
+        circle = {"color": "white", "markeredgecolor": edge, "markersize": 5}
+        axes.plot([line.found], [middle], "o", zorder=4, **circle)
+        text, weight = f"{line.confidence:.2f}", _WEIGHTS[line.above]
+        axes.annotate(text, (1.005, middle), fontweight=weight, **_BESIDE)
+        dashes = "-" if line.above else ":"
+        upright = [line.wave, line.wave], [row, row + 1]
+        axes.plot(*upright, color=_VERMILION, linestyle=dashes, linewidth=2)
     bar = axes.figure.colorbar(mesh, cax=scale)
     bar.set_label("activation", fontsize=_SMALL)
     bar.ax.tick_params(labelsize=_SMALL)
 
 
+def _say_why_unscored(axes: Axes, status: int) -> None:
+    """Write why a spectrum has no result."""
+    reason = next(text for bit, text in _REASONS.items() if status & int(bit))
+    box = {"facecolor": "white", "edgecolor": _BLACK}
+    _write_in_middle(axes, f"cannot be scored:\n{reason}", _LARGE, zorder=6, bbox=box)
+
+
+def _write_in_middle(axes: Axes, text: str, size: float, **style: Any) -> None:
+    """Write in the middle of axes."""
+    where = {"transform": axes.transAxes, "ha": "center", "va": "center"}
+    axes.text(0.5, 0.5, text, fontsize=size, **where, **style)
+
+
 def _title(view: SpectrumView) -> str:
-    row, names = view.row, view.row.dtype.names
-    what = f"TARGETID {view.targetid}, " if view.targetid != -1 else ""
-    if not what and {"PLATE", "MJD", "FIBERID"} <= set(names):
-        what = "-".join(str(row[name]) for name in ("PLATE", "MJD", "FIBERID")) + ", "
-    first = f"{what}row {view.number} of {_plain(Path(view.name).name)}"
+    """Name the spectrum, and say what the network found."""
+    row, plate = view.row, ("PLATE", "MJD", "FIBERID")
+    name = ""
+    if row["TARGETID"] != -1:
+        name = f"TARGETID {row['TARGETID']}, "
+    elif set(plate) <= set(row.dtype.names):
+        name = "-".join(str(row[column]) for column in plate) + ", "
+    first = f"{name}row {view.index} of {_plain(Path(view.name).name)}"
     status = f"status: {status_words(int(row['QN_STATUS']))}"
     if not view.scored:
         return f"{first}\n{status}"
-    kind = "quasar" if view.quasar else "not a quasar"
-    return (
-        f"{first}\n{kind}, Z_QN = {view.z:.4f}, confidence"
-        f" {float(row['Z_QN_CONF']):.3f}, {status}"
-    )
+    kind = "quasar" if row["IS_QSO_QN"] else "not a quasar"
+    z, confidence = float(row["Z_QN"]), float(row["Z_QN_CONF"])
+    return f"{first}\n{kind}, Z_QN = {z:.4f}, confidence {confidence:.3f}, {status}"
 
 
 def _plain(name: str) -> str:
-    """A name that every font can show, and that fits."""
+    """Make a name one that every font can show, and that fits."""
     name = name.encode("ascii", "backslashreplace").decode()
     name = "".join(c if c.isprintable() else "?" for c in name)
     return name if len(name) <= 60 else f"{name[:57]}..."
 
 
+def flux_range(
+    wave: Float64, flux: Float64, sigma: Float64, low: float, high: float
+) -> tuple[float, float]:
+    """Find the range of zero and of nearly all flux between two wavelengths."""
+    known = np.isfinite(flux) & np.isfinite(sigma)
+    inside = known & (wave >= low) & (wave <= high)
+    chosen = inside if np.any(inside) else known
+    values, noise = flux[chosen], sigma[chosen]
+    if not values.size:
+        return -1.0, 1.0
+    # An arm may end in pixels of noise far above the rest.
+    values = values[noise <= _NOISY * np.median(noise)]
+    bottom, top = np.percentile(values, [_LOW, _HIGH])
+    bottom, top = min(float(bottom), 0.0), max(float(top), 0.0)
+    return (bottom, top) if top > bottom else (-1.0, 1.0)
+
+
+def stagger(positions: Sequence[float], width: float) -> list[int]:
+    """Give labels of one width the lowest levels at which none covers another."""
+    levels = [0] * len(positions)
+    ends: list[float] = []
+    for number in sorted(range(len(positions)), key=positions.__getitem__):
+        start = positions[number] - width / 2
+        free = (level for level, end in enumerate(ends) if end <= start)
+        level = next(free, len(ends))
+        ends[level : level + 1] = [start + width]
+        levels[number] = level
+    return levels
+
+
 def draw_summary(view: SummaryView, figure: Figure, title: str) -> tuple[Axes, ...]:
-    """Draw what a table holds.
-
-    Parameters
-    ----------
-    view
-        What to draw.
-    figure
-        Where to.
-    title
-        What to call the table.
-
-    Returns
-    -------
-    axes : tuple of matplotlib.axes.Axes
-        As for `qnp_xp.plot.summary`.
-    """
+    """Draw what a table holds, under its name."""
     axes = tuple(figure.subplots(2, 2).ravel())
     quasars = int(view.quasar.sum())
     _draw_redshifts(axes[0], view)
     _draw_confidences(axes[1], view)
-    above = f"confidence above {view.c_thresh:g}"
-    counts = np.arange(view.counts.size)
-    axes[2].bar(counts, view.counts, color=_BLUE, edgecolor=_BLACK, linewidth=0.6)
-    axes[2].set_xticks(counts)
-    axes[2].set_xlabel(f"lines with a {above}", fontsize=_FONT)
-    places = np.arange(len(view.names))
-    axes[3].bar(places, view.by_line, color=_ORANGE, edgecolor=_BLACK, linewidth=0.6,
-        hatch="//")  # fmt: skip
-    axes[3].set_xticks(places, view.names)
-    axes[3].set_xlabel(f"line, with a {above}", fontsize=_FONT)
-    for bars, heights in ((axes[2], view.counts), (axes[3], view.by_line)):
-        bars.set_ylim(0, 1.15 * max(1, int(heights.max(initial=0))))
-        for place, value in enumerate(heights.tolist()):
-            bars.annotate(str(value), (place, value), ha="center", va="bottom",
-                xytext=(0, 1), textcoords="offset points", fontsize=_SMALL)  # fmt: skip
+    above = f"with a confidence above {view.c_thresh:g}"
+    names = [str(count) for count in range(view.by_line_count.size)]
+    _draw_bars(axes[2], names, view.by_line_count, color=_BLUE)
+    axes[2].set_xlabel(f"lines {above}", fontsize=_FONT)
+    _draw_bars(axes[3], view.names, view.by_line, color=_ORANGE, hatch="//")
+    axes[3].set_xlabel(f"line, {above}", fontsize=_FONT)
     for panel in (axes[0], axes[2], axes[3]):
         panel.set_ylabel("quasars", fontsize=_FONT)
         if not quasars:
-            panel.text(0.5, 0.5, "no quasar", transform=panel.transAxes, ha="center",
-                va="center", fontsize=_LARGE)  # fmt: skip
+            _write_in_middle(panel, "no quasar", _LARGE)
     for panel in axes:
         panel.tick_params(labelsize=_SMALL)
     first = f"{_plain(title)}: " if title else ""
@@ -261,25 +271,31 @@ def draw_summary(view: SummaryView, figure: Figure, title: str) -> tuple[Axes, .
 
 
 def _draw_redshifts(axes: Axes, view: SummaryView) -> None:
-    z: NDArray[np.float64] = view.z[view.quasar]
-    edges = np.arange(
-        np.floor(10 * z.min(initial=0)), np.ceil(10 * z.max(initial=1)) + 1
-    )
-    axes.hist(z, bins=edges / 10, color=_GREEN, edgecolor=_BLACK, linewidth=0.6)
+    """Draw how many quasars there are in each tenth of redshift."""
+    z = view.z[view.quasar]
+    low, high = np.floor(10 * z.min(initial=0)), np.ceil(10 * z.max(initial=1))
+    axes.hist(z, bins=np.arange(low, high + 1) / 10, color=_GREEN, **_BARS)
     axes.set_xlabel("Z_QN of the quasars", fontsize=_FONT)
     axes.yaxis.get_major_locator().set_params(integer=True)
 
 
 def _draw_confidences(axes: Axes, view: SummaryView) -> None:
-    for chosen, name, marker, colour in (
-        (~view.quasar, "others", "x", _GREY),
-        (view.quasar, "quasars", "o", _BLUE),
-    ):
-        axes.plot(view.z[chosen], view.confidence[chosen], linestyle="none",
-            marker=marker, markersize=4, color=colour, alpha=0.7, label=name,
-            rasterized=True)  # fmt: skip
+    """Draw the confidence of each row by its redshift."""
+    style = {"markersize": 4, "alpha": 0.7, "rasterized": True}
+    z, confidence, quasar = view.z, view.confidence, view.quasar
+    other = ~quasar
+    axes.plot(z[other], confidence[other], "x", color=_GREY, label="others", **style)
+    axes.plot(z[quasar], confidence[quasar], "o", color=_BLUE, label="quasars", **style)
     axes.axhline(view.c_thresh, color=_VERMILION, linestyle="--", label="threshold")
     axes.set_ylim(-0.03, 1.05)
     axes.set_xlabel("Z_QN", fontsize=_FONT)
     axes.set_ylabel("Z_QN_CONF", fontsize=_FONT)
     axes.legend(fontsize=_SMALL, loc="best")
+
+
+def _draw_bars(axes: Axes, names: Sequence[str], counts: Any, **style: Any) -> None:
+    """Draw a bar of each count, with its name below and its number above."""
+    bars = axes.bar(range(len(names)), counts, **style, **_BARS)
+    axes.bar_label(bars, fmt="%d", padding=1, fontsize=_SMALL)
+    axes.set_xticks(range(len(names)), names)
+    axes.set_ylim(0, 1.15 * max(1, int(counts.max(initial=0))))

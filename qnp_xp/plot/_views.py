@@ -1,4 +1,4 @@
-"""The numbers that pictures show."""
+"""What pictures show, as numbers on the host."""
 
 from __future__ import annotations
 
@@ -10,284 +10,169 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._options import Options
+from .._results import Result
 from .._xp.backend import to_host
 from ..io.source import Source
 from ..lines import column_names, rest_wavelengths
 from ..model import QuasarNP
-from ..spectra import clean, combine, normalize
+from ..spectra import clean
 from ..status import Status
-from ._curves import box_edges, smooth, without_spikes
-
-__all__ = [
-    "Marker",
-    "SpectrumView",
-    "SummaryView",
-    "Trace",
-    "look",
-    "rows_of_targets",
-    "sum_up",
-]
 
 Float64 = NDArray[np.float64]
+
 _WIDEST = 1000  # pixels of smoothing
-_Arm = tuple[Float64, Float64, Float64]
+_NARROWEST = 0.1  # pixels; below it the neighbours of a pixel have no weight
+_REACH = 4  # of a Gaussian, in standard deviations
+_WINDOW = 5  # pixels of a running median
 
 
 @dataclass(frozen=True)
 class Trace:
-    """One arm of one spectrum, by wavelength; NaN in pixels without weight.
-
-    Attributes
-    ----------
-    name
-        Of the arm.
-    wave
-        Wavelengths in Angstrom, shape ``(npix,)``, sorted.
-    flux, sigma, smooth, calm
-        Flux, its standard deviation, the smoothed flux, and that without spikes, of
-        the same shape.
-    """
+    """One arm of a spectrum, by wavelength; NaN in pixels without weight."""
 
     name: str
-    wave: Float64
+    wave: Float64  #: Angstrom
     flux: Float64
-    sigma: Float64
-    smooth: Float64
-    calm: Float64
+    sigma: Float64  #: standard deviation of the flux of a pixel
+    smooth: Float64  #: smoothed flux
+    despiked: Float64  #: smoothed flux without spikes
 
 
 @dataclass(frozen=True)
-class Marker:
-    """Where a line of the network is at the redshift of the most confident line.
+class Line:
+    """What the network says of a line; NaN where the spectrum cannot be scored."""
 
-    Attributes
-    ----------
-    name
-        Of the line, as in the columns of the table.
-    wave
-        Observed wavelength in Angstrom.
-    confidence
-        That of the line, 0 to 1.
-    counts
-        Whether it is above the threshold.
-    """
-
-    name: str
-    wave: float
+    name: str  #: as in the columns of the table
+    wave: float  #: where Z_QN, the redshift of the spectrum, puts it, in Angstrom
+    found: float  #: where the network found it, in Angstrom
     confidence: float
-    counts: bool
+    above: bool  #: whether the confidence is above the threshold
 
 
 @dataclass(frozen=True)
 class SpectrumView:
-    """A spectrum, and what the network says of it.
+    """A spectrum, and what the network says of it."""
 
-    Attributes
-    ----------
-    name
-        The file, or what messages call the source.
-    number
-        The row of the source.
-    row
-        Its row of the table of `qnp_xp.classify`.
-    traces
-        Its arms.
-    edges
-        Edges of the boxes in Angstrom, shape ``(nboxes + 1,)``.
-    boxes
-        Activations of each line's boxes, shape ``(nlines, nboxes)``, those of broad
-        absorption last; NaN where the spectrum cannot be scored.
-    names
-        Of the lines, in the order of `boxes`.
-    found
-        Observed wavelength in Angstrom at which each line was found, ``(nlines,)``.
-    markers
-        The lines at Z_QN, in the order of `boxes`; none where the spectrum cannot be
-        scored.
-    c_thresh
-        A line counts above this confidence.
-    """
-
-    name: str
-    number: int
-    row: Any
+    name: str  #: of the source
+    index: int  #: row of the source
+    row: Any  #: row of the table of results
     traces: tuple[Trace, ...]
-    edges: Float64
-    boxes: Float64
-    names: tuple[str, ...]
-    found: Float64
-    markers: tuple[Marker, ...]
+    lines: tuple[Line, ...]
+    edges: Float64  #: of the boxes, in Angstrom
+    boxes: Float64  #: activations, shape (nlines, nboxes)
     c_thresh: float
 
     @property
-    def targetid(self) -> int:
-        """TARGETID; -1 where it is not known."""
-        return int(self.row["TARGETID"])
-
-    @property
     def scored(self) -> bool:
-        """Whether the network said anything."""
+        """Whether there is a result."""
         return not int(self.row["QN_STATUS"]) & int(Status.UNSCORED)
-
-    @property
-    def quasar(self) -> bool:
-        """Whether it is a quasar."""
-        return bool(self.row["IS_QSO_QN"])
-
-    @property
-    def z(self) -> float:
-        """Redshift of the most confident line; NaN where it cannot be scored."""
-        return float(self.row["Z_QN"])
 
 
 @dataclass(frozen=True)
 class SummaryView:
-    """What a table of results holds.
+    """What a table of results holds."""
 
-    Attributes
-    ----------
-    total
-        Rows of the table.
-    z, confidence, quasar
-        Of each row with a result, shape ``(m,)``: Z_QN, Z_QN_CONF, and whether it is a
-        quasar.
-    names
-        Of the emission lines.
-    counts
-        Quasars by the number of their lines above the threshold, from 0 to all,
-        shape ``(nlines + 1,)``.
-    by_line
-        For each line, the quasars that have it above the threshold, shape
-        ``(nlines,)``.
-    c_thresh
-        The threshold.
-    """
-
-    total: int
-    z: Float64
+    total: int  #: rows of the table
+    z: Float64  #: Z_QN of each row with a result, as are the next two
     confidence: Float64
     quasar: NDArray[np.bool_]
-    names: tuple[str, ...]
-    counts: NDArray[np.int64]
-    by_line: NDArray[np.int64]
+    names: tuple[str, ...]  #: of the emission lines
+    by_line_count: NDArray[np.int64]  #: quasars with 0, 1, ... lines above c_thresh
+    by_line: NDArray[np.int64]  #: quasars with each line above c_thresh
     c_thresh: float
 
 
-def look(
+def views(
     source: Source,
+    result: Result,
+    indices: NDArray[np.int64],
     model: QuasarNP,
     options: Options,
-    numbers: NDArray[np.int64],
-    table: NDArray[Any],
-    width: float,
+    smooth: float,
 ) -> Iterator[SpectrumView]:
-    """What pictures of spectra show, one after the other.
-
-    Parameters
-    ----------
-    source
-        An open source.
-    model, options
-        What they were classified with.
-    numbers
-        Rows of the source, from 0, shape ``(m,)``.
-    table
-        Structured, what `qnp_xp._classify.classify_source` found of each.
-    width
-        See `smooth`.
-
-    Yields
-    ------
-    SpectrumView
-
-    Raises
-    ------
-    SpectraError
-        If the source is damaged.
-    ValueError
-        If `width` is not from 0 to 1000.
-    """
-    if not 0 <= width <= _WIDEST:
-        msg = f"smooth must be from 0 to {_WIDEST} pixels, got {width!r}"
+    """Yield the views of rows of a source; `result` has their table and boxes."""
+    if not 0 <= smooth <= _WIDEST:
+        msg = f"smooth must be from 0 to {_WIDEST} pixels, got {smooth!r}"
         raise ValueError(msg)
-    bal = [f"BAL_{name}" for name in column_names(model.lines_bal)]
-    names = (*column_names(model.lines), *bal)
-    rest = np.asarray(rest_wavelengths([*model.lines, *model.lines_bal]))
+    names = column_names(model.lines)
+    names += [f"BAL_{name}" for name in column_names(model.lines_bal)]
+    rest = rest_wavelengths([*model.lines, *model.lines_bal])
+    known = list(zip(names, rest, strict=True))
     edges = box_edges(model.wave, model.nboxes)
-    for number, row in zip(numbers.tolist(), table, strict=True):
-        one = np.asarray([number], dtype=np.int64)
-        arms = [
-            (_host(w), _host(flux), _host(ivar))
-            for w, flux, ivar in source.read(one, options.use_mask)
-        ]
-        named = zip((arm.name for arm in source.arms), arms, strict=True)
+    activations: Any = result.boxes
+    rows = zip(indices.tolist(), result.table, activations, strict=True)
+    for index, row, boxes in rows:
+        one = np.asarray([index], dtype=np.int64)
+        arms = zip(source.arms, source.read(one, options.use_mask), strict=True)
+        traces = tuple(_trace(arm.name, parts, smooth) for arm, parts in arms)
+        lines = tuple(_line(row, name, wave, options.c_thresh) for name, wave in known)
         yield SpectrumView(
-            source.name, number, row,
-            tuple(_trace(name, *arm, width) for name, arm in named),
-            edges, _boxes(arms, model), names,
-            np.asarray([row[f"Z_{name}"] + 1.0 for name in names]) * rest,
-            tuple(_markers(row, names, rest, options.c_thresh)),
-            options.c_thresh,
-        )  # fmt: skip
+            source.name, index, row, traces, lines, edges, boxes, options.c_thresh
+        )
 
 
-def _trace(name: str, wave: Float64, flux: Float64, ivar: Float64, w: float) -> Trace:
-    order = np.argsort(np.ravel(wave), kind="stable")
+def _trace(name: str, parts: Sequence[Any], width: float) -> Trace:
+    """Clean, sort and smooth the wavelengths, flux and ivar of one spectrum."""
+    wave, flux, ivar = (np.asarray(to_host(x), dtype=np.float64) for x in parts)
+    wave = np.ravel(wave)
+    order = np.argsort(wave, kind="stable")
     flux, ivar, _ = clean(flux, ivar)
     flux, ivar = flux[0, order], ivar[0, order]
     used = ivar > 0
-    sigma = np.full(ivar.shape, np.nan)
-    sigma[used] = ivar[used] ** -0.5
-    return Trace(
-        name, np.ravel(wave)[order], np.where(used, flux, np.nan), sigma,
-        smooth(flux, ivar, w), smooth(without_spikes(flux, used), ivar, w),
-    )  # fmt: skip
+    sigma = np.where(used, ivar, np.nan) ** -0.5
+    smooth = smooth_flux(flux, ivar, width)
+    despiked = smooth_flux(remove_spikes(flux, used), ivar, width)
+    flux = np.where(used, flux, np.nan)
+    return Trace(name, wave[order], flux, sigma, smooth, despiked)
 
 
-def _host(x: Any) -> Float64:
-    return np.asarray(to_host(x), dtype=np.float64)
+def _line(row: Any, name: str, rest: float, c_thresh: float) -> Line:
+    """Take what a row of the table says of a line."""
+    wave = rest * (1 + float(row["Z_QN"]))
+    found = rest * (1 + float(row[f"Z_{name}"]))
+    confidence = float(row[f"C_{name}"])
+    return Line(name, wave, found, confidence, confidence > c_thresh)
 
 
-def _boxes(arms: Sequence[_Arm], model: QuasarNP) -> Float64:
-    flux, ivar, _ = combine(arms, model.wave)
-    x, weighted, varied = normalize(flux, ivar)
-    if not (weighted[0] and varied[0]):
-        return np.full((model.nlines, model.nboxes), np.nan)
-    outputs = [to_host(line)[0, : model.nboxes] for line in model.predict(x)]
-    return np.stack(outputs).astype(np.float64)
+def smooth_flux(flux: Float64, ivar: Float64, width: float) -> Float64:
+    """Take the mean of neighbours, weighted by a Gaussian and by inverse variance."""
+    if not flux.size:
+        return np.empty(0)
+    reach = min(int(np.ceil(_REACH * width)), flux.size - 1)
+    reach = reach if width >= _NARROWEST else 0
+    steps = np.arange(-reach, reach + 1)
+    kernel = np.exp(-0.5 * (steps / max(width, _NARROWEST)) ** 2)
+    # Weights of another size altogether would be lost in sums, or overflow.
+    weight = ivar / max(float(ivar.max(initial=0)), np.finfo(float).tiny)
+    middle = slice(reach, reach + flux.size)
+    total = np.convolve(weight, kernel)[middle]
+    mean = np.convolve(flux * weight, kernel)[middle]
+    mean[total <= 0] = np.nan
+    return mean / np.where(total > 0, total, 1)
 
 
-def _markers(
-    row: Any, names: Sequence[str], rest: Float64, c_thresh: float
-) -> Iterator[Marker]:
-    z = float(row["Z_QN"])
-    if not np.isfinite(z):
-        return
-    for name, wave in zip(names, rest.tolist(), strict=True):
-        confidence = float(row[f"C_{name}"])
-        yield Marker(name, wave * (1 + z), confidence, confidence > c_thresh)
+def remove_spikes(flux: Float64, used: NDArray[np.bool_]) -> Float64:
+    """Take the median of five neighbours in use: no spike of two pixels is left."""
+    values = flux[used]
+    despiked: Float64 = flux.copy()
+    if values.size >= _WINDOW:
+        # At the ends the neighbours on one side stand for those that are lacking.
+        padded = np.pad(values, _WINDOW // 2, mode="reflect")
+        windows = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW)
+        despiked[used] = np.median(windows, axis=1)
+    return despiked
+
+
+def box_edges(wave: ArrayLike, nboxes: int) -> Float64:
+    """Return the wavelengths at which decoding puts offsets 0 and 1 of each box."""
+    grid = np.asarray(wave, dtype=np.float64)
+    position = np.arange(nboxes + 1) * (grid.size / nboxes)
+    edges: Float64 = np.interp(position, np.arange(grid.size), grid)
+    return edges
 
 
 def rows_of_targets(source: Source, targetids: ArrayLike) -> NDArray[np.int64]:
-    """Rows of targets, all of them of each.
-
-    Parameters
-    ----------
-    source
-        An open source.
-    targetids
-        Their TARGETIDs, integers, shape ``(m,)``.
-
-    Returns
-    -------
-    numpy.ndarray of int64
-        All their rows, from 0, increasing, shape ``(k,)``.
-
-    Raises
-    ------
-    ValueError
-        If the source has no TARGETIDs, or lacks one of these.
-    """
+    """Return all rows of these targets, in increasing order."""
     if "TARGETID" not in source.identifiers:
         msg = f"{source.name}: has no TARGETIDs to select targets by"
         raise ValueError(msg)
@@ -299,47 +184,30 @@ def rows_of_targets(source: Source, targetids: ArrayLike) -> NDArray[np.int64]:
     return np.flatnonzero(np.isin(known, wanted)).astype(np.int64)
 
 
-def sum_up(table: NDArray[Any], c_thresh: float) -> SummaryView:
-    """Count what a table of results holds.
-
-    Parameters
-    ----------
-    table
-        As `qnp_xp.classify` returns it.
-    c_thresh
-        A line counts above this confidence.
-
-    Returns
-    -------
-    SummaryView
-
-    Raises
-    ------
-    ValueError
-        If columns are lacking.
-    """
+def summarize(table: NDArray[Any], c_thresh: float) -> SummaryView:
+    """Count quasars by their lines in a table of results."""
     columns = table.dtype.names or ()
     for name in ("IS_QSO_QN", "Z_QN", "Z_QN_CONF"):
         if name not in columns:
             msg = f"no table of qnp-xp classify: it has no column {name}"
             raise ValueError(msg)
     names = tuple(
-        name[2:]
+        name.removeprefix("C_")
         for name in columns
         if name.startswith("C_") and not name.startswith("C_BAL_")
     )
-    quasar = np.asarray(table["IS_QSO_QN"]) == 1
-    above = np.zeros((len(names), int(quasar.sum())), dtype=bool)
-    for number, name in enumerate(names):
-        above[number] = np.asarray(table[f"C_{name}"], dtype=np.float64)[quasar] > (
-            c_thresh
-        )
-    scored = np.isfinite(np.asarray(table["Z_QN"]))
+    scored = table[np.isfinite(table["Z_QN"])]
+    quasar = scored["IS_QSO_QN"] == 1
+    above = np.zeros((len(names), scored.size), dtype=bool)
+    for line, name in enumerate(names):
+        above[line] = quasar & (scored[f"C_{name}"].astype(np.float64) > c_thresh)
     return SummaryView(
-        table.size,
-        np.asarray(table["Z_QN"], dtype=np.float64)[scored],
-        np.asarray(table["Z_QN_CONF"], dtype=np.float64)[scored],
-        quasar[scored], names,
-        np.bincount(above.sum(axis=0), minlength=len(names) + 1).astype(np.int64),
-        above.sum(axis=1).astype(np.int64), c_thresh,
-    )  # fmt: skip
+        total=table.size,
+        z=scored["Z_QN"].astype(np.float64),
+        confidence=scored["Z_QN_CONF"].astype(np.float64),
+        quasar=quasar,
+        names=names,
+        by_line_count=np.bincount(above.sum(axis=0)[quasar], minlength=len(names) + 1),
+        by_line=above.sum(axis=1),
+        c_thresh=c_thresh,
+    )

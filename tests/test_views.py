@@ -1,4 +1,4 @@
-"""What pictures need of a spectrum, against slow and obvious code."""
+"""The numbers of pictures, against slow and obvious code."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 
 from qnp_xp.decode import decode
 from qnp_xp.grids import linear_wave, wave
-from qnp_xp.plot._curves import box_edges, flux_range, smooth, stagger, without_spikes
+from qnp_xp.plot._draw import flux_range, stagger
+from qnp_xp.plot._views import box_edges, remove_spikes, smooth_flux
 from qnp_xp.status import Status, status_words
 
 
@@ -35,30 +36,34 @@ def slow_smooth(flux: np.ndarray, ivar: np.ndarray, width: float) -> list[float]
 def test_smoothing_is_a_mean_weighted_by_distance_and_noise(width: float) -> None:
     flux, ivar = noise()
     expected = slow_smooth(flux, ivar, width)
-    np.testing.assert_allclose(smooth(flux, ivar, width), expected, rtol=1e-12)
+    np.testing.assert_allclose(smooth_flux(flux, ivar, width), expected, rtol=1e-12)
 
 
 @pytest.mark.parametrize("width", [0, 0.05, 1e-300])
 def test_no_smoothing_leaves_the_flux_of_pixels_with_weight(width: float) -> None:
     flux, ivar = noise()
     expected = np.where(ivar > 0, flux, np.nan)
-    np.testing.assert_allclose(smooth(flux, ivar, width), expected, rtol=1e-15)
+    np.testing.assert_allclose(smooth_flux(flux, ivar, width), expected, rtol=1e-15)
 
 
 @pytest.mark.parametrize("scale", [1e-310, 1e-100, 1e100])
 def test_the_size_of_weights_does_not_matter(scale: float) -> None:
     flux, ivar = noise()
     weight = np.where(ivar > 0, 1.0, 0.0)
-    expected = smooth(flux, weight, 3)
-    np.testing.assert_allclose(smooth(flux, weight * scale, 3), expected, rtol=1e-12)
+    expected = smooth_flux(flux, weight, 3)
+    np.testing.assert_allclose(
+        smooth_flux(flux, weight * scale, 3), expected, rtol=1e-12
+    )
 
 
 @pytest.mark.parametrize("n", [0, 1, 2])
 def test_few_pixels_and_none_can_be_smoothed(n: int) -> None:
     flux, ivar = np.arange(n, dtype=float), np.ones(n)
-    assert smooth(flux, ivar, 50).shape == (n,)
-    np.testing.assert_array_equal(smooth(flux, np.zeros(n), 50), np.full(n, np.nan))
-    np.testing.assert_array_equal(without_spikes(flux, ivar > 0), flux)
+    assert smooth_flux(flux, ivar, 50).shape == (n,)
+    np.testing.assert_array_equal(
+        smooth_flux(flux, np.zeros(n), 50), np.full(n, np.nan)
+    )
+    np.testing.assert_array_equal(remove_spikes(flux, ivar > 0), flux)
 
 
 def test_spikes_of_two_pixels_are_left_out_and_lines_are_not() -> None:
@@ -67,10 +72,10 @@ def test_spikes_of_two_pixels_are_left_out_and_lines_are_not() -> None:
     flux = line.copy()
     flux[[0, 40, 41, 150, 199]] = 1e6
     used = np.ones(200, dtype=bool)
-    calm = without_spikes(flux, used)
-    assert np.max(np.abs(calm - line)) < 1
+    despiked = remove_spikes(flux, used)
+    assert np.max(np.abs(despiked - line)) < 1
     used[40:42] = False
-    np.testing.assert_array_equal(without_spikes(flux, used)[40:42], flux[40:42])
+    np.testing.assert_array_equal(remove_spikes(flux, used)[40:42], flux[40:42])
 
 
 @pytest.mark.parametrize("grid", [wave, linear_wave], ids=["log", "linear"])
@@ -114,7 +119,7 @@ def test_the_range_of_flux_has_narrow_lines_and_no_noisy_ends() -> None:
 
 
 @pytest.mark.parametrize("flux", [[], [np.nan, np.nan], [0.0, 0.0]])
-def test_a_range_there_is_even_without_flux(flux: list[float]) -> None:
+def test_a_spectrum_without_flux_has_a_range(flux: list[float]) -> None:
     values = np.asarray(flux, dtype=float)
     x, sigma = np.full(values.shape, 4000.0), np.ones(values.shape)
     assert flux_range(x, values, sigma, 3600, 9900) == (-1, 1)
@@ -128,11 +133,11 @@ def test_labels_that_would_overlap_have_levels_of_their_own() -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 def test_no_label_covers_another(seed: int) -> None:
-    places = np.random.default_rng(seed).uniform(0, 50, 30).tolist()
-    levels = stagger(places, 4)
+    positions = np.random.default_rng(seed).uniform(0, 50, 30).tolist()
+    levels = stagger(positions, 4)
     for i in range(30):
         for j in range(i):
-            assert levels[i] != levels[j] or abs(places[i] - places[j]) >= 4
+            assert levels[i] != levels[j] or abs(positions[i] - positions[j]) >= 4
 
 
 def test_a_status_is_said_in_words() -> None:
