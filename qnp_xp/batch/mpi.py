@@ -23,11 +23,8 @@ from typing import Any, TypeVar
 from .._xp.threads import granted_cores
 from ..errors import USER_ERRORS, QnpError
 from ..model import QuasarNP
-from ._console import complain
-from .jobs import Job, Outcome, RunConfig, largest_first, run_elsewhere, run_job
-from .processes import serial_outcomes
-
-__all__ = ["Ranks", "mpi_outcomes", "serve", "world"]
+from .jobs import Job, JobResult, RunConfig, largest_first, run_elsewhere, run_job
+from .report import complain
 
 #: Seconds between two looks for a message. MPI's own waiting takes a core, and a look
 #: takes the interpreter's lock from the root's job: a tenth of its time at 2 ms.
@@ -45,24 +42,16 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Ranks:
-    """The processes of a run, as one of them sees them.
+    """The processes of a run, as one of them sees them."""
 
-    Attributes
-    ----------
-    comm
-        Communicator of them all.
-    rank, size
-        The number of this one, and how many there are.
-    local
-        The number of this one among those of its machine.
-    threads
-        How many this one may compute in: its share of the cores that it may run on.
-    """
-
+    #: Communicator of them all.
     comm: Any
+    #: The number of this one, and how many there are.
     rank: int
     size: int
+    #: The number of this one among those of its machine.
     local: int
+    #: Threads to compute in: its share of the cores that it may run on.
     threads: int
 
     @property
@@ -71,50 +60,22 @@ class Ranks:
         return self.rank == 0
 
     def share(self, make: Callable[[], Value]) -> Value | None:
-        """Have the root make something, and give it to all.
+        """Have the root make something and give it to all; None where that failed.
 
-        Parameters
-        ----------
-        make
-            Called on the root only.
-
-        Returns
-        -------
-        object
-            What it made; None on the others where it failed.
-
-        Raises
-        ------
-        Exception
-            On the root, what it raised.
+        What was raised goes on on the root.
         """
-        if not self.root:
-            shared: Value | None = self.comm.bcast(None, root=0)
-            return shared
+        made: Value | None = None
         try:
-            made = make()
-        except Exception:
-            self.comm.bcast(None, root=0)
-            raise
-        return self.comm.bcast(made, root=0)  # type: ignore[no-any-return]
+            if self.root:
+                made = make()
+        finally:
+            made = self.comm.bcast(made, root=0)
+        return made
 
     def agree(self, make: Callable[[], Value]) -> Value | None:
-        """Have each make something, and go on only if none failed.
+        """Have each make something; None where that failed on any of them.
 
-        Parameters
-        ----------
-        make
-            Called on all.
-
-        Returns
-        -------
-        object
-            What it made here; None on all but the root if it failed anywhere.
-
-        Raises
-        ------
-        QnpError
-            On the root, if it failed anywhere: what the first of them raised.
+        What the first of them raised is raised on the root.
         """
         made, problem = None, None
         try:
@@ -122,30 +83,20 @@ class Ranks:
         except Exception as err:
             problem = str(err) or type(err).__name__
         problems = self.comm.allgather(problem)
-        rank = next((i for i, what in enumerate(problems) if what is not None), None)
-        if rank is None:
+        failed = [rank for rank, problem in enumerate(problems) if problem is not None]
+        if not failed:
             return made
         if self.root:
-            msg = problems[rank] if rank == 0 else f"{problems[rank]} (rank {rank})"
+            rank = failed[0]
+            msg = f"{problems[rank]} (rank {rank})" if rank else problems[rank]
             raise QnpError(msg)
         return None
 
 
 @contextlib.contextmanager
 def world() -> Iterator[Ranks]:
-    """The ranks that were started together.
+    """Give the ranks that were started together.
 
-    Yields
-    ------
-    Ranks
-
-    Raises
-    ------
-    ValueError
-        If mpi4py cannot be used.
-
-    Notes
-    -----
     What a rank raises ends the run of all, who would wait for it for ever; but for
     errors of the root that a user can mend, of which `Ranks.share` and `Ranks.agree`
     tell the others.
@@ -192,55 +143,42 @@ def _abort(ranks: Ranks, err: BaseException) -> None:
         ranks.comm.Abort(1)
 
 
-def mpi_outcomes(
+def mpi_results(
     ranks: Ranks, jobs: Sequence[Job], model: QuasarNP, config: RunConfig
-) -> Iterator[Outcome]:
-    """Deal jobs to all ranks, on the root, while the others `serve`.
-
-    Parameters
-    ----------
-    ranks
-        As `world` yields it.
-    jobs, model, config
-        What to do.
-
-    Yields
-    ------
-    Outcome
-        As they come; those of other ranks without their tables.
-    """
+) -> Iterator[JobResult]:
+    """Deal jobs to all ranks, on the root, while the others `serve`."""
     if ranks.size == 1:
-        yield from serial_outcomes(jobs, model, config)
+        yield from (run_job(job, model, config) for job in jobs)
         return
     try:
         yield from _deal(ranks, jobs, model, config)
     except BaseException as err:
-        # Also where the outcomes are not taken any more: the others wait for jobs.
+        # Also where the results are not taken any more: the others wait for jobs.
         _abort(ranks, err)
         raise
 
 
 def _deal(
     ranks: Ranks, jobs: Sequence[Job], model: QuasarNP, config: RunConfig
-) -> Iterator[Outcome]:
+) -> Iterator[JobResult]:
     from mpi4py import MPI  # noqa: PLC0415
 
     todo = collections.deque(largest_first(jobs))
-    own: queue.SimpleQueue[Outcome | BaseException] = queue.SimpleQueue()
+    own: queue.SimpleQueue[JobResult | BaseException] = queue.SimpleQueue()
     work = threading.Thread(target=_work, args=(todo, own, model, config), daemon=True)
     work.start()
     left = len(jobs)
     given: dict[int, int] = {}  # jobs that each rank has yet to do
     status = MPI.Status()
     while left or len(given) < ranks.size - 1:
-        arrived: list[Outcome] = []
+        arrived: list[JobResult] = []
         while ranks.comm.iprobe(source=MPI.ANY_SOURCE, status=status):
             rank = status.source
-            outcome = ranks.comm.recv(source=rank)
-            if outcome is None:
+            result = ranks.comm.recv(source=rank)
+            if result is None:
                 given[rank] = 0  # it is ready
             else:
-                arrived.append(outcome)
+                arrived.append(result)
                 given[rank] -= 1
             _top_up(ranks, rank, given, todo)
         while not own.empty():
@@ -268,7 +206,7 @@ def _top_up(
 
 def _work(
     todo: collections.deque[Job],
-    done: queue.SimpleQueue[Outcome | BaseException],
+    done: queue.SimpleQueue[JobResult | BaseException],
     model: QuasarNP,
     config: RunConfig,
 ) -> None:
@@ -282,15 +220,7 @@ def _work(
 
 
 def serve(ranks: Ranks, model: QuasarNP, config: RunConfig) -> None:
-    """Do the jobs that the root deals, until there are none.
-
-    Parameters
-    ----------
-    ranks
-        As `world` yields it, on another rank than the root.
-    model, config
-        What to do.
-    """
+    """Do the jobs that the root deals, until there are none."""
     ranks.comm.send(None, dest=0)
     while True:
         while not ranks.comm.iprobe(source=0):
