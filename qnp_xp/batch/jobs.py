@@ -198,13 +198,8 @@ def _classify(job: Job, model: QuasarNP, config: RunConfig) -> Result:
     replace = config.overwrite or config.resume
     for path in job.outputs:
         ensure_writable(path, replace, fits=True)
-    result = classify_file(
-        job.files,
-        model,
-        config.options,
-        indices=config.indices,
-        targetids=config.targetids,
-    )
+    selection = {"indices": config.indices, "targetids": config.targetids}
+    result = classify_file(job.files, model, config.options, **selection)
     if job.priors is not None:
         quasars = result.table[result.table["IS_QSO_QN"] == 1]
         if np.any(quasars["TARGETID"] == -1):

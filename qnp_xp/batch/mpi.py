@@ -82,15 +82,13 @@ class Ranks:
             made = make()
         except Exception as err:
             problem = str(err) or type(err).__name__
-        problems = self.comm.allgather(problem)
-        failed = [rank for rank, problem in enumerate(problems) if problem is not None]
-        if not failed:
-            return made
-        if self.root:
-            rank = failed[0]
-            msg = f"{problems[rank]} (rank {rank})" if rank else problems[rank]
-            raise QnpError(msg)
-        return None
+        for rank, what in enumerate(self.comm.allgather(problem)):
+            if what is not None and self.root:
+                msg = f"{what} (rank {rank})" if rank else what
+                raise QnpError(msg)
+            if what is not None:
+                return None
+        return made
 
 
 @contextlib.contextmanager
@@ -161,26 +159,33 @@ def mpi_results(
 def _deal(
     ranks: Ranks, jobs: Sequence[Job], model: QuasarNP, config: RunConfig
 ) -> Iterator[JobResult]:
-    from mpi4py import MPI  # noqa: PLC0415
-
     todo = collections.deque(largest_first(jobs))
     own: queue.SimpleQueue[JobResult | BaseException] = queue.SimpleQueue()
-    work = threading.Thread(target=_work, args=(todo, own, model, config), daemon=True)
-    work.start()
+
+    def work() -> None:
+        """Do jobs on the root, beside the dealing."""
+        try:
+            with contextlib.suppress(IndexError):
+                while True:
+                    own.put(run_job(todo.popleft(), model, config))
+        except BaseException as err:
+            own.put(err)
+
+    threading.Thread(target=work, daemon=True).start()
     left = len(jobs)
-    given: dict[int, int] = {}  # jobs that each rank has yet to do
-    status = MPI.Status()
+    given: dict[int, int] = {}  # jobs that each rank has yet to do, once it is ready
     while left or len(given) < ranks.size - 1:
         arrived: list[JobResult] = []
-        while ranks.comm.iprobe(source=MPI.ANY_SOURCE, status=status):
-            rank = status.source
-            result = ranks.comm.recv(source=rank)
-            if result is None:
-                given[rank] = 0  # it is ready
-            else:
+        while ranks.comm.iprobe():
+            rank, result = ranks.comm.recv()
+            if result is not None:
                 arrived.append(result)
-                given[rank] -= 1
-            _top_up(ranks, rank, given, todo)
+            given[rank] = given.get(rank, 1) - 1
+            with contextlib.suppress(IndexError):  # the last one went to the root
+                # Some jobs ahead, but one at a time when they come to an end.
+                while given[rank] < (_AHEAD if len(todo) > _AHEAD * ranks.size else 1):
+                    ranks.comm.send(todo.popleft(), dest=rank)
+                    given[rank] += 1
         while not own.empty():
             done = own.get()
             if isinstance(done, BaseException):
@@ -194,39 +199,15 @@ def _deal(
         ranks.comm.send(None, dest=rank)
 
 
-def _top_up(
-    ranks: Ranks, rank: int, given: dict[int, int], todo: collections.deque[Job]
-) -> None:
-    """Give a rank jobs: some ahead, but one at a time when they come to an end."""
-    with contextlib.suppress(IndexError):  # the last one went to the root itself
-        while given[rank] < (_AHEAD if len(todo) > _AHEAD * ranks.size else 1):
-            ranks.comm.send(todo.popleft(), dest=rank)
-            given[rank] += 1
-
-
-def _work(
-    todo: collections.deque[Job],
-    done: queue.SimpleQueue[JobResult | BaseException],
-    model: QuasarNP,
-    config: RunConfig,
-) -> None:
-    """Do jobs on the root, beside the dealing."""
-    try:
-        with contextlib.suppress(IndexError):
-            while True:
-                done.put(run_job(todo.popleft(), model, config))
-    except BaseException as err:
-        done.put(err)
-
-
 def serve(ranks: Ranks, model: QuasarNP, config: RunConfig) -> None:
     """Do the jobs that the root deals, until there are none."""
-    ranks.comm.send(None, dest=0)
+    result: JobResult | None = None  # at first: it is ready
     while True:
+        ranks.comm.send((ranks.rank, result), dest=0)
         while not ranks.comm.iprobe(source=0):
             time.sleep(_PAUSE)
         job: Job | None = ranks.comm.recv(source=0)
         if job is None:
             model.backend.release()
             return
-        ranks.comm.send(run_elsewhere(job, model, config), dest=0)
+        result = run_elsewhere(job, model, config)

@@ -16,6 +16,17 @@ from . import benchmark, classify, demo, embed_grid, info, merge, plot
 
 __all__ = ["main"]
 
+#: What each command runs, and what it does in short. Its module's docstring says more.
+_COMMANDS = {
+    "classify": (classify, "find the quasars in files of spectra"),
+    "merge": (merge, "make one catalogue of many tables"),
+    "plot": (plot, "draw spectra and what the network says of them"),
+    "demo": (demo, "classify the simulated coadd that ships with the package"),
+    "benchmark": (benchmark, "say how fast this machine classifies, by stage"),
+    "info": (info, "say what a weights file holds"),
+    "embed-grid": (embed_grid, "copy a weights file and add its wavelength grid"),
+}
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command, and return its exit status.
@@ -50,8 +61,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"qnp-xp {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for command in (classify, merge, plot, demo, benchmark, info, embed_grid):
-        command.add_parser(commands)
+    for name, (module, text) in _COMMANDS.items():
+        command = commands.add_parser(name, help=text, description=module.__doc__)
+        module.add_options(command)
+        command.set_defaults(run=module.run, parser=command)
     return parser
 
 

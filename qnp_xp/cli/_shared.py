@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from ..lines import LINES
 
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 Add: TypeAlias = Callable[..., None]
 
 

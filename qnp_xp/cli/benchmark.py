@@ -1,4 +1,7 @@
-"""The command ``qnp-xp benchmark``: the short form of the scripts in benchmarks/."""
+"""Classify the spectra of FILE over and over, and say how long each stage takes.
+
+Nothing is written.
+"""
 
 from __future__ import annotations
 
@@ -17,17 +20,11 @@ from .._xp.backend import permitted
 from ..batch.report import say
 from ..io.open import open_spectra
 from ..model import QuasarNP
-from ._shared import DEVICE, Commands, add_dtype, add_model, adder
+from ._shared import DEVICE, add_dtype, add_model, adder
 
 
-def add_parser(commands: Commands) -> None:
-    """Add the command to the parser."""
-    p = commands.add_parser(
-        "benchmark",
-        help="say how fast this machine classifies, by stage",
-        description="Classify the spectra of FILE over and over, and say how long each"
-        " stage takes. Nothing is written.",
-    )
+def add_options(p: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
     add = adder(p)
     add("file FILE", "coadd; the simulated one by default", nargs="?")
     add_model(add)
@@ -35,10 +32,10 @@ def add_parser(commands: Commands) -> None:
     add("--repeats REPEATS", "rounds (%(default)s)", type=int, default=5)
     add(*DEVICE, default="cpu")
     add_dtype(add)
-    p.set_defaults(run=_run)
 
 
-def _run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
     model = as_model(args.model, permitted(args.device), args.dtype)
     path = Path(args.file) if args.file else data_file(DEMO_COADD)
     for line in _measure(model, path, args.spectra, args.repeats):

@@ -1,4 +1,7 @@
-"""The command ``qnp-xp classify``."""
+"""Write a table with a row for every row of each FILE.
+
+It is called qn-* for coadd-* and spectra-* and lands in the current folder.
+"""
 
 from __future__ import annotations
 
@@ -20,18 +23,11 @@ from ..io.open import GROUPS, coadds_in, group_inputs, read_lists
 from ..io.weights import weights_path
 from ..model import QuasarNP
 from . import _shared
-from ._shared import Commands, adder
+from ._shared import adder
 
 
-def add_parser(commands: Commands) -> None:
-    """Add the command to the parser."""
-    p = commands.add_parser(
-        "classify",
-        help="find the quasars in files of spectra",
-        description="Write a table with a row for every row of each FILE. It is called"
-        " qn-* for coadd-* and spectra-* and lands in the current folder.",
-    )
-    p.set_defaults(run=_run, parser=p)
+def add_options(p: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
     add = adder(p)
     add(
         "files FILE",
@@ -89,7 +85,8 @@ def add_parser(commands: Commands) -> None:
     add_either("-v --verbose", "say times by stage")
 
 
-def _run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
     error = args.parser.error
     files, tree = bool(args.files), bool(args.specprod)
     if files and tree:
@@ -106,7 +103,7 @@ def _run(args: argparse.Namespace) -> int:
         with world() as ranks:
             return _run_on(ranks, args)
     plan = _plan(args)
-    model = _model(args, permitted(args.device or "cpu"))
+    model = _model(args, plan.device)
     if args.nproc > 1:
         results = process_results(plan.jobs, model, plan.config, args.nproc)
     else:
@@ -116,18 +113,14 @@ def _run(args: argparse.Namespace) -> int:
 
 def _run_on(ranks: Ranks, args: argparse.Namespace) -> int:
     """Run on one of the ranks of MPI: what the root reads, the others are given."""
-
-    def prepare() -> tuple[_Plan, str, QuasarNP]:
-        return _plan(args), permitted(args.device or "cpu"), _model(args, "cpu")
-
-    shared = ranks.share(prepare)
+    shared = ranks.share(lambda: (_plan(args), _model(args, "cpu")))
     if shared is None:
         return 1
-    plan, device, model = shared
+    plan, model = shared
 
     def move() -> QuasarNP:
-        own = device_of_rank(device, ranks.local)
-        return model.to(own).with_nproc(ranks.threads)
+        device = device_of_rank(plan.device, ranks.local)
+        return model.to(device).with_nproc(ranks.threads)
 
     own = ranks.agree(move)
     if own is None:
@@ -147,6 +140,7 @@ class _Plan:
     config: RunConfig
     #: Name of the summary, where one is written.
     summary: Path | None
+    device: str
 
 
 def _plan(args: argparse.Namespace) -> _Plan:
@@ -170,7 +164,7 @@ def _plan(args: argparse.Namespace) -> _Plan:
     for path in others:
         ensure_writable(path, args.overwrite or args.resume, fits=True)
     prepare_outputs(jobs, [weights_path(args.model)], others)
-    return _Plan(jobs, config, summary)
+    return _Plan(jobs, config, summary, permitted(args.device or "cpu"))
 
 
 def _model(args: argparse.Namespace, device: str) -> QuasarNP:

@@ -1,4 +1,8 @@
-"""The command ``qnp-xp demo``."""
+"""Classify the simulated coadd that ships with the package.
+
+The network that ships with it is used. What was found is printed beside what was
+simulated, and a picture is drawn, which needs matplotlib.
+"""
 
 from __future__ import annotations
 
@@ -19,31 +23,24 @@ from ..io.open import open_spectra
 from ..io.tables import write_catalog
 from ..lines import column_names
 from ..plot import png, spectrum
-from ._shared import DEVICE, Commands, adder
+from ._shared import DEVICE, adder
 
 #: Confidence above which the network that ships with the package is to be believed.
 _ADVISED = 0.8
 
 
-def add_parser(commands: Commands) -> None:
-    """Add the command to the parser."""
-    p = commands.add_parser(
-        "demo",
-        help="classify the simulated coadd that ships with the package",
-        description="Classify the simulated coadd that ships with the package, by the"
-        " network that ships with it, print what was found beside what was simulated,"
-        " and draw a picture, which needs matplotlib.",
-    )
+def add_options(p: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
     add = adder(p)
     default = "qn-demo-coadd.fits"
     add("-o --output OUT", "table to write (%(default)s)", default=default)
     add("--keep-coadd", f"write the coadd too, as {DEMO_COADD} beside OUT")
     add("--overwrite", "replace what is there")
     add(*DEVICE, default="cpu")
-    p.set_defaults(run=_run)
 
 
-def _run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
     inputs = [data_file(DEMO_COADD), data_file(EMBEDDED_NETWORK)]
     output = Path(args.output)
     picture, coadd = output.with_suffix(".png"), output.with_name(DEMO_COADD)

@@ -1,4 +1,4 @@
-"""The command ``qnp-xp info``."""
+"""Say what network is in a weights file: layers, lines, boxes and wavelength grid."""
 
 from __future__ import annotations
 
@@ -10,22 +10,15 @@ from ..batch.report import say
 from ..grids import Grid
 from ..io.weights._reading import read_weights
 from ..lines import LINES, LINES_BAL
-from ._shared import Commands
 
 
-def add_parser(commands: Commands) -> None:
-    """Add the command to the parser."""
-    p = commands.add_parser(
-        "info",
-        help="say what a weights file holds",
-        description="Say what network a weights file holds: its layers, lines, boxes"
-        " and wavelength grid.",
-    )
+def add_options(p: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
     p.add_argument("weights", metavar="WEIGHTS", help="Keras .h5 or .keras file")
-    p.set_defaults(run=_run)
 
 
-def _run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
     say("\n".join(_describe(args.weights)))
     return 0
 

@@ -1,4 +1,7 @@
-"""The command ``qnp-xp merge``."""
+"""Write the rows of tables of qnp-xp classify to one table, in the order given.
+
+All must be of one network and one set of options.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +15,11 @@ from ..io._merge import merge_tables, read_part, without_duplicates
 from ..io._run_tables import is_summary
 from ..io.open import read_lists
 from ..io.tables import write_catalog
-from ._shared import Commands, adder
+from ._shared import adder
 
 
-def add_parser(commands: Commands) -> None:
-    """Add the command to the parser."""
-    p = commands.add_parser(
-        "merge",
-        help="make one catalogue of many tables",
-        description="Write the rows of tables of qnp-xp classify to one table, in the"
-        " order given. All must be of one network and one set of options.",
-    )
+def add_options(p: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
     add = adder(p)
     add("output OUT", "table to write")
     meaning = "qn-* table, or @LIST, a file with one of these a line"
@@ -34,10 +31,10 @@ def add_parser(commands: Commands) -> None:
         choices=("keep", "best"),
     )
     add("--overwrite", "replace OUT")
-    p.set_defaults(run=_run)
 
 
-def _run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
     output, files = Path(args.output), read_lists(args.files)
     ensure_writable(output, args.overwrite, files, fits=True)
     parts = []

@@ -1,4 +1,8 @@
-"""The command ``qnp-xp plot``."""
+"""Draw the quasars of FILE, or other spectra of it.
+
+Several make the pages of a PDF file, or a PNG file each. Needs matplotlib, which
+pip install 'qnp-xp[plot]' brings.
+"""
 
 from __future__ import annotations
 
@@ -24,21 +28,13 @@ from ..plot._draw import draw_spectrum
 from ..plot._views import rows_of_targets, views
 from ..selection import check_indices
 from . import _shared
-from ._shared import Commands, adder
+from ._shared import adder
 
 _MOST = 20  # pictures that nobody asked for one by one
 
 
-def add_parser(commands: Commands) -> None:
-    """Add the command to the parser."""
-    p = commands.add_parser(
-        "plot",
-        help="draw spectra and what the network says of them",
-        description="Draw the quasars of FILE, or other spectra of it. Several make"
-        " the pages of a PDF file, or a PNG file each. Needs matplotlib, which"
-        " pip install 'qnp-xp[plot]' brings.",
-    )
-    p.set_defaults(run=_run, parser=p)
+def add_options(p: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
     add = adder(p)
     add(
         "file FILE",
@@ -69,7 +65,8 @@ def add_parser(commands: Commands) -> None:
     _shared.add_lines(add)
 
 
-def _run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
     if args.summary and (args.targetids is not None or args.rows is not None):
         args.parser.error("--summary draws a whole table: no --rows, no --targetids")
     if args.output and Path(args.output).suffix.lower() not in (".png", ".pdf"):
