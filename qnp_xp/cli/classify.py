@@ -54,10 +54,8 @@ def add_options(p: argparse.ArgumentParser) -> None:
         "keep older outputs that are whole, newer than their FILE and made with these"
         " weights and options; replace the others",
     )
-    add(
-        "--priors PATH",
-        "priors of the quasars for rrdesi; a folder where there are several FILEs",
-    )
+    meaning = "priors of the quasars for rrdesi; a folder where there are several FILEs"
+    add("--priors PATH", meaning)
     add_either = adder(p.add_mutually_exclusive_group())
     add_either(*_shared.ROWS, type=_shared.row_list)
     add_either("--targetids TARGETIDS", "TARGETIDs: 1,2,3 or @FILE with one a line")

@@ -36,14 +36,10 @@ _MOST = 20  # pictures that nobody asked for one by one
 def add_options(p: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     add = adder(p)
-    add(
-        "file FILE",
-        "whatever classify takes; with --summary, a table of classify or merge",
-    )
-    add(
-        "--summary",
-        "draw redshifts, confidences and lines of the quasars of a table instead",
-    )
+    meaning = "whatever classify takes; with --summary, a table of classify or merge"
+    add("file FILE", meaning)
+    meaning = "draw redshifts, confidences and lines of the quasars of a table instead"
+    add("--summary", meaning)
     _shared.add_model(add)
     add(
         "-o --output OUT",
@@ -165,8 +161,5 @@ def _labels(source: Source, indices: NDArray[np.int64]) -> list[str]:
 
 
 def _write(path: Path, figures: Iterable[Any]) -> None:
-    if path.suffix.lower() == ".pdf":
-        atomic_write(path, pdf(figures))
-    else:
-        (figure,) = figures
-        atomic_write(path, png(figure))
+    content = pdf(figures) if path.suffix.lower() == ".pdf" else png(*figures)
+    atomic_write(path, content)
