@@ -124,7 +124,7 @@ def world() -> Iterator[Ranks]:
 
 
 def _cores() -> set[int]:
-    """Cores that this process may run on."""
+    """Give the cores that this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return set(os.sched_getaffinity(0))
     return set(range(os.cpu_count() or 1))
