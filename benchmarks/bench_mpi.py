@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import os
 import subprocess
@@ -16,8 +15,8 @@ from typing import Any
 
 from common import coadd, header, median, model, parser, save
 
-from qnp_xp.batch.jobs import Job, Orders
-from qnp_xp.batch.mpi import mpi_outcomes, serve, world
+from qnp_xp.batch.jobs import Job, Outcome, RunConfig
+from qnp_xp.batch.mpi import mpi_results, serve, world
 from qnp_xp.model import QuasarNP
 
 
@@ -86,20 +85,20 @@ def run(folder: Path, files: int, weights: str | None) -> None:
     jobs = [
         Job((folder / f"coadd-{i}.fits",), out / f"qn-{i}.fits") for i in range(files)
     ]
-    orders = Orders(overwrite=True)
+    config = RunConfig(overwrite=True)
     memory: list[float] = []
     threading.Thread(target=watch, args=(memory,), daemon=True).start()
     with world() as ranks:
         shared = ranks.share(lambda: model(weights))
-        network: QuasarNP = dataclasses.replace(shared, nproc=ranks.threads)
+        network: QuasarNP = shared.with_nproc(ranks.threads)
         ranks.comm.barrier()
         start, used = time.perf_counter(), time.process_time()
         if ranks.root:
-            for outcome in mpi_outcomes(ranks, jobs, network, orders):
-                if outcome.state != "done":
-                    raise RuntimeError(outcome.message)
+            for result in mpi_results(ranks, jobs, network, config):
+                if result.outcome is not Outcome.DONE:
+                    raise RuntimeError(result.message)
         else:
-            serve(ranks, network, orders)
+            serve(ranks, network, config)
         wall, used = time.perf_counter() - start, time.process_time() - used
         quarter = max(len(memory) // 4, 1)
         facts = (max(memory[:quarter]), max(memory[-quarter:]), used)

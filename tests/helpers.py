@@ -5,16 +5,20 @@ All of it is written with fitsio, h5py and zipfile, and none of it with the pack
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import importlib.util
 import io
 import json
 import os
+import random
 import shutil
+import signal
 import subprocess
 import sys
+import time
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +32,9 @@ Hdus = dict[str, NDArray[Any]]
 
 #: The command: exit status, and what it wrote to stdout and stderr.
 Run = Callable[..., tuple[int, str, str]]
+
+#: What `python -c` runs as the command.
+COMMAND = "import sys; from qnp_xp.cli import main; sys.exit(main())"
 
 #: First and last wavelength of DESI's arms, in Angstrom.
 ARMS = {"B": (3600.0, 5800.0), "R": (5760.0, 7620.0), "Z": (7520.0, 9824.0)}
@@ -353,3 +360,45 @@ def demand(*names: str) -> None:
         pytest.fail(f"$QNP_XP_REQUIRE_TRAINING is set, and there is no {missing}")
     if missing:
         pytest.skip(f"no {', '.join(missing)} to train or compare with")
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[None]:
+    """Handle SIGINT as python does, though the parent of this process ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def kill_and_resume(
+    coadds: Sequence[Path], weights: Path, folder: Path, kills: int, seed: int
+) -> int:
+    """Kill runs at random moments, resume to the end, and compare what was written.
+
+    Returns how many of the killed runs had written some outputs and not all of them.
+    """
+    rng = random.Random(seed)
+    program = [sys.executable, "-c", COMMAND, "classify", *map(str, coadds)]
+    program += ["-m", str(weights), "--resume", "-q", "--outdir"]
+    start = time.perf_counter()
+    subprocess.run([*program, str(folder / "undisturbed")], check=True)
+    duration = time.perf_counter() - start
+    expected = {p.name: p.read_bytes() for p in (folder / "undisturbed").iterdir()}
+    assert len(expected) == len(coadds)
+    halfway, out = 0, folder / "killed"
+    for number in range(kills):
+        if number % 5 == 0 and out.exists():  # from the beginning now and then
+            shutil.rmtree(out)
+        process = subprocess.Popen([*program, str(out)])
+        time.sleep(rng.uniform(0.5, 1.1) * duration)
+        process.kill()
+        process.wait()
+        written = list(out.glob("qn-*.fits")) if out.exists() else []
+        halfway += 0 < len(written) < len(coadds)
+        for path in written:
+            assert path.read_bytes() == expected[path.name]
+    subprocess.run([*program, str(out)], check=True)
+    assert {p.name: p.read_bytes() for p in out.glob("qn-*.fits")} == expected
+    return halfway

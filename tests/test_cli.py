@@ -86,10 +86,13 @@ def test_too_few_arguments_are_said_to_be_missing(run: Run, command: list[str]) 
     assert "the following arguments are required" in err
 
 
+COMMANDS = ["classify", "merge", "plot", "demo", "benchmark", "info", "embed-grid"]
+
+
 def test_help_names_every_command(run: Run) -> None:
     status, out, _ = run("--help")
     assert status == 0
-    for command in ("classify", "info", "embed-grid", "demo"):
+    for command in COMMANDS:
         assert f"\n    {command}" in out
         assert run(command, "--help")[0] == 0
 
@@ -865,24 +868,7 @@ def test_files_that_are_no_networks_end_in_a_sentence(
     assert names(here) == ["bad.h5"]
 
 
-# demo.
-
-
-def test_the_demo_classifies_what_ships_with_the_package(run: Run, here: Path) -> None:
-    status, out, err = run("demo")
-    assert (status, err) == (0, "")
-    name, picture = names(here)
-    assert picture == "qn-demo-coadd.png"
-    table = rows(here / name)
-    listed = [line for line in out.splitlines() if line.split()[:1][0].isdigit()]
-    quasars = int(table["IS_QSO_QN"].sum())
-    assert listed[-1] == f"{table.size} spectra, {quasars} quasars -> {name}"
-    ids = [line.split()[0] for line in listed[:-1]]
-    assert ids == [str(target) for target in table["TARGETID"]]
-    status, _, err = run("demo")
-    assert status == 1
-    assert f"{name} exists" in err
-    assert run("demo", "--overwrite", "-o", name)[0] == 0
+# Where it runs.
 
 
 def test_the_command_can_be_called_in_a_thread(

@@ -8,96 +8,100 @@ from pathlib import Path
 import fitsio
 import numpy as np
 import pytest
-from helpers import names
+from helpers import Run, names
 
-from qnp_xp.cli import main
-from qnp_xp.cli.demo import DEMO_OUTPUT, classify_demo
+from qnp_xp._data import DEMO_COADD, data_file
+
+OUTPUT, PICTURE = "qn-demo-coadd.fits", "qn-demo-coadd.png"
 
 
 def test_quasars_are_found_where_they_were_simulated_and_nowhere_else(
-    tmp_path: Path,
+    run: Run, here: Path
 ) -> None:
-    _, table, truth = classify_demo(tmp_path / "qn.fits")
-    simulated = truth["TRUE_SPECTYPE"] == "QSO"
+    assert run("demo")[0] == 0
+    table = fitsio.read(OUTPUT, ext="QN")
+    truth = fitsio.read(str(data_file(DEMO_COADD)), ext="FIBERMAP")
+    simulated = truth["TRUE_SPECTYPE"].astype("U") == "QSO"
     assert simulated.sum() == 13
     assert table.size == 25
     np.testing.assert_array_equal(table["IS_QSO_QN"] == 1, simulated)
     z = truth["TRUE_Z"][simulated]
     dz = (table["Z_QN"][simulated] - z) / (1 + z)
     assert np.abs(dz).max() < 0.02
-    written = fitsio.read(str(tmp_path / "qn.fits"), ext="QN")
-    np.testing.assert_array_equal(written["Z_QN"], table["Z_QN"])
 
 
-def test_the_command_writes_a_table_and_tells_what_was_simulated(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_table_and_a_picture_are_written_and_what_was_simulated_is_told(
+    run: Run, here: Path
 ) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert main(["demo"]) == 0
-    out = capsys.readouterr().out
-    picture = Path(DEMO_OUTPUT).with_suffix(".png")
-    assert names(tmp_path) == [DEMO_OUTPUT, str(picture)]
-    assert picture.read_bytes().startswith(b"\x89PNG")
-    assert f"quasars -> {DEMO_OUTPUT}" in out
+    status, out, err = run("demo")
+    assert (status, err) == (0, "")
+    assert names(here) == [OUTPUT, PICTURE]
+    assert (here / PICTURE).read_bytes().startswith(b"\x89PNG")
     assert "nan" not in out
-    rows = [line for line in out.splitlines() if line.strip().startswith("39627")]
-    found = [("QSO" in row, "yes" in row) for row in rows]
-    assert len(found) == len(fitsio.read(DEMO_OUTPUT, ext="QN"))
-    assert all(quasar == yes for quasar, yes in found)
+    table = fitsio.read(OUTPUT, ext="QN")
+    listed = [line for line in out.splitlines() if line.strip().startswith("39627")]
+    assert [int(line.split()[0]) for line in listed] == table["TARGETID"].tolist()
+    assert all(("QSO" in line) == ("yes" in line) for line in listed)
+    quasars = int(table["IS_QSO_QN"].sum())
+    assert f"{table.size} spectra, {quasars} quasars -> {OUTPUT}" in out.splitlines()
 
 
 def test_without_matplotlib_there_is_no_picture_and_a_word(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    run: Run, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    assert main(["demo"]) == 0
-    assert names(tmp_path) == [DEMO_OUTPUT]
-    assert "no picture: " in capsys.readouterr().out
+    status, out, _ = run("demo")
+    assert status == 0
+    assert names(here) == [OUTPUT]
+    assert "no picture: " in out
 
 
-def test_an_older_table_is_not_replaced_unasked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / DEMO_OUTPUT).write_text("mine")
-    assert main(["demo"]) == 1
-    assert "exists" in capsys.readouterr().err
-    assert (tmp_path / DEMO_OUTPUT).read_text() == "mine"
-    assert main(["demo", "--overwrite"]) == 0
+def test_an_older_table_is_not_replaced_unasked(run: Run, here: Path) -> None:
+    (here / OUTPUT).write_text("mine")
+    status, _, err = run("demo")
+    assert status == 1
+    assert f"{OUTPUT} exists" in err
+    assert (here / OUTPUT).read_text() == "mine"
+    assert run("demo", "--overwrite", "-o", OUTPUT)[0] == 0
+    assert len(fitsio.read(OUTPUT, ext="QN")) == 25
 
 
-def test_the_coadd_is_kept_where_that_is_asked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "out").mkdir()
-    monkeypatch.chdir(tmp_path)
-    assert main(["demo", "--keep-coadd", "-o", "out/qn.fits"]) == 0
-    assert names(tmp_path / "out") == ["demo-coadd.fits", "qn.fits", "qn.png"]
-    assert "spectra -> out/demo-coadd.fits" in capsys.readouterr().out
+def test_the_coadd_is_kept_where_that_is_asked_for(run: Run, here: Path) -> None:
+    (here / "out").mkdir()
+    status, out, _ = run("demo", "--keep-coadd", "-o", "out/qn.fits")
+    assert status == 0
+    assert names(here / "out") == [DEMO_COADD, "qn.fits", "qn.png"]
+    assert f"spectra -> out/{DEMO_COADD}" in out
     # It can be classified like any other, to the same results.
-    kept = "out/demo-coadd.fits"
-    assert main(["classify", kept, "--c-thresh", "0.8", "-o", "again.fits"]) == 0
+    network = data_file("embedded-network.h5")
+    command = ["classify", f"out/{DEMO_COADD}", "--c-thresh", "0.8", "-m", network]
+    assert run(*command, "-o", "again.fits")[0] == 0
     tables = [fitsio.read(name, ext="QN") for name in ("out/qn.fits", "again.fits")]
     assert tables[0].tobytes() == tables[1].tobytes()  # NaNs included
 
 
-def test_a_file_in_the_way_of_the_coadd_stays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "demo-coadd.fits").write_text("mine")
-    assert main(["demo", "--keep-coadd"]) == 1
-    assert "demo-coadd.fits exists" in capsys.readouterr().err
-    assert names(tmp_path) == ["demo-coadd.fits"]
-    assert (tmp_path / "demo-coadd.fits").read_text() == "mine"
+def test_a_file_in_the_way_of_the_coadd_stays(run: Run, here: Path) -> None:
+    (here / DEMO_COADD).write_text("mine")
+    status, _, err = run("demo", "--keep-coadd")
+    assert status == 1
+    assert f"{DEMO_COADD} exists" in err
+    assert names(here) == [DEMO_COADD]
+    assert (here / DEMO_COADD).read_text() == "mine"
 
 
-def test_table_and_coadd_cannot_share_a_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert main(["demo", "--keep-coadd", "-o", "demo-coadd.fits"]) == 1
-    assert "names of their own" in capsys.readouterr().err
-    assert names(tmp_path) == []
+def test_table_and_coadd_cannot_share_a_name(run: Run, here: Path) -> None:
+    status, _, err = run("demo", "--keep-coadd", "-o", DEMO_COADD)
+    assert status == 1
+    assert "names of their own" in err
+    assert names(here) == []
+
+
+def test_what_ships_with_the_package_is_never_replaced(run: Run, here: Path) -> None:
+    copy = here / DEMO_COADD
+    copy.hardlink_to(data_file(DEMO_COADD))
+    before = copy.read_bytes()
+    status, _, err = run("demo", "--overwrite", "-o", copy)
+    assert status == 1
+    assert f"{DEMO_COADD} is an input" in err
+    assert copy.read_bytes() == before

@@ -710,7 +710,7 @@ def fail_while_writing(
     original = getattr(Path, method)
 
     def failing(self: Path, *args: Any, **kwargs: Any) -> Any:
-        if self.parent == folder and self.name.startswith(".qnp-"):
+        if self.parent.parent == folder and self.parent.name.startswith(".qnp-"):
             self.touch()
             raise error
         return original(self, *args, **kwargs)

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import os
-import random
 import signal
-import socket
-import subprocess
-import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import fitsio
 import numpy as np
 import pytest
-from helpers import Run, names, write_coadd
+from helpers import (
+    Run,
+    coadd_hdus,
+    interruptible,
+    kill_and_resume,
+    names,
+    write_cframes,
+    write_coadd,
+)
 
 from qnp_xp import classify, cli
 from qnp_xp.io import embed_grid
-
-COMMAND = "import sys; from qnp_xp.cli import main; sys.exit(main())"
 
 
 @pytest.fixture
@@ -138,6 +139,35 @@ def test_outputs_without_their_priors_are_made_again(
     assert rewritten(run, coadds, here, *priors)
 
 
+def test_outputs_with_priors_older_than_their_input_are_made_again(
+    run: Run, coadds: list[Path], here: Path
+) -> None:
+    priors = ["--priors", "priors.fits"]
+    assert run("classify", coadds[0], *priors)[0] == 0
+    age(here / "priors.fits", 3601)
+    assert rewritten(run, coadds, here, *priors)
+
+
+@pytest.mark.parametrize("arm", "brz")
+def test_an_exposure_is_made_again_where_one_arm_is_newer(
+    run: Run, inputs: Path, here: Path, arm: str
+) -> None:
+    folder = write_cframes(inputs, coadd_hdus(2))
+    output = here / "qn-0-00071246.fits"
+    for path in folder.iterdir():
+        age(path, 3600)
+    assert run("classify", folder)[0] == 0
+    age(output, 1800)
+    before = states(here)
+    status, out, _ = run("classify", folder, "--resume")
+    assert (status, ": kept, " in out) == (0, True)
+    assert states(here) == before
+    age(folder / f"cframe-{arm}0-00071246.fits", 900)
+    status, out, _ = run("classify", folder, "--resume")
+    assert (status, ": kept, " in out) == (0, False)
+    assert states(here) != before
+
+
 def test_resuming_loses_no_file_that_fails(
     run: Run, coadds: list[Path], here: Path
 ) -> None:
@@ -168,32 +198,23 @@ def test_the_output_of_classify_is_kept_by_the_command(
 # Interrupts.
 
 
-def leftover(folder: Path, host: str, pid: int) -> Path:
-    path = folder / f".qnp-{host}-{pid}-0123abcd-qn-9.fits"
-    path.write_bytes(b"half of a table")
-    return path
-
-
-def test_what_killed_runs_left_behind_is_removed(
+def test_what_killed_runs_left_behind_is_removed_after_a_day(
     run: Run, coadds: list[Path], here: Path
 ) -> None:
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    dead = leftover(here, socket.gethostname(), gone.pid)
-    alive = leftover(here, socket.gethostname(), os.getpid())
-    foreign = leftover(here, "another-machine", gone.pid)
-    own = here / ".qnp-notes"
-    own.write_text("mine")
+    dead, alive = here / ".qnp-partial-dead", here / ".qnp-partial-alive"
+    for folder in (dead, alive):
+        folder.mkdir()
+        (folder / "qn-9.fits").write_bytes(b"half of a table")
+    os.utime(dead, (0, 0))
     assert run("classify", coadds[0])[0] == 0
     assert not dead.exists()
     assert alive.exists()
-    assert foreign.exists()
-    assert own.exists()
 
 
 @pytest.mark.parametrize(
     ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)]
 )
+@interruptible()
 def test_signals_end_a_run_without_partial_files(
     coadds: list[Path],
     here: Path,
@@ -207,7 +228,7 @@ def test_signals_end_a_run_without_partial_files(
 
     def signalled(self: Path, content: bytes) -> None:
         original(self, content)
-        assert self.parent.resolve() == here
+        assert self.parent.parent.resolve() == here
         os.kill(os.getpid(), number)
 
     before = signal.getsignal(signal.SIGTERM)
@@ -216,39 +237,6 @@ def test_signals_end_a_run_without_partial_files(
     assert capsys.readouterr().err.startswith("qnp-xp: error: ")
     assert names(here) == []
     assert signal.getsignal(signal.SIGTERM) == before
-
-
-def kill_and_resume(
-    coadds: Sequence[Path], weights: Path, folder: Path, kills: int, seed: int
-) -> int:
-    """Kill runs at random moments, resume to the end, and count what was whole.
-
-    Returns how many of the killed runs had written some outputs and not all of them.
-    """
-    rng = random.Random(seed)
-    program = [sys.executable, "-c", COMMAND, "classify", *map(str, coadds)]
-    program += ["-m", str(weights), "--resume", "-q", "--outdir"]
-    start = time.perf_counter()
-    subprocess.run([*program, str(folder / "undisturbed")], check=True)
-    duration = time.perf_counter() - start
-    expected = {p.name: p.read_bytes() for p in (folder / "undisturbed").iterdir()}
-    assert len(expected) == len(coadds)
-    halfway, out = 0, folder / "killed"
-    for number in range(kills):
-        if number % 5 == 0 and out.exists():  # from the beginning now and then
-            for path in out.iterdir():
-                path.unlink()
-        process = subprocess.Popen([*program, str(out)])
-        time.sleep(rng.uniform(0.5, 1.1) * duration)
-        process.kill()
-        process.wait()
-        written = list(out.glob("qn-*.fits")) if out.exists() else []
-        halfway += 0 < len(written) < len(coadds)
-        for path in written:
-            assert path.read_bytes() == expected[path.name]
-    subprocess.run([*program, str(out)], check=True)
-    assert {p.name: p.read_bytes() for p in out.iterdir()} == expected
-    return halfway
 
 
 def test_killed_runs_leave_whole_outputs_and_can_be_resumed(

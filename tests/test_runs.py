@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,16 @@ import pytest
 from helpers import TARGETID, Run, gzipped, names, write_coadd
 
 from qnp_xp import load_model
-from qnp_xp.batch import jobs
-from qnp_xp.batch import processes as runs
-from qnp_xp.batch.jobs import Job, RunConfig, largest_first, run_elsewhere
-from qnp_xp.batch.processes import process_outcomes, serial_outcomes
+from qnp_xp.batch import jobs, processes
+from qnp_xp.batch.jobs import (
+    Job,
+    Outcome,
+    RunConfig,
+    largest_first,
+    run_elsewhere,
+    run_job,
+)
+from qnp_xp.batch.processes import process_results
 from qnp_xp.io.open import coadds_in, read_lists
 
 NIGHT = "tiles/cumulative/80605/20210205"
@@ -144,46 +151,57 @@ def test_a_process_that_is_killed_fails_its_file_only(
 
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
-    outcomes = list(process_outcomes(todo, load_model(weights), RunConfig(), 1))
+    results = list(process_results(todo, load_model(weights), RunConfig(), 1))
     killer.join()
     os.close(opened[0])
-    dead, *others = outcomes
-    assert (dead.job, dead.state) == (todo[0], "failed")
+    dead, *others = results
+    assert (dead.job, dead.outcome) == (todo[0], Outcome.FAILED)
     assert dead.message == f"{todo[0].name}: the process that worked on it died"
-    assert [outcome.job for outcome in others] == todo[1:]
-    assert [outcome.state for outcome in others] == ["done"] * 3
+    assert [result.job for result in others] == todo[1:]
+    assert [result.outcome for result in others] == [Outcome.DONE] * 3
     assert multiprocessing.active_children() == []
 
 
-def test_processes_share_the_cores(
+@pytest.mark.parametrize(
+    ("granted", "nproc", "threads"),
+    [(6, 2, 3), (7, 3, 2), (6, 7, 2), (2, 3, 1), (1, 1, 1)],
+    ids=["shared", "rounded down", "no more than files", "at least one", "alone"],
+)
+def test_processes_share_the_cores_that_are_granted(
     coadds: list[Path],
     weights: Path,
     here: Path,
     monkeypatch: pytest.MonkeyPatch,
+    granted: int,
+    nproc: int,
+    threads: int,
 ) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "6")
+    monkeypatch.setenv("OMP_NUM_THREADS", str(granted))
     monkeypatch.setenv("MKL_NUM_THREADS", "5")
     monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
-    seen: list[tuple[int | None, str | None]] = []
+    started: list[tuple[int, str | None]] = []
 
-    def spy(model: Any, config: Any) -> Any:
-        executor = make(model, config)
-        submit = executor.submit
+    class Here(ThreadPoolExecutor):
+        """Stands for a process, and notes what it would be started with."""
 
-        def submitting(*args: Any) -> Any:
-            seen.append((model.nproc, os.environ.get("OPENBLAS_NUM_THREADS")))
-            return submit(*args)
+        def __init__(self, number: int, _: Any, begin: Any, arguments: Any) -> None:
+            assert number == 1
+            self.model, self.config, _ = arguments
+            super().__init__(number)
 
-        executor.submit = submitting
-        return executor
+        def submit(self, _: Any, job: Job) -> Any:
+            blas = os.environ.get("OPENBLAS_NUM_THREADS")
+            started.append((self.model.threads, blas))
+            return super().submit(run_job, job, self.model, self.config)
 
-    make = runs._executor
-    monkeypatch.setattr(runs, "_executor", spy)
+    monkeypatch.setattr(processes, "ProcessPoolExecutor", Here)
     todo = [Job((path,), here / path.name) for path in coadds]
-    assert len(list(process_outcomes(todo, load_model(weights), RunConfig(), 2))) == 3
-    assert seen == [(3, "3")] * 3
+    results = list(process_results(todo, load_model(weights), RunConfig(), nproc))
+    assert [result.outcome for result in results] == [Outcome.DONE] * 3
+    assert started == [(threads, str(threads))] * 3
+    # The variables of this process are what they were.
     kept = [os.environ.get(f"{name}_NUM_THREADS") for name in ("OMP", "MKL")]
-    assert kept == ["6", "5"]
+    assert kept == [str(granted), "5"]
     assert "OPENBLAS_NUM_THREADS" not in os.environ
 
 
@@ -208,19 +226,21 @@ def test_an_error_that_nobody_thought_of_fails_its_file_only(
 
     monkeypatch.setattr(jobs, "classify_file", fail_once)
     todo = [Job((path,), here / path.name) for path in coadds]
-    first, second, third = serial_outcomes(todo, load_model(weights), RunConfig())
-    assert [first.state, second.state, third.state] == ["done", "failed", "done"]
-    assert second.message == f"{coadds[1]}: LookupError: no such key"
+    model = load_model(weights)
+    results = [run_job(job, model, RunConfig()) for job in todo]
+    done, failed = Outcome.DONE, Outcome.FAILED
+    assert [result.outcome for result in results] == [done, failed, done]
+    assert results[1].message == f"{coadds[1]}: LookupError: no such key"
 
 
-def test_outcomes_travel_without_their_tables_and_with_what_was_logged(
+def test_results_travel_without_their_tables_and_with_what_was_logged(
     inputs: Path, weights: Path, here: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = write_coadd(inputs / "coadd-0.fits", 3, arms="BR")
     job = Job((path,), here / "qn.fits")
-    outcome = run_elsewhere(job, load_model(weights), RunConfig())
-    assert (outcome.state, outcome.result, outcome.rows) == ("done", None, 3)
-    assert outcome.notes == ((logging.WARNING, f"{path}: no arm Z"),)
+    result = run_elsewhere(job, load_model(weights), RunConfig())
+    assert (result.outcome, result.table, result.rows) == (Outcome.DONE, None, 3)
+    assert result.notes == ((logging.WARNING, f"{path}: no arm Z"),)
     assert caplog.messages == []
 
 

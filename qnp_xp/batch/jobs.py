@@ -1,14 +1,18 @@
-"""What is to be done with each file of a run, and what came of it."""
+"""What is to be done with each file of a run, and what became of it."""
 
 from __future__ import annotations
 
 import collections
 import dataclasses
+import enum
 import logging
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from logging.handlers import BufferingHandler
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,45 +22,36 @@ from .._options import Options
 from .._results import Result, header_cards, selection_card, setting_cards
 from ..decode import prior_width
 from ..errors import USER_ERRORS, NoSpectraError
-from ..io._files import ensure_not_input, ensure_writable
+from ..io._files import ensure_not_input, ensure_writable, remove_leftovers
 from ..io.open import joint_name
-from ..io.tables import (
-    is_current,
-    remove_leftovers,
-    write_catalog,
-    write_priors,
-)
+from ..io.tables import is_current, write_catalog, write_priors
 from ..model import QuasarNP
-
-__all__ = [
-    "Job",
-    "Outcome",
-    "RunConfig",
-    "largest_first",
-    "prepare_jobs",
-    "run_elsewhere",
-    "run_job",
-]
 
 _log = logging.getLogger(__name__)
 
 
+class Outcome(enum.Enum):
+    """What can become of a job, as the column STATE of a summary has it."""
+
+    DONE = "done"
+    KEPT = "kept"  # resuming found its outputs in order
+    SKIPPED = "skipped"  # a table that lies beside spectra
+    FAILED = "failed"
+
+    @property
+    def word(self) -> str:
+        """What the text of a summary calls it."""
+        return "classified" if self is Outcome.DONE else self.value
+
+
 @dataclass(frozen=True)
 class Job:
-    """Files that are read together, and what is to be written.
+    """Files that are read together, and what is written of them."""
 
-    Attributes
-    ----------
-    files
-        One file, or the cframes of one spectrograph in one exposure.
-    output
-        Its table.
-    priors
-        Its priors for redrock, if they are wanted.
-    """
-
+    #: One file, or the cframes of one spectrograph in one exposure.
     files: tuple[Path, ...]
     output: Path
+    #: Priors for redrock, where they are wanted.
     priors: Path | None = None
 
     @property
@@ -65,207 +60,118 @@ class Job:
         return joint_name(self.files)
 
     @property
-    def written(self) -> tuple[Path, ...]:
-        """The outputs."""
+    def outputs(self) -> tuple[Path, ...]:
+        """All files that are written."""
         return (self.output,) if self.priors is None else (self.output, self.priors)
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """What is the same for all files of a run.
-
-    Attributes
-    ----------
-    options
-        How spectra are judged.
-    indices, targetids
-        Rows to take of each file, by number or by target, shape ``(m,)``; all of them
-        without either.
-    overwrite
-        Replace older outputs.
-    resume
-        Keep outputs that are whole, newer than their input, and made with the same
-        weights and settings; replace the others.
-    """
+    """What is the same for all jobs of a run."""
 
     options: Options = field(default_factory=Options)
+    #: Rows to take of each file, by number or by target; all without either.
     indices: NDArray[np.int64] | None = None
     targetids: NDArray[np.int64] | None = None
+    #: Replace older outputs.
     overwrite: bool = False
+    #: Keep older outputs that are in order; replace the others.
     resume: bool = False
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """What came of a job.
-
-    Attributes
-    ----------
-    job
-        The job.
-    state
-        ``"done"``; ``"kept"`` where resuming found the output in order; ``"skipped"``
-        for tables that lie beside spectra; ``"failed"``.
-    message
-        Why, where it is not done.
-    result
-        What was found, where it is done and the table did not have to travel.
-    seconds
-        How long it took.
-    rows, scored, quasars
-        Numbers of rows, where it is done.
-    stages
-        Time by stage, where it is done.
-    targetids
-        Which of the targets that were asked for it has.
-    notes
-        What another process logged meanwhile: levels of `logging`, and lines.
-    """
+class JobResult:
+    """What became of a job."""
 
     job: Job
-    state: str
+    outcome: Outcome
+    #: Why it is not done.
     message: str = ""
-    result: Result | None = None
+    #: Without a table where another process did the job: the output has it.
+    table: NDArray[Any] | None = None
     seconds: float = 0.0
+    #: Rows of the table, those of them with a result, and quasars.
     rows: int = 0
     scored: int = 0
     quasars: int = 0
+    #: Seconds by stage.
     stages: dict[str, float] = field(default_factory=dict)
+    #: Targets of the table, where targets were asked for.
     targetids: frozenset[int] = frozenset()
+    #: What another process logged meanwhile: levels of `logging`, and lines.
     notes: tuple[tuple[int, str], ...] = ()
 
 
-def prepare_jobs(
-    jobs: Sequence[Job],
-    inputs: Iterable[str | Path],
-    outputs: Iterable[Path] = (),
+def prepare_outputs(
+    jobs: Sequence[Job], inputs: Iterable[str | Path], others: Iterable[Path] = ()
 ) -> None:
-    """Check the outputs of a run against each other and against what is read.
+    """Refuse outputs that are inputs or share a name, and remove leftovers of old runs.
 
-    Parameters
-    ----------
-    jobs
-        All of them.
-    inputs, outputs
-        What else is read, the weights; and written, the summary.
-
-    Raises
-    ------
-    ValueError
-        If two outputs have one name, or one is an input.
-
-    Notes
-    -----
-    What runs that were killed left behind in the folders of the outputs is removed.
+    `inputs` and `others` are what a run reads and writes beside the files of its jobs.
     """
-    written = [*outputs, *(path for job in jobs for path in job.written)]
-    for path, count in collections.Counter(written).items():
-        if count > 1:
+    outputs = [*others, *(path for job in jobs for path in job.outputs)]
+    for path, times in collections.Counter(outputs).items():
+        if times > 1:
             msg = f"{path}: tables, priors and summary need files of their own"
             raise ValueError(msg)
-    ensure_not_input(written, [*inputs, *(path for job in jobs for path in job.files)])
-    for folder in {path.parent for path in written}:
+    ensure_not_input(outputs, [*inputs, *(path for job in jobs for path in job.files)])
+    for folder in {path.parent for path in outputs}:
         remove_leftovers(folder)
 
 
-def run_job(job: Job, model: QuasarNP, config: RunConfig) -> Outcome:
-    """Do a job; whatever goes wrong is in the outcome.
-
-    Parameters
-    ----------
-    job, model, config
-        What to do.
-
-    Returns
-    -------
-    Outcome
-
-    Notes
-    -----
-    One file of thousands must not end a run: an error that nobody thought of fails it
-    as others do, and its traceback is logged at level INFO.
-    """
+def run_job(job: Job, model: QuasarNP, config: RunConfig) -> JobResult:
+    """Do a job, and put whatever goes wrong into its result."""
     start = time.perf_counter()
     try:
         if config.resume and _is_current(job, model, config):
-            return Outcome(job, "kept", f"{job.output} is in order")
-        result = _classify(job, model, config)
-    except NoSpectraError as err:
-        # Wildcards catch the tables that lie beside the spectra.
-        return Outcome(job, "skipped", str(err))
+            return JobResult(job, Outcome.KEPT, f"{job.output} is in order")
+        found = _classify(job, model, config)
+    except NoSpectraError as err:  # wildcards catch tables that lie beside spectra
+        return JobResult(job, Outcome.SKIPPED, str(err))
     except USER_ERRORS as err:
-        named = any(str(path) in str(err) for path in job.files)
-        return Outcome(job, "failed", f"{err}" if named else f"{job.name}: {err}")
+        return failed(job, str(err))
     except Exception as err:
+        # One file of thousands must not end a run, whatever nobody thought of.
         _log.info("%s", job.name, exc_info=True)
-        return Outcome(job, "failed", f"{job.name}: {type(err).__name__}: {err}")
-    targetids: frozenset[int] = frozenset()
-    if config.targetids is not None:
-        targetids = frozenset(result.table["TARGETID"].tolist())
-    return Outcome(
+        return failed(job, f"{type(err).__name__}: {err}")
+    asked = [] if config.targetids is None else found.table["TARGETID"].tolist()
+    return JobResult(
         job,
-        "done",
-        result=result,
+        Outcome.DONE,
+        table=found.table,
         seconds=time.perf_counter() - start,
-        rows=result.table.size,
-        scored=result.scored,
-        quasars=result.quasars,
-        stages=result.seconds,
-        targetids=targetids,
+        rows=found.table.size,
+        scored=found.scored,
+        quasars=found.quasars,
+        stages=found.seconds,
+        targetids=frozenset(asked),
     )
 
 
-def run_elsewhere(job: Job, model: QuasarNP, config: RunConfig) -> Outcome:
-    """Do a job in a process whose output nobody reads.
+def failed(job: Job, reason: str) -> JobResult:
+    """Say why a job failed, with its name if the reason does not have it."""
+    named = any(str(path) in reason for path in job.files)
+    return JobResult(job, Outcome.FAILED, reason if named else f"{job.name}: {reason}")
 
-    Parameters
-    ----------
-    job, model, config
-        As for `run_job`.
 
-    Returns
-    -------
-    Outcome
-        Without its table, which is in the output and need not travel; with what was
-        logged meanwhile.
-    """
+def run_elsewhere(job: Job, model: QuasarNP, config: RunConfig) -> JobResult:
+    """Do a job in a process whose output nobody reads, and return what it logged."""
     logger = logging.getLogger("qnp_xp")
-    notes = _Notes()
+    handler = BufferingHandler(sys.maxsize)
     before = logger.propagate
-    logger.addHandler(notes)
+    logger.addHandler(handler)
     logger.propagate = False
     try:
-        outcome = run_job(job, model, config)
+        result = run_job(job, model, config)
     finally:
-        logger.removeHandler(notes)
+        logger.removeHandler(handler)
         logger.propagate = before
-    return dataclasses.replace(outcome, result=None, notes=tuple(notes.lines))
-
-
-class _Notes(logging.Handler):
-    """Keeps what is logged."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: list[tuple[int, str]] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append((record.levelno, self.format(record)))
+    notes = [(record.levelno, handler.format(record)) for record in handler.buffer]
+    return dataclasses.replace(result, table=None, notes=tuple(notes))
 
 
 def largest_first(jobs: Iterable[Job]) -> list[Job]:
-    """Jobs in the order in which they are dealt to several workers.
-
-    Parameters
-    ----------
-    jobs
-        What is to be done.
-
-    Returns
-    -------
-    list of Job
-        By the size of their files, so that no long one begins when the others end.
-    """
+    """Sort jobs by size, so that no long one begins when the others end."""
     return sorted(jobs, key=_size, reverse=True)
 
 
@@ -277,6 +183,7 @@ def _size(job: Job) -> int:
 
 
 def _is_current(job: Job, model: QuasarNP, config: RunConfig) -> bool:
+    """Tell whether the outputs of a job are newer than its files, and made alike."""
     cards = setting_cards(model, config.options)
     cards.append(selection_card(config.indices, config.targetids))
     newest = max(path.stat().st_mtime for path in job.files)
@@ -287,26 +194,22 @@ def _is_current(job: Job, model: QuasarNP, config: RunConfig) -> bool:
 
 
 def _classify(job: Job, model: QuasarNP, config: RunConfig) -> Result:
+    """Classify the files of a job, and write its outputs."""
     replace = config.overwrite or config.resume
-    for path in job.written:
+    for path in job.outputs:
         ensure_writable(path, replace, fits=True)
-    result = classify_file(
-        job.files,
-        model,
-        config.options,
-        indices=config.indices,
-        targetids=config.targetids,
-    )
-    quasars = result.table[result.table["IS_QSO_QN"] == 1]
-    if job.priors is not None and np.any(quasars["TARGETID"] == -1):
-        msg = f"{job.name}: has no TARGETIDs, which priors need"
-        raise ValueError(msg)
-    cards = header_cards(model, config.options, result)
-    cards.append(selection_card(config.indices, config.targetids))
+    selection = {"indices": config.indices, "targetids": config.targetids}
+    result = classify_file(job.files, model, config.options, **selection)
     if job.priors is not None:
+        quasars = result.table[result.table["IS_QSO_QN"] == 1]
+        if np.any(quasars["TARGETID"] == -1):
+            msg = f"{job.name}: has no TARGETIDs, which priors need"
+            raise ValueError(msg)
         z = quasars["Z_QN"].astype(np.float64)
         width = prior_width(z, model.wave, model.nboxes)
         write_priors(job.priors, quasars["TARGETID"], z, width, overwrite=replace)
+    cards = header_cards(model, config.options, result)
+    cards.append(selection_card(config.indices, config.targetids))
     # Last, since resuming goes by it.
     write_catalog(job.output, result.table, cards, overwrite=replace)
     return result

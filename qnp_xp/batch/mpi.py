@@ -23,11 +23,8 @@ from typing import Any, TypeVar
 from .._xp.threads import granted_cores
 from ..errors import USER_ERRORS, QnpError
 from ..model import QuasarNP
-from ._console import complain
-from .jobs import Job, Outcome, RunConfig, largest_first, run_elsewhere, run_job
-from .processes import serial_outcomes
-
-__all__ = ["Ranks", "mpi_outcomes", "serve", "world"]
+from .jobs import Job, JobResult, RunConfig, largest_first, run_elsewhere, run_job
+from .report import complain
 
 #: Seconds between two looks for a message. MPI's own waiting takes a core, and a look
 #: takes the interpreter's lock from the root's job: a tenth of its time at 2 ms.
@@ -45,24 +42,16 @@ Value = TypeVar("Value")
 
 @dataclass(frozen=True)
 class Ranks:
-    """The processes of a run, as one of them sees them.
+    """The processes of a run, as one of them sees them."""
 
-    Attributes
-    ----------
-    comm
-        Communicator of them all.
-    rank, size
-        The number of this one, and how many there are.
-    local
-        The number of this one among those of its machine.
-    threads
-        How many this one may compute in: its share of the cores that it may run on.
-    """
-
+    #: Communicator of them all.
     comm: Any
+    #: The number of this one, and how many there are.
     rank: int
     size: int
+    #: The number of this one among those of its machine.
     local: int
+    #: Threads to compute in: its share of the cores that it may run on.
     threads: int
 
     @property
@@ -71,81 +60,41 @@ class Ranks:
         return self.rank == 0
 
     def share(self, make: Callable[[], Value]) -> Value | None:
-        """Have the root make something, and give it to all.
+        """Have the root make something and give it to all; None where that failed.
 
-        Parameters
-        ----------
-        make
-            Called on the root only.
-
-        Returns
-        -------
-        object
-            What it made; None on the others where it failed.
-
-        Raises
-        ------
-        Exception
-            On the root, what it raised.
+        What was raised goes on on the root.
         """
-        if not self.root:
-            shared: Value | None = self.comm.bcast(None, root=0)
-            return shared
+        made: Value | None = None
         try:
-            made = make()
-        except Exception:
-            self.comm.bcast(None, root=0)
-            raise
-        return self.comm.bcast(made, root=0)  # type: ignore[no-any-return]
+            if self.root:
+                made = make()
+        finally:
+            made = self.comm.bcast(made, root=0)
+        return made
 
     def agree(self, make: Callable[[], Value]) -> Value | None:
-        """Have each make something, and go on only if none failed.
+        """Have each make something; None where that failed on any of them.
 
-        Parameters
-        ----------
-        make
-            Called on all.
-
-        Returns
-        -------
-        object
-            What it made here; None on all but the root if it failed anywhere.
-
-        Raises
-        ------
-        QnpError
-            On the root, if it failed anywhere: what the first of them raised.
+        What the first of them raised is raised on the root.
         """
         made, problem = None, None
         try:
             made = make()
         except Exception as err:
             problem = str(err) or type(err).__name__
-        problems = self.comm.allgather(problem)
-        rank = next((i for i, what in enumerate(problems) if what is not None), None)
-        if rank is None:
-            return made
-        if self.root:
-            msg = problems[rank] if rank == 0 else f"{problems[rank]} (rank {rank})"
-            raise QnpError(msg)
-        return None
+        for rank, what in enumerate(self.comm.allgather(problem)):
+            if what is not None and self.root:
+                msg = f"{what} (rank {rank})" if rank else what
+                raise QnpError(msg)
+            if what is not None:
+                return None
+        return made
 
 
 @contextlib.contextmanager
 def world() -> Iterator[Ranks]:
-    """The ranks that were started together.
+    """Give the ranks that were started together.
 
-    Yields
-    ------
-    Ranks
-
-    Raises
-    ------
-    ValueError
-        If mpi4py cannot be used.
-
-    Notes
-    -----
     What a rank raises ends the run of all, who would wait for it for ever; but for
     errors of the root that a user can mend, of which `Ranks.share` and `Ranks.agree`
     tell the others.
@@ -175,7 +124,7 @@ def world() -> Iterator[Ranks]:
 
 
 def _cores() -> set[int]:
-    """Cores that this process may run on."""
+    """Give the cores that this process may run on."""
     if hasattr(os, "sched_getaffinity"):
         return set(os.sched_getaffinity(0))
     return set(range(os.cpu_count() or 1))
@@ -192,57 +141,51 @@ def _abort(ranks: Ranks, err: BaseException) -> None:
         ranks.comm.Abort(1)
 
 
-def mpi_outcomes(
+def mpi_results(
     ranks: Ranks, jobs: Sequence[Job], model: QuasarNP, config: RunConfig
-) -> Iterator[Outcome]:
-    """Deal jobs to all ranks, on the root, while the others `serve`.
-
-    Parameters
-    ----------
-    ranks
-        As `world` yields it.
-    jobs, model, config
-        What to do.
-
-    Yields
-    ------
-    Outcome
-        As they come; those of other ranks without their tables.
-    """
+) -> Iterator[JobResult]:
+    """Deal jobs to all ranks, on the root, while the others `serve`."""
     if ranks.size == 1:
-        yield from serial_outcomes(jobs, model, config)
+        yield from (run_job(job, model, config) for job in jobs)
         return
     try:
         yield from _deal(ranks, jobs, model, config)
     except BaseException as err:
-        # Also where the outcomes are not taken any more: the others wait for jobs.
+        # Also where the results are not taken any more: the others wait for jobs.
         _abort(ranks, err)
         raise
 
 
 def _deal(
     ranks: Ranks, jobs: Sequence[Job], model: QuasarNP, config: RunConfig
-) -> Iterator[Outcome]:
-    from mpi4py import MPI  # noqa: PLC0415
-
+) -> Iterator[JobResult]:
     todo = collections.deque(largest_first(jobs))
-    own: queue.SimpleQueue[Outcome | BaseException] = queue.SimpleQueue()
-    work = threading.Thread(target=_work, args=(todo, own, model, config), daemon=True)
-    work.start()
+    own: queue.SimpleQueue[JobResult | BaseException] = queue.SimpleQueue()
+
+    def work() -> None:
+        """Do jobs on the root, beside the dealing."""
+        try:
+            with contextlib.suppress(IndexError):
+                while True:
+                    own.put(run_job(todo.popleft(), model, config))
+        except BaseException as err:
+            own.put(err)
+
+    threading.Thread(target=work, daemon=True).start()
     left = len(jobs)
-    given: dict[int, int] = {}  # jobs that each rank has yet to do
-    status = MPI.Status()
+    given: dict[int, int] = {}  # jobs that each rank has yet to do, once it is ready
     while left or len(given) < ranks.size - 1:
-        arrived: list[Outcome] = []
-        while ranks.comm.iprobe(source=MPI.ANY_SOURCE, status=status):
-            rank = status.source
-            outcome = ranks.comm.recv(source=rank)
-            if outcome is None:
-                given[rank] = 0  # it is ready
-            else:
-                arrived.append(outcome)
-                given[rank] -= 1
-            _top_up(ranks, rank, given, todo)
+        arrived: list[JobResult] = []
+        while ranks.comm.iprobe():
+            rank, result = ranks.comm.recv()
+            if result is not None:
+                arrived.append(result)
+            given[rank] = given.get(rank, 1) - 1
+            with contextlib.suppress(IndexError):  # the last one went to the root
+                # Some jobs ahead, but one at a time when they come to an end.
+                while given[rank] < (_AHEAD if len(todo) > _AHEAD * ranks.size else 1):
+                    ranks.comm.send(todo.popleft(), dest=rank)
+                    given[rank] += 1
         while not own.empty():
             done = own.get()
             if isinstance(done, BaseException):
@@ -256,47 +199,15 @@ def _deal(
         ranks.comm.send(None, dest=rank)
 
 
-def _top_up(
-    ranks: Ranks, rank: int, given: dict[int, int], todo: collections.deque[Job]
-) -> None:
-    """Give a rank jobs: some ahead, but one at a time when they come to an end."""
-    with contextlib.suppress(IndexError):  # the last one went to the root itself
-        while given[rank] < (_AHEAD if len(todo) > _AHEAD * ranks.size else 1):
-            ranks.comm.send(todo.popleft(), dest=rank)
-            given[rank] += 1
-
-
-def _work(
-    todo: collections.deque[Job],
-    done: queue.SimpleQueue[Outcome | BaseException],
-    model: QuasarNP,
-    config: RunConfig,
-) -> None:
-    """Do jobs on the root, beside the dealing."""
-    try:
-        with contextlib.suppress(IndexError):
-            while True:
-                done.put(run_job(todo.popleft(), model, config))
-    except BaseException as err:
-        done.put(err)
-
-
 def serve(ranks: Ranks, model: QuasarNP, config: RunConfig) -> None:
-    """Do the jobs that the root deals, until there are none.
-
-    Parameters
-    ----------
-    ranks
-        As `world` yields it, on another rank than the root.
-    model, config
-        What to do.
-    """
-    ranks.comm.send(None, dest=0)
+    """Do the jobs that the root deals, until there are none."""
+    result: JobResult | None = None  # at first: it is ready
     while True:
+        ranks.comm.send((ranks.rank, result), dest=0)
         while not ranks.comm.iprobe(source=0):
             time.sleep(_PAUSE)
         job: Job | None = ranks.comm.recv(source=0)
         if job is None:
             model.backend.release()
             return
-        ranks.comm.send(run_elsewhere(job, model, config), dest=0)
+        result = run_elsewhere(job, model, config)

@@ -3,100 +3,73 @@
 from __future__ import annotations
 
 import collections
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..io.open import stem
 
-__all__ = ["mirrored_paths", "output_paths"]
-
-
-_KINDS = ("coadd-", "spectra-", "cframe-")
-
 
 def output_paths(
     groups: Sequence[Sequence[Path]],
-    output: str | None = None,
-    outdir: str | None = None,
+    output: str | None,
+    outdir: Path,
+    top: Path | None = None,
 ) -> list[Path]:
-    """Name the table of each input.
+    """Name the table of each group of files: `output` for a single one, else qn-*.
 
-    Parameters
-    ----------
-    groups
-        Files of spectra, as `qnp_xp.io.open.group_inputs` returns them.
-    output
-        The table of the only input.
-    outdir
-        Folder for the tables, made where it is missing; the current one by default.
-
-    Returns
-    -------
-    list of pathlib.Path
-        ``coadd-X.fits`` and ``spectra-X.fits.gz`` become ``qn-X.fits``, the cframes of
-        an exposure ``qn-0-00071246.fits``, anything else ``qn-NAME.fits``. Where two
-        inputs would share a name, as a coadd and the spectra it was made of, theirs
-        become ``qn-coadd-X.fits`` and ``qn-spectra-X.fits``.
-
-    Raises
-    ------
-    ValueError
-        If `output` is given for several inputs, or two inputs still share a name.
+    Those are in `outdir`; with `top`, in folders below it like those below `top`.
+    coadd-X.fits and spectra-X.fits become qn-X.fits. Where two inputs would share that
+    name, theirs become qn-coadd-X.fits and qn-spectra-X.fits.
     """
     if output is not None:
         if len(groups) > 1:
             msg = "-o names one table, and there are several inputs; use --outdir"
             raise ValueError(msg)
-        paths = [Path(output)]
-    else:
-        folder = Path(outdir or ".")
-        folder.mkdir(parents=True, exist_ok=True)
-        paths = [folder / name for name in _table_names(groups)]
-    counts = collections.Counter(paths)
-    for path in paths:
-        if counts[path] > 1:
+        return [Path(output)]
+    paths = []
+    for group in groups:
+        folder = outdir / group[0].parent.relative_to(top) if top else outdir
+        name = re.sub("^(coadd|spectra|cframe)-", "", stem(group))
+        paths.append(folder / f"qn-{name}.fits")
+    times = collections.Counter(paths)
+    paths = [
+        path if times[path] == 1 else path.with_name(f"qn-{stem(group)}.fits")
+        for path, group in zip(paths, groups, strict=True)
+    ]
+    for path, times_left in collections.Counter(paths).items():
+        if times_left > 1:
             msg = f"several inputs would be written to {path}; classify them apart"
             raise ValueError(msg)
+    _make_folders(paths)
     return paths
 
 
-def mirrored_paths(
-    groups: Sequence[Sequence[Path]], top: Path, outdir: Path
-) -> list[Path]:
-    """Name the table of each input of a tree of folders.
+def priors_paths(
+    priors: str | None, outputs: Sequence[Path], outdir: Path, *, tree: bool
+) -> Sequence[Path | None]:
+    """Name the priors of each table: `priors` for a single one, else in that folder.
 
-    Parameters
-    ----------
-    groups
-        Files of spectra below `top`, as `qnp_xp.io.open.group_inputs` returns them.
-    top
-        Folder of the tree.
-    outdir
-        Folder for the tree of the tables.
-
-    Returns
-    -------
-    list of pathlib.Path
-        ``outdir/tiles/cumulative/TILE/NIGHT/qn-X.fits`` for
-        ``top/tiles/cumulative/TILE/NIGHT/coadd-X.fits``. Their folders are made.
+    In a tree of folders, they are in folders below it like those below `outdir`.
     """
-    names = [f"qn-{_without_kind(stem(group))}.fits" for group in groups]
-    folders = [outdir / group[0].parent.relative_to(top) for group in groups]
-    for folder in dict.fromkeys(folders):
+    if not priors:
+        return [None] * len(outputs)
+    if len(outputs) == 1 and not tree:
+        return [Path(priors)]
+    paths = [Path(priors) / path.relative_to(outdir) for path in outputs]
+    paths = [path.with_name(path.name.replace("qn-", "priors-", 1)) for path in paths]
+    if tree:
+        _make_folders(paths)
+    return paths
+
+
+def summary_paths(name: str | Path) -> tuple[Path, Path]:
+    """Name the table and the text of a summary, with or without the ending .fits."""
+    path = Path(name)
+    base = path.name.removesuffix(".fits")
+    return path.with_name(f"{base}.fits"), path.with_name(f"{base}.txt")
+
+
+def _make_folders(paths: Sequence[Path]) -> None:
+    for folder in {path.parent for path in paths}:
         folder.mkdir(parents=True, exist_ok=True)
-    return [folder / name for folder, name in zip(folders, names, strict=True)]
-
-
-def _table_names(groups: Sequence[Sequence[Path]]) -> list[str]:
-    stems = [stem(group) for group in groups]
-    short = [_without_kind(name) for name in stems]
-    count = collections.Counter(short)
-    return [
-        f"qn-{name if count[s] > 1 else s}.fits"
-        for name, s in zip(stems, short, strict=True)
-    ]
-
-
-def _without_kind(name: str) -> str:
-    kind = next((kind for kind in _KINDS if name.startswith(kind)), "")
-    return name.removeprefix(kind)

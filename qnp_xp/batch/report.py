@@ -1,162 +1,249 @@
-"""What ``qnp-xp classify`` says of the files of a run."""
+"""What a command says, and what became of a run: lines, summary and exit status."""
 
 from __future__ import annotations
 
 import collections
+import dataclasses
 import logging
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from .._results import Result
+from .._version import __version__
+from ..io._run_tables import write_summary, write_text
+from ..io.tables import Card
 from ..lines import column_names
 from ..model import QuasarNP
-from ._console import complain, count, note, say
-from .jobs import Outcome
-
-__all__ = ["Report", "verdict"]
+from .jobs import JobResult, Outcome
+from .names import summary_paths
 
 _log = logging.getLogger(__name__)
 _MOST_ROWS = 30  # of the table of quasars on a terminal
+_STAGES = ("read", "upload", "rebin", "normalise", "predict", "decode")
 
 
-@dataclass(frozen=True)
+def say(text: str) -> None:
+    """Print a line."""
+    sys.stdout.write(f"{text}\n")
+
+
+def complain(what: object) -> None:
+    """Print an error, or its message, on stderr."""
+    note(f"error: {what}")
+
+
+def note(text: str) -> None:
+    """Print on stderr what is no error."""
+    sys.stderr.write(f"qnp-xp: {text}\n")
+
+
+def count(number: int, what: str) -> str:
+    """Write a number of things, as in ``1 row`` and ``2 rows``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 class Report:
-    """Says what came of each file, whoever did it.
+    """What became of the files of a run, whoever classified them."""
 
-    Attributes
-    ----------
-    model
-        The network.
-    quiet, verbose
-        Say errors only; say times by stage.
-    c_thresh
-        Confidence above which a line is listed.
-    """
+    def __init__(
+        self, model: QuasarNP, quiet: bool, verbose: bool, c_thresh: float
+    ) -> None:
+        self.model = model
+        self.quiet = quiet
+        self.verbose = verbose
+        self.c_thresh = c_thresh
+        self.results: list[JobResult] = []
+        self.seconds = 0.0
 
-    model: QuasarNP
-    quiet: bool = False
-    verbose: bool = False
-    c_thresh: float = 0.5
-
-    def follow(self, outcomes: Iterable[Outcome], total: int) -> Iterator[Outcome]:
-        """Say what comes of files as they are done, beside a bar on a terminal.
-
-        Parameters
-        ----------
-        outcomes
-            Of the files.
-        total
-            How many there are.
-
-        Yields
-        ------
-        Outcome
-        """
+    def follow(self, results: Iterable[JobResult], total: int) -> None:
+        """Print a line for each file as it is done, beside a bar on a terminal."""
+        start = time.perf_counter()
         write: Callable[[str], None] = say
         if total > 1 and not self.quiet and sys.stderr.isatty():
-            write, outcomes = _with_bar(outcomes, total)
-        for outcome in outcomes:
-            for level, line in outcome.notes:
+            write, results = _with_bar(results, total)
+        for result in results:
+            for level, line in result.notes:
                 _log.log(level, "%s", line)
-            self._say(outcome, write)
-            yield outcome
+            self._print(result, write)
+            sys.stdout.flush()  # a log that is watched, and one of a run that is killed
+            # Tables would fill the memory.
+            self.results.append(dataclasses.replace(result, table=None))
+        self.seconds = time.perf_counter() - start
 
-    def _say(self, outcome: Outcome, write: Callable[[str], None]) -> None:
-        name = Path(outcome.job.name).name
-        if outcome.state == "failed":
-            complain(outcome.message)
-        elif outcome.state == "skipped":
-            note(f"skipped: {outcome.message}")
+    def exit_status(self, targetids: NDArray[np.int64] | None) -> int:
+        """Print what is wrong with the run as a whole, and return the exit status."""
+        inputs = collections.Counter(result.outcome for result in self.results)
+        failed, total = inputs[Outcome.FAILED], len(self.results)
+        if failed and total > 1:
+            complain(f"{failed} of {total} inputs failed")
+        lost: list[int] = []
+        if targetids is not None and not inputs[Outcome.KEPT]:  # whose are not known
+            found = frozenset().union(*(result.targetids for result in self.results))
+            lost = sorted({*targetids.tolist()} - found)
+        if lost:
+            several = f"{len(lost)} TARGETIDs are in no file, {lost[0]} first"
+            complain(several if lost[1:] else f"TARGETID {lost[0]} is in no file")
+        return int(bool(failed or lost or inputs[Outcome.SKIPPED] == total))
+
+    def write_summary(self, name: str | Path, workers: int) -> None:
+        """Write what became of each file and of the run, as a table and as a text."""
+        table, text = summary_paths(name)
+        write_summary(table, self._table(), self._cards(workers))
+        write_text(text, self._lines(workers))
+
+    def _print(self, result: JobResult, write: Callable[[str], None]) -> None:
+        name = Path(result.job.name).name
+        if result.outcome is Outcome.FAILED:
+            complain(result.message)
+        elif result.outcome is Outcome.SKIPPED:
+            note(f"skipped: {result.message}")
         elif self.quiet:
             return
-        elif outcome.state == "kept":
-            write(f"{name}: kept, {outcome.message}")
+        elif result.outcome is Outcome.KEPT:
+            write(f"{name}: kept, {result.message}")
         else:
-            rows = count(outcome.rows, "row")
-            quasars = count(outcome.quasars, "quasar")
             write(
-                f"{name}: {rows}, {outcome.scored} scored, {quasars},"
-                f" {outcome.seconds:.2f} s, {self.model.weights_name}"
-                f" -> {outcome.job.output}"
+                f"{name}: {count(result.rows, 'row')}, {result.scored} scored,"
+                f" {count(result.quasars, 'quasar')}, {result.seconds:.2f} s,"
+                f" {self.model.weights_name} -> {result.job.output}"
             )
             if self.verbose:
-                times = (f"{k} {1e3 * v:.1f} ms" for k, v in outcome.stages.items())
+                times = (f"{k} {1e3 * v:.1f} ms" for k, v in result.stages.items())
                 write("  " + ", ".join(times))
-            if outcome.result is not None and sys.stdout.isatty():
-                for line in _quasars(outcome.result, self.model, self.c_thresh):
+            if result.table is not None and sys.stdout.isatty():
+                for line in _quasars(result.table, self.model.lines, self.c_thresh):
                     write(line)
-        sys.stdout.flush()  # a log that is watched, and one of a run that is killed
 
+    def _table(self) -> NDArray[Any]:
+        """Make a row for each input, by name."""
+        found = sorted(self.results, key=lambda result: result.job.name)
+        done = np.array([result.outcome is Outcome.DONE for result in found])
+        columns = {
+            "NAME": [_ascii(result.job.name) for result in found],
+            "OUTPUT": [_ascii(str(result.job.output)) for result in found],
+            "STATE": [_ascii(result.outcome.value) for result in found],
+            "ROWS": np.where(done, [result.rows for result in found], -1),
+            "SCORED": np.where(done, [result.scored for result in found], -1),
+            "QUASARS": np.where(done, [result.quasars for result in found], -1),
+            "SECONDS": [result.seconds for result in found],
+        }
+        for stage in _STAGES:
+            seconds = [result.stages.get(stage, 0.0) for result in found]
+            columns[f"T_{stage.upper()}"] = seconds
+        columns["MESSAGE"] = [_ascii(result.message) for result in found]
+        arrays = [np.asarray(values) for values in columns.values()]
+        dtype = [(name, a.dtype) for name, a in zip(columns, arrays, strict=True)]
+        return np.rec.fromarrays(arrays, dtype=dtype)
 
-def verdict(outcomes: Iterable[Outcome], targetids: Iterable[int] | None) -> int:
-    """Say what is wrong with a run as a whole.
+    def _cards(self, workers: int) -> list[Card]:
+        """Describe the run for a header."""
+        inputs = collections.Counter(result.outcome for result in self.results)
+        rows, scored, quasars = self._rows()
+        cards: list[Card] = [
+            ("QNFILES", len(self.results), "inputs"),
+            ("QNDONE", inputs[Outcome.DONE], "of these, classified in this run"),
+            ("QNKEPT", inputs[Outcome.KEPT], "in order since an earlier run"),
+            ("QNSKIP", inputs[Outcome.SKIPPED], "hold no spectra"),
+            ("QNFAIL", inputs[Outcome.FAILED], "failed"),
+            ("QNROWS", rows, "rows classified in this run"),
+            ("QNSCORED", scored, "of these, scored"),
+            ("QNQUASAR", quasars, "of these, quasars"),
+            ("QNWALL", self.seconds, "[s] time of the run"),
+            ("QNRATE", _rate(rows, self.seconds), "rows per second of the run"),
+            ("QNRANKS", workers, "processes"),
+        ]
+        for stage, seconds in self._stages().items():
+            comment = f"rows per second of {stage}, in one thread"
+            cards.append((f"QR_{stage[:5].upper()}", _rate(rows, seconds), comment))
+        return [
+            *cards,
+            ("QNMODEL", self.model.weights_name, "weights file"),
+            ("QNSHA256", self.model.weights_sha256, "SHA-256 of the weights file"),
+            ("DEPNAM00", "qnp_xp", "package"),
+            ("DEPVER00", __version__, "its version"),
+        ]
 
-    Parameters
-    ----------
-    outcomes
-        Of all its files.
-    targetids
-        The targets that were asked for.
+    def _lines(self, workers: int) -> list[str]:
+        """Say the same in words, with the reason of each input that is not done."""
+        inputs = collections.Counter(result.outcome for result in self.results)
+        rows, scored, quasars = self._rows()
+        lines = [
+            f"qnp_xp {__version__}, {self.model.weights_name}"
+            f" (sha256 {self.model.weights_sha256})",
+            f"{len(self.results)} inputs: "
+            + ", ".join(f"{inputs[outcome]} {outcome.word}" for outcome in Outcome),
+            f"{rows} rows, {scored} scored, {quasars} quasars",
+            f"{self.seconds:.1f} s in {workers} processes,"
+            f" {_rate(rows, self.seconds):.0f} rows/s",
+            "",
+            f"{'stage':<10} {'seconds':>10} {'rows/s in one thread':>22}",
+        ]
+        for stage, seconds in self._stages().items():
+            lines.append(f"{stage:<10} {seconds:>10.2f} {_rate(rows, seconds):>22.0f}")
+        for outcome in (Outcome.FAILED, Outcome.SKIPPED):
+            found = [r.message for r in self.results if r.outcome is outcome]
+            lines += ["", f"{outcome.word}:"] if found else []
+            lines += [f"  {message}" for message in sorted(found)]
+        return lines
 
-    Returns
-    -------
-    int
-        Exit status: 1 if a file failed, all were skipped, or a target is in no file.
-    """
-    states: collections.Counter[str] = collections.Counter()
-    found: set[int] = set()
-    for outcome in outcomes:
-        states[outcome.state] += 1
-        found |= outcome.targetids
-    total = sum(states.values())
-    if states["failed"] and total > 1:
-        complain(f"{states['failed']} of {total} inputs failed")
-    lost = sorted({*(targetids or ())} - found)
-    if lost and not states["kept"]:  # whose targets are not known
-        several = f"{len(lost)} TARGETIDs are in no file, {lost[0]} first"
-        complain(several if lost[1:] else f"TARGETID {lost[0]} is in no file")
-        return 1
-    return 1 if states["failed"] or states["skipped"] == total else 0
+    def _rows(self) -> tuple[int, int, int]:
+        """Add up the rows, those of them with a result, and the quasars."""
+        rows = sum(result.rows for result in self.results)
+        scored = sum(result.scored for result in self.results)
+        return rows, scored, sum(result.quasars for result in self.results)
+
+    def _stages(self) -> dict[str, float]:
+        """Add up the seconds of each stage, over threads, processes and files."""
+        return {
+            stage: sum(result.stages.get(stage, 0.0) for result in self.results)
+            for stage in _STAGES
+        }
 
 
 def _with_bar(
-    outcomes: Iterable[Outcome], total: int
-) -> tuple[Callable[[str], None], Iterable[Outcome]]:
-    """How to print a line, and the outcomes, with a bar where one can be drawn."""
+    results: Iterable[JobResult], total: int
+) -> tuple[Callable[[str], None], Iterable[JobResult]]:
+    """Draw a bar where tqdm is installed, and give a way to print lines beside it."""
     try:
         from tqdm import tqdm  # noqa: PLC0415
     except ImportError:
-        return say, outcomes
-    return tqdm.write, tqdm(outcomes, total=total, unit="file", leave=False)
+        return say, results
+    return tqdm.write, tqdm(results, total=total, unit="file", leave=False)
 
 
-def _quasars(result: Result, model: QuasarNP, c_thresh: float) -> list[str]:
-    """The quasars of a file, as a table for a terminal."""
-    rows = np.flatnonzero(result.table["IS_QSO_QN"] == 1)
+def _quasars(table: NDArray[Any], lines: tuple[str, ...], c_thresh: float) -> list[str]:
+    """List the quasars of a file for a terminal."""
+    rows = np.flatnonzero(table["IS_QSO_QN"] == 1)
     if not rows.size:
         return []
-    names = column_names(model.lines)
     text = []
-    if result.table.size > 1:  # else it would stand above each of many small files
+    if table.size > 1:  # else it would stand above each of many small files
         text.append(
             f"  {'row':>5} {'TARGETID':>20} {'Z_QN':>7} {'conf':>6}"
             "  lines above the threshold"
         )
-    for number in rows[:_MOST_ROWS]:
-        row = result.table[number]
-        above = [
-            f"{name} {row[f'C_{name}']:.2f}"
-            for name in names
-            if row[f"C_{name}"] > c_thresh
-        ]
+    for index in rows[:_MOST_ROWS]:
+        row = table[index]
+        found = {name: row[f"C_{name}"] for name in column_names(lines)}
+        above = [f"{name} {c:.2f}" for name, c in found.items() if c > c_thresh]
         text.append(
-            f"  {number:>5} {row['TARGETID']:>20} {row['Z_QN']:7.4f}"
+            f"  {index:>5} {row['TARGETID']:>20} {row['Z_QN']:7.4f}"
             f" {row['Z_QN_CONF']:6.3f}  {', '.join(above)}"
         )
     if rows.size > _MOST_ROWS:
         text.append(f"  ... and {rows.size - _MOST_ROWS} more")
     return text
+
+
+def _rate(rows: int, seconds: float) -> float:
+    return rows / seconds if seconds > 0 else 0.0
+
+
+def _ascii(text: str) -> bytes:
+    """Encode a text as FITS can hold it."""
+    return text.encode("ascii", "backslashreplace")

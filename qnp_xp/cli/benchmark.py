@@ -1,87 +1,78 @@
-"""How fast this machine classifies: the short form of the scripts in benchmarks/."""
+"""Classify the spectra of FILE over and over, and say how long each stage takes.
+
+Nothing is written.
+"""
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from .._classify import classify_file
+from .._classify import as_model, classify_file
 from .._data import DEMO_COADD, data_file
 from .._options import Options
+from .._xp.backend import permitted
+from ..batch.report import say
 from ..io.open import open_spectra
 from ..model import QuasarNP
+from ._shared import DEVICE, add_dtype, add_model, adder
 
-__all__ = ["benchmark"]
+
+def add_options(p: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    add = adder(p)
+    add("file FILE", "coadd; the simulated one by default", nargs="?")
+    add_model(add)
+    add("--spectra SPECTRA", "at a time (%(default)s)", type=int, default=500)
+    add("--repeats REPEATS", "rounds (%(default)s)", type=int, default=5)
+    add(*DEVICE, default="cpu")
+    add_dtype(add)
 
 
-def benchmark(
-    model: QuasarNP,
-    filename: str | Path | None = None,
-    *,
-    spectra: int = 500,
-    repeats: int = 5,
-) -> list[str]:
-    """Classify the spectra of a file over and over, and say how long each stage takes.
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    model = as_model(args.model, permitted(args.device), args.dtype)
+    path = Path(args.file) if args.file else data_file(DEMO_COADD)
+    for line in _measure(model, path, args.spectra, args.repeats):
+        say(line)
+    return 0
 
-    Parameters
-    ----------
-    model
-        The network, on its device.
-    filename
-        Coadd or ``spectra-*`` file; the simulated coadd of the package by default.
-    spectra
-        How many to classify at a time; those of the file are taken again and again.
-    repeats
-        Rounds of which the median counts, behind one that does not.
 
-    Returns
-    -------
-    list of str
-        Lines of text.
+def _measure(model: QuasarNP, path: Path, spectra: int, repeats: int) -> Iterator[str]:
+    """Classify so many spectra of a file, those it has again and again, in rounds.
 
-    Raises
-    ------
-    FileNotFoundError, SpectraError
-        If the file cannot be used.
-    ValueError
-        If `spectra` or `repeats` is below 1, or the file is empty.
+    The medians of the rounds are reported, behind one that does not count.
     """
-    path = Path(filename) if filename is not None else data_file(DEMO_COADD)
     with open_spectra(path) as source:
         rows = source.n
     if min(spectra, repeats, rows) < 1:
         msg = "a benchmark needs one spectrum or more, and one round or more"
         raise ValueError(msg)
-    numbers = np.arange(spectra, dtype=np.int64) % rows
-    options = Options()
-    stages: list[dict[str, float]] = []
-    whole, alone = [], []
+    indices = np.arange(spectra, dtype=np.int64) % rows
     x = np.random.default_rng(0).normal(size=(spectra, model.nbins))
-    for turn in range(repeats + 1):
+    rounds: list[dict[str, float]] = []
+    for _ in range(repeats + 1):
         start = time.perf_counter()
-        result = classify_file(path, model, options, indices=numbers)
+        result = classify_file(path, model, Options(), indices=indices)
         middle = time.perf_counter()
         model.predict(x)
         end = time.perf_counter()
-        if turn:
-            whole.append(middle - start)
-            alone.append(end - middle)
-            stages.append(result.seconds)
-    text = [
+        stages = {f"  {stage}": seconds for stage, seconds in result.seconds.items()}
+        if model.backend.is_host:
+            del stages["  upload"]  # there is none
+        whole = {"file to table": middle - start, "predict() alone": end - middle}
+        rounds.append({**stages, **whole})
+    yield (
         f"{spectra} spectra of {path.name}, {model.weights_name}, {model.device},"
-        f" {model.dtype}, {model.threads} threads; medians of {repeats}",
-        f"{'stage':<22} {'ms':>8} {'spectra/s':>11}",
-    ]
-    for stage in stages[0]:
-        if stage == "upload" and model.backend.is_host:
-            continue  # there is none
-        seconds = statistics.median(found[stage] for found in stages)
-        text.append(f"  {stage:<20} {1e3 * seconds:8.1f} {spectra / seconds:11.0f}")
-    for name, values in (("file to table", whole), ("predict() alone", alone)):
-        seconds = statistics.median(values)
-        text.append(f"{name:<22} {1e3 * seconds:8.1f} {spectra / seconds:11.0f}")
-    text.append("Stages are summed over threads that work at the same time.")
-    return text
+        f" {model.dtype}, {model.threads} threads; medians of {repeats}"
+    )
+    yield f"{'stage':<22} {'ms':>8} {'spectra/s':>11}"
+    for name in rounds[0]:
+        seconds = statistics.median(found[name] for found in rounds[1:])
+        yield f"{name:<22} {1e3 * seconds:8.1f} {spectra / seconds:11.0f}"
+    yield "Stages are summed over threads that work at the same time."

@@ -1,63 +1,86 @@
-"""The simulated coadd that ships with the package."""
+"""Classify the simulated coadd that ships with the package.
+
+The network that ships with it is used. What was found is printed beside what was
+simulated, and a picture is drawn, which needs matplotlib.
+"""
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from .._classify import as_model, classify_source
 from .._data import DEMO_COADD, EMBEDDED_NETWORK, data_file
 from .._options import Options
 from .._results import header_cards
+from .._xp.backend import permitted
+from ..batch.report import count, say
+from ..errors import MissingLibraryError
+from ..io._files import atomic_write, ensure_writable
 from ..io.open import open_spectra
 from ..io.tables import write_catalog
-from ..model import QuasarNP
+from ..lines import column_names
+from ..plot import png, spectrum
+from ._shared import DEVICE, adder
 
-__all__ = ["ADVISED", "DEMO_OUTPUT", "classify_demo"]
-
-#: Name of the table that the demo writes.
-DEMO_OUTPUT = "qn-demo-coadd.fits"
 #: Confidence above which the network that ships with the package is to be believed.
-ADVISED = 0.8
+_ADVISED = 0.8
 
 
-def classify_demo(
-    output: str | Path, *, device: Any = "cpu", overwrite: bool = False
-) -> tuple[QuasarNP, NDArray[Any], dict[str, NDArray[Any]]]:
-    """Classify the simulated coadd with the network that ships with the package.
+def add_options(p: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    add = adder(p)
+    default = "qn-demo-coadd.fits"
+    add("-o --output OUT", "table to write (%(default)s)", default=default)
+    add("--keep-coadd", f"write the coadd too, as {DEMO_COADD} beside OUT")
+    add("--overwrite", "replace what is there")
+    add(*DEVICE, default="cpu")
 
-    Parameters
-    ----------
-    output
-        Table to write.
-    device
-        As for `qnp_xp.load_model`.
-    overwrite
-        Replace `output` if it is there.
 
-    Returns
-    -------
-    model : QuasarNP
-        The network.
-    table : numpy.ndarray
-        As `qnp_xp.classify` returns it.
-    truth : dict
-        What was simulated: TRUE_SPECTYPE and TRUE_Z of each row.
-
-    Raises
-    ------
-    FileExistsError, DeviceError
-        If the output exists, or the device cannot be used.
-    """
-    model = as_model(data_file(EMBEDDED_NETWORK), device)
-    coadd, options = data_file(DEMO_COADD), Options(c_thresh=ADVISED)
-    with open_spectra(coadd) as source:
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    inputs = [data_file(DEMO_COADD), data_file(EMBEDDED_NETWORK)]
+    output = Path(args.output)
+    picture, coadd = output.with_suffix(".png"), output.with_name(DEMO_COADD)
+    ensure_writable(output, args.overwrite, inputs, fits=True)
+    ensure_writable(picture, args.overwrite, inputs)
+    if args.keep_coadd:
+        if output == coadd:
+            msg = f"{output}: table and coadd need names of their own"
+            raise ValueError(msg)
+        ensure_writable(coadd, args.overwrite, inputs)
+        atomic_write(coadd, inputs[0].read_bytes())
+    model = as_model(inputs[1], permitted(args.device))
+    options = Options(c_thresh=_ADVISED)
+    with open_spectra(inputs[0]) as source:
         result = classify_source(source, model, options)
         truth = source.columns(["TRUE_SPECTYPE", "TRUE_Z"])
-    cards = header_cards(model, options, result)
-    write_catalog(output, result.table, cards, overwrite=overwrite)
-    truth["TRUE_SPECTYPE"] = np.char.strip(truth["TRUE_SPECTYPE"].astype("U"))
-    return model, result.table, truth
+    table, cards = result.table, header_cards(model, options, result)
+    write_catalog(output, table, cards, overwrite=args.overwrite)
+    say(f"{'':>20}   simulated           found")
+    say(f"{'TARGETID':>20}   {'class':<10} {'z':>6}   {'quasar':<6} {'Z_QN':>6} conf")
+    kinds = np.char.strip(truth["TRUE_SPECTYPE"].astype("U"))
+    for row, kind, z in zip(table, kinds, truth["TRUE_Z"], strict=True):
+        known = f"{z:.3f}" if z >= 0 else ""  # NaN for a sky fiber
+        quasar = "yes" if row["IS_QSO_QN"] else "no"
+        redshift = f"{row['Z_QN']:.3f}" if row["IS_QSO_QN"] else ""
+        confidence = f"{row['Z_QN_CONF']:.2f}" if row["Z_QN_CONF"] >= 0 else ""
+        found = f"{quasar:<6} {redshift:>6} {confidence}"
+        say(f"{row['TARGETID']:>20}   {kind:<10} {known:>6}   {found}".rstrip())
+    say(f"{table.size} spectra, {count(result.quasars, 'quasar')} -> {output}")
+    if args.keep_coadd:
+        say(f"spectra -> {coadd}")
+    say(f"network: {model.weights_name}, trained on simulations")
+    # The quasar with the most lines is drawn.
+    lines = [table[f"C_{name}"] > _ADVISED for name in column_names(model.lines)]
+    index = int(np.argmax(np.sum(lines, axis=0)))
+    try:
+        axes = spectrum(inputs[0], model, row=index, c_thresh=_ADVISED)
+    except MissingLibraryError as err:
+        say(f"no picture: {err}")
+    else:
+        atomic_write(picture, png(axes[0].figure))
+        say(f"picture of row {index} -> {picture}")
+    return 0

@@ -1,34 +1,30 @@
-"""What a weights file holds, in words."""
+"""Say what network is in a weights file: layers, lines, boxes and wavelength grid."""
 
 from __future__ import annotations
 
+import argparse
+from collections.abc import Iterator
 from pathlib import Path
 
+from ..batch.report import say
 from ..grids import Grid
 from ..io.weights._reading import read_weights
 from ..lines import LINES, LINES_BAL
 
-__all__ = ["describe"]
+
+def add_options(p: argparse.ArgumentParser) -> None:
+    """Add the options of the command."""
+    p.add_argument("weights", metavar="WEIGHTS", help="Keras .h5 or .keras file")
 
 
-def describe(filename: str | Path) -> list[str]:
-    """Describe the network in a weights file.
+def run(args: argparse.Namespace) -> int:
+    """Run the command."""
+    say("\n".join(_describe(args.weights)))
+    return 0
 
-    Parameters
-    ----------
-    filename
-        The file.
 
-    Returns
-    -------
-    list of str
-        Lines of text.
-
-    Raises
-    ------
-    FileNotFoundError, WeightsError
-        As for `qnp_xp.load_model`.
-    """
+def _describe(filename: str | Path) -> Iterator[str]:
+    """Describe the network in a weights file, line by line."""
     file = read_weights(filename)
     net = file.network()
     names = [*LINES, *(f"BAL {line}" for line in LINES_BAL)]
@@ -38,26 +34,19 @@ def describe(filename: str | Path) -> list[str]:
     grid = Grid.from_wave(wave)
     spacing = f"{grid.step:g} in log10" if grid.log else f"{grid.step:g} Angstrom"
     source = "in the file" if file.grid is not None else "assumed, none in the file"
-    text = [
-        f"file        {file.path}",
-        f"sha256      {file.sha256}",
-        f"written by  Keras {file.keras_version}",
-        f"parameters  {net.parameters:,}",
-    ]
+    yield f"file        {file.path}"
+    yield f"sha256      {file.sha256}"
+    yield f"written by  Keras {file.keras_version}"
+    yield f"parameters  {net.parameters:,}"
     for conv in net.convs:
         k, channels, filters = conv.kernel.shape
-        text.append(
-            f"  conv      {channels} -> {filters}, kernel {k}, stride {conv.stride},"
-            f" {conv.padding}, {conv.activation}  ({conv.name})"
-        )
+        size = f"{channels} -> {filters}, kernel {k}, stride {conv.stride}"
+        yield f"  conv      {size}, {conv.padding}, {conv.activation}  ({conv.name})"
     for dense in net.trunk:
         size = f"{dense.kernel.shape[0]} -> {dense.kernel.shape[1]}"
-        text.append(f"  dense     {size}, {dense.activation}  ({dense.name})")
-    return [
-        *text,
-        f"lines       {len(net.heads)}: {', '.join(names)}",
-        f"boxes       {net.nboxes} for each line",
-        f"offsets     {'rescaled' if net.rescaled else 'not rescaled'}",
-        f"grid        {net.nbins} bins of {spacing}, {wave[0]:.1f} to {wave[-1]:.1f}"
-        f" Angstrom ({source})",
-    ]
+        yield f"  dense     {size}, {dense.activation}  ({dense.name})"
+    yield f"lines       {len(net.heads)}: {', '.join(names)}"
+    yield f"boxes       {net.nboxes} for each line"
+    yield f"offsets     {'rescaled' if net.rescaled else 'not rescaled'}"
+    span = f"{wave[0]:.1f} to {wave[-1]:.1f} Angstrom"
+    yield f"grid        {net.nbins} bins of {spacing}, {span} ({source})"

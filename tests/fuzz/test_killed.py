@@ -6,8 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from helpers import write_coadd
-from test_resume import kill_and_resume
+from helpers import kill_and_resume, write_coadd
 
 from qnp_xp.io import embed_grid
 

@@ -15,11 +15,10 @@ from pathlib import Path
 import fitsio
 import numpy as np
 import pytest
-from helpers import names, write_coadd
+from helpers import COMMAND, names, write_coadd
 
 from qnp_xp.io import embed_grid
 
-COMMAND = "import sys; from qnp_xp.cli import main; sys.exit(main())"
 COUNT = 14  # more than two ranks are given at once
 LIMIT = 60  # seconds; ranks that wait for each other would wait for ever
 

@@ -22,7 +22,7 @@ from ...errors import WeightsError
 from ...grids import linear_wave, wave
 from ...lines import LINES, LINES_BAL, rest_wavelengths
 from ...model import QuasarNP
-from .._files import ensure_writable, replacing
+from .._files import atomic_path, ensure_writable
 from ._reading import GRID_MEMBER, read_weights
 
 __all__ = ["embed_grid", "load_file", "load_model", "weights_path"]
@@ -218,7 +218,7 @@ def embed_grid(
     if nbins != values.size:
         msg = f"{source}: takes {nbins} bins, and the {grid} grid has {values.size}"
         raise WeightsError(msg)
-    with replacing(target) as temporary:
+    with atomic_path(target) as temporary:
         if zipfile.is_zipfile(source):
             _copy_archive(source, temporary, values)
         else:

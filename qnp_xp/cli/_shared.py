@@ -1,0 +1,105 @@
+"""Options that several commands share, and the lists that these take."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..lines import LINES
+
+Add: TypeAlias = Callable[..., None]
+
+
+def adder(options: argparse._ActionsContainer) -> Add:
+    """Return a function that adds an option, named as help shows it: ``-o --out OUT``.
+
+    One without a value or settings is a flag. An argument is named as ``files FILE``.
+    """
+
+    def add(names: str, meaning: str, **settings: Any) -> None:
+        *flags, last = names.split()
+        if not last.startswith("-"):
+            settings["metavar"] = last
+        else:
+            flags.append(last)
+            settings = settings or {"action": "store_true"}
+        options.add_argument(*flags, help=meaning, **settings)
+
+    return add
+
+
+def add_model(add: Add) -> None:
+    """Add the option of the weights."""
+    add(
+        "-m --model WEIGHTS",
+        "weights file; without it $QN_MODEL_FILE is used, else the network that ships"
+        " with the package",
+    )
+
+
+def add_dtype(add: Add) -> None:
+    """Add the option of what is computed in."""
+    meaning = "what the network computes in (%(default)s)"
+    add("--dtype", meaning, choices=("float32", "float64"), default="float32")
+
+
+def add_thresholds(add: Add, c_thresh: float | None, default: str) -> None:
+    """Add the options that say which pixels count, and what a quasar is."""
+    add("--use-mask", "leave out pixels whose MASK is set")
+    meaning = f"confidence of a line ({default})"
+    add("--c-thresh C_THRESH", meaning, type=float, default=c_thresh)
+    meaning = "lines that make a quasar (%(default)s)"
+    add("--n-thresh N_THRESH", meaning, type=int, default=1)
+
+
+def add_lines(add: Add) -> None:
+    """Add the options that name the lines of other networks."""
+    default = ",".join(LINES)
+    meaning = f"emission lines of the network, where these are not DESI's {default}"
+    add("--lines LINES", meaning, type=name_list)
+    add("--lines-bal LINES_BAL", "BAL lines of the network", type=name_list)
+
+
+#: Names and meanings of other options that several commands have.
+DEVICE = "--device DEVICE", "cpu, gpu, gpu:N or auto (cpu)"
+ROWS = "--rows ROWS", "row numbers from 0: 0,3,5-9"
+
+
+def row_list(text: str) -> NDArray[np.int64]:
+    """Read row numbers and ranges of them, as in ``0,3,5-9``."""
+    indices: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"(\d{1,18})(?:-(\d{1,18}))?", part.strip())
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if last < first:
+            msg = f"rows are numbers and ranges, as in 0,3,5-9; {part!r} is neither"
+            raise argparse.ArgumentTypeError(msg)
+        indices += range(first, last + 1)
+    return np.asarray(indices, dtype=np.int64)
+
+
+def id_list(text: str) -> NDArray[np.int64]:
+    """Read TARGETIDs: ``1,2,3``, or ``@FILE``, which holds one a line."""
+    words: Iterable[str] = text.split(",")
+    if text.startswith("@"):
+        try:
+            words = Path(text[1:]).read_text(encoding="utf-8").split()
+        except (OSError, ValueError) as err:
+            msg = f"{text}: no list of targets ({err})"
+            raise ValueError(msg) from err
+    try:
+        return np.asarray([int(word) for word in words], dtype=np.int64)
+    except (OverflowError, ValueError) as err:
+        msg = f"{text}: TARGETIDs are integers of 64 bits ({err})"
+        raise ValueError(msg) from err
+
+
+def name_list(text: str) -> list[str]:
+    """Read names with commas between them, as ``LYA,CIV(1548)``."""
+    return [name for name in text.split(",") if name]
