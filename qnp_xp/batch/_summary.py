@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._version import __version__
-from ..io._run_tables import write_summary, write_text
-from ..io.tables import Card
+from ..io._files import atomic_write
+from ..io.tables import Card, write_table
 from ..model import QuasarNP
 from .jobs import Outcome
 
@@ -77,8 +77,8 @@ class Summary:
             As for `summary_paths`.
         """
         table, text = summary_paths(name)
-        write_summary(table, self.table(), self.cards())
-        write_text(text, self.lines())
+        write_table(table, "FILES", self.table(), self.cards())
+        atomic_write(text, "\n".join([*self.lines(), ""]).encode())
 
     @property
     def counts(self) -> dict[str, int]:

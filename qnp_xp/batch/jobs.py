@@ -13,16 +13,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .._classify import classify_file
+from .._classify import Result, classify_file
 from .._options import Options
-from .._results import Result, header_cards, selection_card, setting_cards
 from ..decode import prior_width
 from ..errors import USER_ERRORS, NoSpectraError
-from ..io._files import ensure_not_input, ensure_writable
+from ..io._files import ensure_not_input, ensure_writable, remove_leftovers
 from ..io.open import joint_name
 from ..io.tables import (
+    header_cards,
     is_current,
-    remove_leftovers,
+    selection_card,
+    setting_cards,
     write_catalog,
     write_priors,
 )
@@ -301,7 +302,7 @@ def _classify(job: Job, model: QuasarNP, config: RunConfig) -> Result:
     if job.priors is not None and np.any(quasars["TARGETID"] == -1):
         msg = f"{job.name}: has no TARGETIDs, which priors need"
         raise ValueError(msg)
-    cards = header_cards(model, config.options, result)
+    cards = header_cards(model, config.options, result.name, result.arms)
     cards.append(selection_card(config.indices, config.targetids))
     if job.priors is not None:
         z = quasars["Z_QN"].astype(np.float64)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .._results import Result
+from .._classify import Result
 from ..lines import column_names
 from ..model import QuasarNP
 from ._console import complain, count, note, say

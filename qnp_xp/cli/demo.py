@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 from .._classify import as_model, classify_source
 from .._data import DEMO_COADD, EMBEDDED_NETWORK, data_file
 from .._options import Options
-from .._results import header_cards
 from ..io.open import open_spectra
-from ..io.tables import write_catalog
+from ..io.tables import header_cards, write_catalog
 from ..model import QuasarNP
 
 __all__ = ["ADVISED", "DEMO_OUTPUT", "classify_demo"]
@@ -57,7 +56,7 @@ def classify_demo(
     with open_spectra(coadd) as source:
         result = classify_source(source, model, options)
         truth = source.columns(["TRUE_SPECTYPE", "TRUE_Z"])
-    cards = header_cards(model, options, result)
+    cards = header_cards(model, options, result.name, result.arms)
     write_catalog(output, result.table, cards, overwrite=overwrite)
     truth["TRUE_SPECTYPE"] = np.char.strip(truth["TRUE_SPECTYPE"].astype("U"))
     return model, result.table, truth
