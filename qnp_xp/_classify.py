@@ -262,8 +262,8 @@ def _select(
 def _warn_off_grid(source: Source, model: QuasarNP) -> None:
     """Warn where no pixel can be used: wavelengths may be in another unit."""
     low, high = float(model.wave[0]), float(model.wave[-1])
-    spans = [(arm.wave.min(), arm.wave.max()) for arm in source.arms if arm.wave.size]
-    if not any(first <= high and last >= low for first, last in spans):
+    inside = ((low <= arm.wave) & (arm.wave <= high) for arm in source.arms)
+    if not any(map(np.any, inside)):
         _log.warning(
             "%s: no wavelength lies on the network's grid, %.0f to %.0f Angstrom;"
             " are they in Angstrom?",
