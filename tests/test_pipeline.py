@@ -9,6 +9,7 @@ import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import fitsio
@@ -36,6 +37,7 @@ from qnp_xp._xp.backend import to_host
 from qnp_xp.grids import wave
 from qnp_xp.io import load_desi_coadd
 from qnp_xp.io.open import open_spectra
+from qnp_xp.io.tables import _version
 from qnp_xp.model import QuasarNP
 
 if TYPE_CHECKING:
@@ -612,6 +614,28 @@ def test_the_header_knows_linear_grids_and_missing_arms(
     assert found["QNARMS"] == "BZ"
     assert found["QNDTYPE"] == "float64"
     assert found["USEMASK"] in (True, "T")
+
+
+def test_the_header_names_the_device_and_what_it_takes_at_once(
+    backend: ArrayBackend, coadd: Path, folder: Path, weights: Path
+) -> None:
+    model = load_model(weights, **backend.resolve())
+    classify(coadd, model, output=folder / "qn.fits", rows=backend.array([3, 0]))
+    found = {key: value for key, (value, _) in cards(folder / "qn.fits").items()}
+    assert found["QNDEVICE"] == model.device
+    assert found.get("QNTILE") == (None if backend.name == "numpy" else model.tile)
+    classify(coadd, model, output=folder / "same.fits", rows=[3, 0])
+    assert cards(folder / "same.fits")["QNSELECT"][0] == found["QNSELECT"] != "all"
+
+
+def test_cupy_has_a_version_under_any_of_its_names(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    installed = [SimpleNamespace(name="numpy", version="2.1")]
+    monkeypatch.setattr(importlib.metadata, "distributions", lambda: installed)
+    assert _version("cupy") == "unknown"
+    installed.append(SimpleNamespace(name="cupy-cuda13x", version="14.2"))
+    assert _version("cupy") == "14.2"
 
 
 def test_long_names_of_files_are_kept_whole(
