@@ -17,9 +17,9 @@ from ..io.memory import open_arrays
 from ..io.open import one_group, open_group
 from ..io.tables import read_catalog
 from ..model import QuasarNP
-from ..selection import check_indices
+from ..selection import check_indices, target_indices
 from ._draw import draw_spectrum, draw_summary
-from ._views import rows_of_targets, summarize, views
+from ._views import summarize, views
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -91,7 +91,11 @@ def spectrum(
         chosen = np.asarray([0 if row is None else operator.index(row)])
         indices = check_indices(chosen, source.n, "row")
         if targetid is not None:
-            indices = rows_of_targets(source, [operator.index(targetid)])
+            wanted, known = (
+                [operator.index(targetid)],
+                source.identifiers.get("TARGETID"),
+            )
+            indices = target_indices(wanted, known, source.name, all_known=True)
             if indices.size > 1:
                 rows = ", ".join(map(str, indices.tolist()))
                 msg = f"{source.name}: target {targetid} has the rows {rows}; name one"

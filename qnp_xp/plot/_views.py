@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._classify import Result
 from .._options import Options
-from .._results import Result
 from .._xp.backend import to_host
 from ..io.source import Source
 from ..lines import column_names, rest_wavelengths
@@ -169,19 +169,6 @@ def box_edges(wave: ArrayLike, nboxes: int) -> Float64:
     position = np.arange(nboxes + 1) * (grid.size / nboxes)
     edges: Float64 = np.interp(position, np.arange(grid.size), grid)
     return edges
-
-
-def rows_of_targets(source: Source, targetids: ArrayLike) -> NDArray[np.int64]:
-    """Return all rows of these targets, in increasing order."""
-    if "TARGETID" not in source.identifiers:
-        msg = f"{source.name}: has no TARGETIDs to select targets by"
-        raise ValueError(msg)
-    known, wanted = source.identifiers["TARGETID"], np.asarray(targetids)
-    lacking = wanted[~np.isin(wanted, known)].tolist()
-    if lacking:
-        msg = f"{source.name}: no target {', '.join(map(str, lacking[:5]))}"
-        raise ValueError(msg)
-    return np.flatnonzero(np.isin(known, wanted)).astype(np.int64)
 
 
 def summarize(table: NDArray[Any], c_thresh: float) -> SummaryView:
