@@ -23,6 +23,7 @@ from ._xp.backend import (
     backend_of,
     device,
     numpy_within,
+    pad_or_cut,
     real_floating,
     to_device,
     to_host,
@@ -100,7 +101,8 @@ class Rebinner:
 
     def __call__(self, arms: Iterable[Arm]) -> Sums:
         """Sum as `qnp_xp.spectra.sum_arms` does."""
-        shared, apart = [], []
+        shared: list[Arm] = []
+        apart: list[Arm] = []
         for wavelength, flux, ivar in arms:
             host = np.asarray(to_host(wavelength), dtype=np.float64)
             arm = (host, *real_floating(flux=flux, ivar=ivar))
@@ -186,8 +188,8 @@ def _sum_tile(
     for part, plan in zip(parts, plans, strict=True):
         flux, ivar, suspect = _clean_tile(*part)
         cleaned.append(suspect)
-        weight = fill_rows(xp.astype(ivar, xp.float64), _ROWS)
-        weighted = fill_rows(xp.astype(flux, xp.float64), _ROWS) * weight
+        weight = pad_or_cut(xp.astype(ivar, xp.float64), 0, _ROWS, axis=0)
+        weighted = pad_or_cut(xp.astype(flux, xp.float64), 0, _ROWS, axis=0) * weight
         both = xp.concat([weighted, weight], axis=0)
         if plan.order is not None:
             both = xp.take(both, plan.order, axis=1)
@@ -232,16 +234,6 @@ def largest(x: Array) -> float:
     return min(_LARGEST, float(xp.finfo(x.dtype).max))
 
 
-def fill_rows(x: Array, rows: int) -> Array:
-    """Add rows of zeros to ``(n, width)``, up to a number of rows."""
-    n, width = x.shape
-    if n == rows:
-        return x
-    xp = array_namespace(x)
-    zeros = xp.zeros((rows - n, width), dtype=x.dtype, device=device(x))
-    return xp.concat([x, zeros], axis=0)
-
-
 def add_rows(total: Array, rows: Array, owners: Sequence[int]) -> Array:
     """Add rows to those of a total that own them, one after the other in their order.
 
@@ -251,7 +243,9 @@ def add_rows(total: Array, rows: Array, owners: Sequence[int]) -> Array:
     n, m = rows.shape[0], total.shape[0]
     edges = np.searchsorted(owners, np.arange(m + 1))
     counts = np.diff(edges)
-    rows = fill_rows(rows, n + 1)  # the last one is for who has no more of them
+    rows = pad_or_cut(
+        rows, 0, n + 1, axis=0
+    )  # the last one is for who has no more of them
     for k in range(counts.max(initial=0)):
         index = np.where(k < counts, edges[:-1] + k, n)
         index = to_device(index, backend_of(rows))

@@ -6,30 +6,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Options"]
-
 
 @dataclass(frozen=True)
 class Options:
-    """How spectra are selected and judged.
+    """Say how spectra are selected and judged."""
 
-    Attributes
-    ----------
-    c_thresh, n_thresh
-        A quasar has `n_thresh` lines or more of a confidence above `c_thresh`.
-    use_mask
-        Give no weight to pixels whose MASK is not zero.
-    batch_size
-        Spectra that are read at a time.
-    coadd
-        Add up the spectra of each target.
-    """
-
-    c_thresh: float = 0.5
-    n_thresh: int = 1
-    use_mask: bool = False
-    batch_size: int = 256
-    coadd: bool = False
+    c_thresh: float = 0.5  #: A line counts where its confidence is above this.
+    n_thresh: int = 1  #: Lines that make a quasar.
+    use_mask: bool = False  #: Give no weight to pixels whose MASK is not zero.
+    batch_size: int = 256  #: Spectra that are read at a time.
+    coadd: bool = False  #: Add up the spectra of each target.
 
     def __post_init__(self) -> None:
         number, flag = (int, float, np.number), (bool, np.bool_)

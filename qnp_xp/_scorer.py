@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._binning import add_rows
 from ._options import Options
 from ._xp.backend import Array, to_device, to_host
 from ._xp.clock import Clock
 from ._xp.threads import worker_pool
-from .coadd import add_rows
 from .decode import Decoded, decode, is_quasar
 from .io.source import Source
 from .lines import column_names

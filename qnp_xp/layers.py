@@ -10,7 +10,7 @@ import math
 import operator
 from collections.abc import Callable
 
-from ._xp.backend import Array, array_namespace, device, real_floating
+from ._xp.backend import Array, array_namespace, pad_or_cut, real_floating
 
 __all__ = [
     "ACTIVATIONS",
@@ -303,43 +303,21 @@ def conv1d(
             f" {stride} and {padding!r}"
         )
         raise ValueError(msg)
-    length, k = x.shape[1], w.shape[0]
+    (n, length, channels), (k, _, filters) = x.shape, w.shape
     outputs = conv_output(length, k, stride, padding)
     if outputs < 1:
         msg = f"a kernel of {k} does not fit into an input of length {length}"
         raise ValueError(msg)
+    taps = -(-k // stride)
     left, _ = pad_width(length, k, stride, padding)
-    kernel = _stack_kernel_phases(w, stride)
-    taps = kernel.shape[0]
-    phases = _stack_phases(x, left, outputs - 1 + taps, stride)
+    phases = pad_or_cut(x, left, (outputs - 1 + taps) * stride, axis=1)
+    phases = xp.reshape(phases, (n, outputs - 1 + taps, stride * channels))
+    kernel = pad_or_cut(w, 0, taps * stride, axis=0)
+    kernel = xp.reshape(kernel, (taps, stride * channels, filters))
     y = xp.matmul(phases[:, :outputs, :], kernel[0, ...])
     for tap in range(1, taps):
         y = y + xp.matmul(phases[:, tap : tap + outputs, :], kernel[tap, ...])
     return y if b is None else y + b
-
-
-def _stack_phases(x: Array, left: int, count: int, stride: int) -> Array:
-    """Put zeros before `x`, pad or cut its end, and join each `stride` positions."""
-    xp = array_namespace(x)
-    n, length, channels = x.shape
-    if left or length < count * stride:
-        x = x[:, : min(length, count * stride - left), :]
-        right = count * stride - left - x.shape[1]
-        zeros = [(n, size, channels) for size in (left, right)]
-        before, after = (xp.zeros(s, dtype=x.dtype, device=device(x)) for s in zeros)
-        x = xp.concat([before, x, after], axis=1)
-    x = x[:, : count * stride, :]
-    return xp.reshape(x, (n, count, stride * channels))
-
-
-def _stack_kernel_phases(w: Array, stride: int) -> Array:
-    """Make the kernel of stride 1 that equals one of another stride."""
-    xp = array_namespace(w)
-    k, channels, filters = w.shape
-    taps = -(-k // stride)
-    flat = xp.reshape(w, (1, k, channels * filters))
-    phases = _stack_phases(flat, 0, taps, stride)
-    return xp.reshape(phases, (taps, stride * channels, filters))
 
 
 #: Activations by the names that Keras stores.

@@ -8,7 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import layers
-from .._xp.backend import Array, Backend, array_namespace, device, to_device
+from .._xp.backend import (
+    Array,
+    Backend,
+    array_namespace,
+    device,
+    pad_or_cut,
+    to_device,
+)
 from .description import Conv
 from .toomcook import MOST_TAPS, toom_cook
 
@@ -44,7 +51,8 @@ class DirectConv(_Shape):
         n, length, channels = x.shape
         outputs, left = self.fit(length)
         taps = -(-self.size // self.stride)
-        x = layers._stack_phases(x, left, outputs - 1 + taps, self.stride)
+        x = pad_or_cut(x, left, (outputs - 1 + taps) * self.stride, axis=1)
+        x = xp.reshape(x, (n, outputs - 1 + taps, self.stride * channels))
         windows = [x[:, tap : tap + outputs, :] for tap in range(taps)]
         rest = self.size * channels - (taps - 1) * self.stride * channels
         windows[-1] = windows[-1][:, :, :rest]
@@ -75,7 +83,7 @@ class ToomCookConv(_Shape):
         tiles = -(-outputs // m)
         # For m outputs a tile sees `points` phases: its own m and some of the next.
         seen = -(-points // m)
-        x = layers._stack_phases(x, left, (tiles - 1 + seen) * m, self.stride)
+        x = pad_or_cut(x, left, (tiles - 1 + seen) * m * self.stride, axis=1)
         x = xp.reshape(x, (n, tiles - 1 + seen, m, width))
         windows = xp.concat([x[:, i : i + tiles, :, :] for i in range(seen)], axis=2)
         y = xp.matmul(self.input, windows[:, :, :points, :])
@@ -99,8 +107,9 @@ def prepare(
         kernel = np.concatenate([windows, conv.bias[None, :]])
         return DirectConv(*shape, to_device(kernel, backend, dtype))
     transform = toom_cook(taps)
-    phases = layers._stack_kernel_phases(conv.kernel, conv.stride)
+    phases = pad_or_cut(conv.kernel, 0, taps * conv.stride, axis=0)
+    phases = phases.reshape(taps, conv.stride * channels, filters)
     kernel = np.tensordot(transform.kernel, phases, axes=1)
     arrays = (kernel, conv.bias, transform.input, transform.output)
-    moved = (to_device(x, backend, dtype) for x in arrays)
-    return ToomCookConv(*shape, *moved, joined=not backend.is_host)
+    kernel, bias, before, after = (to_device(x, backend, dtype) for x in arrays)
+    return ToomCookConv(*shape, kernel, bias, before, after, not backend.is_host)

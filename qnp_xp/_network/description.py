@@ -12,6 +12,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..layers import conv_output
+
 Float64 = NDArray[np.float64]
 
 Layer = TypeVar("Layer", bound="Linear")
@@ -93,6 +95,16 @@ class Network:
     def rescaled(self) -> bool:
         """Whether any offset is rescaled."""
         return any((head.scale, head.shift) != (1.0, 0.0) for head in self.heads)
+
+    @property
+    def largest_activation(self) -> int:
+        """Numbers that the largest output of a convolution has for one spectrum."""
+        length, largest = self.nbins, self.nbins
+        for conv in self.convs:
+            kernel, _, filters = conv.kernel.shape
+            length = conv_output(length, kernel, conv.stride, conv.padding)
+            largest = max(largest, length * filters)
+        return largest
 
     def joined_heads(self) -> tuple[Float64, Float64, Float64, Float64]:
         """Put all heads side by side: kernel, bias, scale and shift.

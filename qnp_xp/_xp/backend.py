@@ -18,9 +18,12 @@ from typing import Any
 
 import array_api_compat
 import numpy as np
-from array_api_compat import array_namespace, device
 
 from ..errors import DeviceError
+
+#: For array functions, which import them from here.
+array_namespace = array_api_compat.array_namespace
+device = array_api_compat.device
 
 _log = logging.getLogger(__name__)
 
@@ -54,10 +57,6 @@ class Backend:
     xp: Any
     device: Any  #: The library's own device object; None for numpy.
     name: str  #: How users name it: ``"cpu"``, ``"gpu:0"``, or the library's name.
-
-    def __hash__(self) -> int:
-        # By name: CuPy's devices have no hash.
-        return hash((self.xp.__name__, self.name))
 
     def __reduce__(self) -> tuple[Callable[..., Backend], tuple[Any, ...]]:
         # Modules cannot be pickled, and neither can CuPy's devices.
@@ -291,6 +290,19 @@ def _kind(xp: Any, dtype: Any) -> str:
     """Find the kind of a dtype, once: libraries take longer than layers may."""
     kinds = ("real floating", "integral", "bool")
     return next((kind for kind in kinds if xp.isdtype(dtype, kind)), "other")
+
+
+def pad_or_cut(x: Array, left: int, length: int, axis: int) -> Array:
+    """Put zeros before an axis, then cut its end or fill it with zeros to a length."""
+    kept = min(x.shape[axis], length - left)
+    x = x[(slice(None),) * axis + (slice(0, kept), ...)]
+    widths = left, length - left - kept
+    if widths == (0, 0):
+        return x
+    xp = array_namespace(x)
+    shapes = [(*x.shape[:axis], width, *x.shape[axis + 1 :]) for width in widths]
+    before, after = (xp.zeros(s, dtype=x.dtype, device=device(x)) for s in shapes)
+    return xp.concat([before, x, after], axis=axis)
 
 
 def numpy_within(x: Array, low: float, high: float) -> bool:
