@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import os
 import subprocess
@@ -91,7 +90,7 @@ def run(folder: Path, files: int, weights: str | None) -> None:
     threading.Thread(target=watch, args=(memory,), daemon=True).start()
     with world() as ranks:
         shared = ranks.share(lambda: model(weights))
-        network: QuasarNP = dataclasses.replace(shared, nproc=ranks.threads)
+        network: QuasarNP = shared.with_nproc(ranks.threads)
         ranks.comm.barrier()
         start, used = time.perf_counter(), time.process_time()
         if ranks.root:
