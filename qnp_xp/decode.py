@@ -96,7 +96,7 @@ def decode(
     count = len(lines) + len(lines_bal)
     if not isinstance(preds, Sequence):
         (array,) = real_floating(preds=preds)
-        preds = [array[i, ...] for i in range(array.shape[0])]
+        preds = [array[i, ...] for i in range(array.shape[0] if array.ndim else 0)]
     if len(preds) != count or not count:
         msg = (
             f"preds has {len(preds)} arrays; {len(lines)} lines and {len(lines_bal)}"
