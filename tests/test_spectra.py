@@ -416,14 +416,12 @@ def test_lists_are_refused_by_name() -> None:
 
 def test_rebin_can_be_compiled_by_jax() -> None:
     jax = pytest.importorskip("jax", reason="jax is not installed")
-    from jax.experimental import enable_x64
-
+    jax.config.update("jax_enable_x64", True)
     pixels = desi_wave[::4].copy()
     flux, ivar = spoil(*draw(70, pixels))
     expected = rebin(flux, ivar, pixels, linear_wave)
-    with enable_x64():
-        compiled = jax.jit(lambda f, i: rebin(f, i, pixels, linear_wave))
-        found = compiled(jax.numpy.asarray(flux), jax.numpy.asarray(ivar))
+    compiled = jax.jit(lambda f, i: rebin(f, i, pixels, linear_wave))
+    found = compiled(jax.numpy.asarray(flux), jax.numpy.asarray(ivar))
     for ours, theirs in zip(found, expected, strict=True):
         assert_close(np.asarray(ours), theirs)
 
