@@ -27,7 +27,7 @@ def main() -> None:
     network = model(args.model, device=args.device)
     facts = header(device=network.device)
     counts = [n for n in SPECTRA if n <= args.most]
-    threads = sorted({1, 2, network.threads}) if network.device == "cpu" else [1]
+    threads = sorted({1, 2, network.threads}) if network.backend.is_host else [1]
     x = np.random.default_rng(0).normal(size=(counts[-1], network.nbins))
     x = x.astype(np.float32)
     predict: dict[int, list[float]] = {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import importlib.metadata
 import json
 import os
@@ -74,7 +73,7 @@ def model(weights: str | None, **changes: Any) -> QuasarNP:
     loaded = load_model(weights or data_file(EMBEDDED_NETWORK), device)
     if weights is None:
         changes["network"] = network()
-    return dataclasses.replace(loaded, **changes)
+    return loaded.__replace__(**changes)
 
 
 def coadd(path: Path, rows: int) -> None:

@@ -9,13 +9,13 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Options:
-    """How spectra are read and judged; the arguments of `qnp_xp.classify`."""
+    """Say how spectra are selected and judged."""
 
-    c_thresh: float = 0.5
-    n_thresh: int = 1
-    use_mask: bool = False
-    batch_size: int = 256
-    coadd: bool = False
+    c_thresh: float = 0.5  #: A line counts where its confidence is above this.
+    n_thresh: int = 1  #: Lines that make a quasar.
+    use_mask: bool = False  #: Give no weight to pixels whose MASK is not zero.
+    batch_size: int = 256  #: Spectra that are read at a time.
+    coadd: bool = False  #: Add up the spectra of each target.
 
     def __post_init__(self) -> None:
         for names, kind, what in (

@@ -6,7 +6,6 @@ network on the batch before.
 
 from __future__ import annotations
 
-import functools
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,7 +24,6 @@ from .io.source import Source
 from .io.tables import fill_table
 from .model import QuasarNP
 from .selection import Selection
-from .spectra import sum_arms
 from .status import Status
 
 
@@ -40,9 +38,8 @@ def score(
 ) -> None:
     """Fill a table, and the activations of boxes if they are kept, with results."""
     backend = model.backend
-    rebinner = functools.partial(sum_arms, out_grid=model.wave)
     size = int(options.batch_size)
-    prepare = Preparer(source, rebinner, backend, options.use_mask, size, clock)
+    prepare = Preparer(source, model.rebinner, backend, options.use_mask, size, clock)
     batches = selection.batches(size)
     backend.settle()  # weights, and arrays of the user, are on their way
     with worker_pool(model.threads) as pool:

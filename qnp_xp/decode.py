@@ -7,7 +7,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from ._xp.backend import Array, array_namespace, backend_of, device, to_device
+from ._xp.backend import (
+    Array,
+    array_namespace,
+    backend_of,
+    device,
+    real_floating,
+    to_device,
+)
 from .grids import wave as _wave
 from .lines import rest_wavelengths
 
@@ -18,16 +25,16 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Decoded:
-    """What the network says of n spectra.
+    """Hold what the network says of n spectra, in float64.
 
     Attributes
     ----------
-    c_line, z_line
-        Confidence and redshift of each emission line, shape ``(nlines, n)``, float64.
-    c_line_bal, z_line_bal
-        The same for the broad absorption lines, shape ``(nlines_bal, n)``.
-    zbest, cbest
-        Redshift and confidence of the most confident emission line, shape ``(n,)``.
+    c_line, z_line : array, shape (nlines, n)
+        Confidence and redshift of each emission line.
+    c_line_bal, z_line_bal : array, shape (nlines_bal, n)
+        The same for the broad absorption lines.
+    zbest, cbest : array, shape (n,)
+        Redshift and confidence of the most confident emission line.
     """
 
     c_line: Array
@@ -48,14 +55,14 @@ def decode(
 
     Parameters
     ----------
-    preds
-        Output of ``model.predict``: for each line an array ``(n, 2 * nboxes)``, boxes
-        before offsets; a list of them, or one array with the lines first.
-    lines, lines_bal
+    preds : sequence of array, shape (n, 2 * nboxes)
+        Output of ``model.predict``: for each line the boxes, then the offsets; a list,
+        or one array with the lines first.
+    lines, lines_bal : sequence of str
         Names of the emission and of the broad absorption lines, in that order in
         `preds`; keys of `absorber_IGM`.
-    wave
-        Grid of the network in Angstrom, shape ``(nbins,)``.
+    wave : array, shape (nbins,), optional
+        Grid of the network in Angstrom.
 
     Returns
     -------
@@ -65,6 +72,8 @@ def decode(
     ------
     ValueError
         If `preds` has not one array for each line, or a line is unknown.
+    TypeError
+        If `preds` is none of the above, or its numbers are not real.
 
     Notes
     -----
@@ -72,27 +81,37 @@ def decode(
     has the line, that value is the confidence, and the line is at the fractional bin
     ``(box + offset) * nbins / nboxes``. Its wavelength is interpolated linearly and
     clamped at the ends of the grid.
+
+    Examples
+    --------
+    One line in the second of two boxes, at its beginning:
+
+    >>> import numpy as np
+    >>> preds = [np.asarray([[0.1, 0.9, 0.5, 0.0]])]
+    >>> grid = np.asarray([4000.0, 4862.68, 6000.0, 7000.0])
+    >>> found = decode(preds, ["LYA"], wave=grid)
+    >>> found.c_line.tolist(), found.zbest.round(4).tolist()
+    ([[0.9]], [3.9355])
     """
     count = len(lines) + len(lines_bal)
-    if not isinstance(preds, Sequence) and not hasattr(preds, "shape"):
-        msg = f"preds is a list of arrays, one for each line, got {preds!r}"
-        raise TypeError(msg)
-    n_preds = len(preds) if isinstance(preds, Sequence) else int(preds.shape[0])
-    if n_preds != count or not count:
+    if not isinstance(preds, Sequence):
+        (array,) = real_floating(preds=preds)
+        preds = [array[i, ...] for i in range(array.shape[0] if array.ndim else 0)]
+    if len(preds) != count or not count:
         msg = (
-            f"preds has {n_preds} arrays; {len(lines)} lines and {len(lines_bal)} BAL"
-            " lines need one each"
+            f"preds has {len(preds)} arrays; {len(lines)} lines and {len(lines_bal)}"
+            " BAL lines need one each"
         )
         raise ValueError(msg)
-    first = preds[0] if isinstance(preds, Sequence) else preds[0, ...]
-    if first.ndim != 2 or first.shape[1] < 2 or first.shape[1] % 2:
-        msg = f"preds must hold arrays (n, 2 * nboxes), got shape {tuple(first.shape)}"
+    outputs = [real_floating(preds=output)[0] for output in preds]
+    shape = tuple(outputs[0].shape)
+    if len(shape) != 2 or shape[1] < 2 or shape[1] % 2:
+        msg = f"preds must hold arrays (n, 2 * nboxes), got shape {shape}"
         raise ValueError(msg)
-    xp = array_namespace(first)
-    stack = xp.stack(list(preds)) if isinstance(preds, Sequence) else preds
-    stack = xp.astype(stack, xp.float64)
+    xp = array_namespace(*outputs)
+    stack = xp.astype(xp.stack(outputs), xp.float64)
     backend = backend_of(stack)
-    nboxes = int(first.shape[1]) // 2
+    nboxes = shape[1] // 2
     boxes = stack[:, :, :nboxes]
     box = xp.argmax(boxes, axis=2)
     confidence = xp.max(boxes, axis=2)
@@ -116,8 +135,8 @@ def _pick(x: Array, index: Array, axis: int) -> Array:
     xp = array_namespace(x, index)
     shape = [1] * x.ndim
     shape[axis] = x.shape[axis]
-    places = xp.arange(x.shape[axis], dtype=index.dtype, device=device(x))
-    chosen = xp.reshape(places, tuple(shape)) == xp.expand_dims(index, axis=axis)
+    indices = xp.arange(x.shape[axis], dtype=index.dtype, device=device(x))
+    chosen = xp.reshape(indices, tuple(shape)) == xp.expand_dims(index, axis=axis)
     # One term of each sum is not zero, so that the sum is exact.
     return xp.sum(xp.where(chosen, x, xp.zeros_like(x)), axis=axis)
 
@@ -149,22 +168,30 @@ def process_preds(
     ----------
     preds, lines, lines_bal, wave
         As for `decode`.
-    verbose
+    verbose : bool, optional
         Log the numbers of spectra and boxes; nothing is printed.
 
     Returns
     -------
-    c_line, z_line : array
-        Confidence and redshift of each line, shape ``(nlines, n)``, float64.
-    zbest : array
-        Redshift of the most confident line, shape ``(n,)``.
-    c_line_bal, z_line_bal : array
-        The same for the broad absorption lines, shape ``(nlines_bal, n)``.
+    c_line, z_line : array of float64, shape (nlines, n)
+        Confidence and redshift of each line.
+    zbest : array of float64, shape (n,)
+        Redshift of the most confident line.
+    c_line_bal, z_line_bal : array of float64, shape (nlines_bal, n)
+        The same for the broad absorption lines.
 
     Raises
     ------
-    ValueError
-        If `preds` has not one array for each line, or a line is unknown.
+    ValueError, TypeError
+        As for `decode`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> preds = [np.asarray([[0.1, 0.9, 0.5, 0.0]])]
+    >>> c_line, z_line, zbest, c_bal, z_bal = process_preds(preds, ["LYA"], [])
+    >>> c_line.tolist(), zbest.round(2).tolist()
+    ([[0.9]], [3.93])
     """
     found = decode(preds, lines, lines_bal, wave)
     if verbose:
@@ -174,37 +201,43 @@ def process_preds(
 
 
 def is_quasar(c_line: Array, c_thresh: float = 0.5, n_thresh: int = 1) -> Array:
-    """Whether enough lines are confident enough.
+    """Tell which spectra have enough lines that are confident enough.
 
     Parameters
     ----------
-    c_line
-        Confidence of each emission line, shape ``(nlines, n)``.
-    c_thresh
+    c_line : array, shape (nlines, n)
+        Confidence of each emission line.
+    c_thresh : float, optional
         A line counts where its confidence is above this.
-    n_thresh
+    n_thresh : int, optional
         Number of lines that make a quasar.
 
     Returns
     -------
-    array of bool
-        Shape ``(n,)``.
+    array of bool, shape (n,)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> is_quasar(np.asarray([[0.9, 0.5], [0.1, 0.2]])).tolist()
+    [True, False]
     """
+    (c_line,) = real_floating(c_line=c_line)
     xp = array_namespace(c_line)
     counted = xp.astype(c_line > c_thresh, xp.int64)
     return xp.sum(counted, axis=0) >= n_thresh
 
 
 def prior_width(z: Array, wave: Array = _wave, nboxes: int = 13) -> Array:
-    """Full width of the redshift prior to hand to redrock.
+    """Compute the full width of the redshift prior to hand to redrock.
 
     Parameters
     ----------
-    z
-        Redshifts, any shape.
-    wave
-        Grid of the network in Angstrom, shape ``(nbins,)``.
-    nboxes
+    z : array or float
+        Redshifts, of any shape.
+    wave : array, shape (nbins,), optional
+        Grid of the network in Angstrom.
+    nboxes : int, optional
         Boxes a line has on that grid.
 
     Returns
@@ -216,6 +249,12 @@ def prior_width(z: Array, wave: Array = _wave, nboxes: int = 13) -> Array:
     Notes
     -----
     The formula of desispec's ``scripts/qsoqn.py``, for ``rrdesi --priors``.
+
+    Examples
+    --------
+    >>> round(float(prior_width(2.0)), 4)
+    0.4886
     """
+    (z,) = real_floating(z=z)
     box = math.log10(float(wave[-1]) / float(wave[0])) / nboxes
     return 2 * (10**box - 1) * (1 + z)

@@ -2,6 +2,9 @@
 
 Each of them is also an instance of the built-in exception that a caller who
 has never heard of this package would expect.
+
+>>> issubclass(WeightsError, QnpError), issubclass(WeightsError, ValueError)
+(True, True)
 """
 
 from __future__ import annotations
@@ -41,5 +44,5 @@ class MissingLibraryError(QnpError, ImportError):
     """An optional library that is needed for what was asked, and not installed."""
 
 
-#: Errors that a user can mend: they are said without a traceback.
+#: Errors that a user can mend: the command reports them without a traceback.
 USER_ERRORS = (QnpError, OSError, ValueError, TypeError)

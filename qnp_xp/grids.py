@@ -1,4 +1,4 @@
-"""Wavelength grids, the bin that a pixel falls into, and the matrices that sum bins.
+"""Wavelength grids, and the bin that a pixel falls into.
 
 A grid is a plain array of wavelengths in Angstrom, as QuasarNP has it: each value is
 the lower edge of a bin, and the spacing is constant, either linear or in log10. All of
@@ -13,13 +13,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 __all__ = [
-    "BLOCK",
-    "BinBlock",
     "Grid",
-    "bin_blocks",
     "desi_wave",
-    "from_key",
-    "grid_key",
     "linear_wave",
     "nbins",
     "nbins_linear",
@@ -45,53 +40,22 @@ desi_wave: Float64 = np.round(3600 + 0.8 * np.arange(7781), 1)
 for _grid in (wave, linear_wave, desi_wave):
     _grid.setflags(write=False)
 
-#: Bins of one block of the banded matrix.
-BLOCK = 16
-
 # How far a grid may stray from constant spacing, as a part of its step.
 _TOLERANCE = 1e-2
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A grid of constant spacing, linear or in log10 of the wavelength.
+    """Describe a grid of constant spacing, linear or in log10 of the wavelength."""
 
-    Attributes
-    ----------
-    start
-        Lower edge of the first bin: Angstrom, or its log10.
-    step
-        Width of a bin in the same unit.
-    size
-        Number of bins.
-    log
-        True where the spacing is constant in log10.
-    """
-
-    start: float
-    step: float
+    start: float  #: Lower edge of the first bin: Angstrom, or its log10.
+    step: float  #: Width of a bin in the same unit.
     size: int
     log: bool
 
     @classmethod
     def from_wave(cls, grid: ArrayLike) -> Grid:
-        """Find out what kind of grid an array of wavelengths is.
-
-        Parameters
-        ----------
-        grid
-            Increasing wavelengths in Angstrom, shape ``(nbins,)``.
-
-        Returns
-        -------
-        Grid
-
-        Raises
-        ------
-        ValueError, TypeError
-            If the spacing is constant neither in wavelength nor in its log10, or these
-            are no numbers.
-        """
+        """Find out what kind of grid an array of wavelengths is."""
         try:
             values = np.asarray(grid, dtype=np.float64)
         except (TypeError, ValueError) as err:
@@ -120,34 +84,13 @@ class Grid:
         raise ValueError(msg)
 
     def bins(self, wavelength: ArrayLike) -> NDArray[np.int64]:
-        """Bin of each pixel; bins below 0 or from `size` on lie off the grid.
-
-        Parameters
-        ----------
-        wavelength
-            Wavelengths of pixels in Angstrom, of any shape.
-
-        Returns
-        -------
-        numpy.ndarray of int64
-            Of the same shape.
-
-        Raises
-        ------
-        ValueError
-            If a wavelength is not finite or not positive.
-
-        Notes
-        -----
-        ``floor((log10 w - log10 g0) / dl)`` on logarithmic grids and
-        ``floor(round((w - g0) / dw, 10))`` on linear ones, as QuasarNP 0.2 bins: the
-        rounding keeps pixels on the edge of a linear bin (every 17th of DESI's) in
-        the bin that they open.
-        """
+        """Find the bin of each pixel; below 0 or from `size` on it is off the grid."""
         values = np.asarray(wavelength, dtype=np.float64)
         if not np.all(np.isfinite(values)) or np.any(values <= 0):
             msg = "wavelengths must be finite and positive (Angstrom)"
             raise ValueError(msg)
+        # As QuasarNP 0.2 bins. The rounding keeps pixels on the edge of a linear bin
+        # (every 17th of DESI's) in the bin that they open.
         if self.log:
             position = (np.log10(values) - self.start) / self.step
         else:
@@ -162,114 +105,34 @@ def regrid(
 
     Parameters
     ----------
-    old_grid
-        Wavelengths of the pixels in Angstrom, shape ``(npix,)``.
-    out_grid
-        Grid of constant linear or logarithmic spacing, shape ``(nbins,)``, Angstrom.
+    old_grid : array_like, shape (npix,)
+        Wavelengths of the pixels in Angstrom.
+    out_grid : array_like, shape (nbins,), optional
+        Grid of constant linear or logarithmic spacing in Angstrom.
 
     Returns
     -------
-    bins : numpy.ndarray of int64
-        Bin of each pixel, shape ``(npix,)``; off the grid where `keep` is False.
-    keep : numpy.ndarray of bool
+    bins : numpy.ndarray of int64, shape (npix,)
+        Bin of each pixel; off the grid where `keep` is False.
+    keep : numpy.ndarray of bool, shape (npix,)
         True for the pixels that lie on the grid.
 
     Raises
     ------
     ValueError
         If `out_grid` is of neither kind, or a wavelength is not finite or positive.
+
+    Notes
+    -----
+    ``floor((log10 w - log10 g0) / dl)`` on logarithmic grids and
+    ``floor(round((w - g0) / dw, 10))`` on linear ones.
+
+    Examples
+    --------
+    >>> bins, keep = regrid([3599.0, 3601.0, 3700.0])
+    >>> bins.tolist(), keep.tolist()
+    ([-1, 0, 11], [False, True, True])
     """
     grid = Grid.from_wave(out_grid)
     bins = grid.bins(old_grid)
     return bins, (bins >= 0) & (bins < grid.size)
-
-
-@dataclass(frozen=True)
-class BinBlock:
-    """One block of the banded matrix that sums pixels into bins.
-
-    Attributes
-    ----------
-    pixels
-        Slice of the pixels that fall into the bins of this block.
-    matrix
-        Zeros and ones, shape ``(npixels, 16)``, float64; the bins of a last block
-        past the end of the grid stay empty.
-    """
-
-    pixels: slice
-    matrix: Float64
-
-
-def bin_blocks(
-    wavelength: ArrayLike, out_grid: ArrayLike
-) -> tuple[NDArray[np.int64] | None, tuple[BinBlock, ...]]:
-    """Cut the matrix that sums pixels into bins into dense blocks of 16 bins.
-
-    Neighbouring pixels fall into neighbouring bins, so nearly all of the matrix is
-    zero, and what is not lies along its diagonal.
-
-    Parameters
-    ----------
-    wavelength
-        Wavelengths of the pixels in Angstrom, shape ``(npix,)``, in any order.
-    out_grid
-        Grid of constant linear or logarithmic spacing, shape ``(nbins,)``, Angstrom.
-
-    Returns
-    -------
-    order : numpy.ndarray of int64 or None
-        How the pixels are to be sorted first, shape ``(npix,)``; None where they
-        increase already.
-    blocks : tuple of BinBlock
-        One for each 16 bins of the grid, in order.
-    """
-    bins, _ = regrid(wavelength, out_grid)
-    size = np.asarray(out_grid).size
-    # Pixels off the grid belong to no block: before the first or behind the last.
-    bins = np.clip(bins, -1, size)
-    order = None
-    if np.any(np.diff(bins) < 0):
-        order = np.argsort(bins, kind="stable")
-        order.setflags(write=False)
-        bins = bins[order]
-    blocks = []
-    for low in range(0, size, BLOCK):
-        first, last = np.searchsorted(bins, [low, min(low + BLOCK, size)])
-        here = low + np.arange(BLOCK)
-        matrix = np.equal(bins[first:last, None], here).astype(np.float64)
-        matrix.setflags(write=False)  # the next caller gets the same one
-        blocks.append(BinBlock(slice(int(first), int(last)), matrix))
-    return order, tuple(blocks)
-
-
-def grid_key(wavelength: ArrayLike) -> bytes:
-    """Wavelengths as something that a cache can look up.
-
-    Parameters
-    ----------
-    wavelength
-        Wavelengths in Angstrom, any shape.
-
-    Returns
-    -------
-    bytes
-        Their float64 numbers; `from_key` gives them back.
-    """
-    return np.asarray(wavelength, dtype=np.float64).tobytes()
-
-
-def from_key(key: bytes) -> Float64:
-    """Wavelengths from the key of a cache.
-
-    Parameters
-    ----------
-    key
-        As `grid_key` returns it.
-
-    Returns
-    -------
-    numpy.ndarray
-        Wavelengths in Angstrom, 1 dimension.
-    """
-    return np.frombuffer(key, dtype=np.float64)

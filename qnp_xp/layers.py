@@ -1,6 +1,7 @@
 """The layers of QuasarNET as pure array functions, with the argument order of QuasarNP.
 
-Arrays are channels-last, as Keras has them. `conv1d` is the plain, direct layer.
+Arrays are channels-last, as Keras has them, and hold real numbers of any dtype:
+integers and bools become float64. `conv1d` is the plain, direct layer.
 """
 
 from __future__ import annotations
@@ -9,8 +10,7 @@ import math
 import operator
 from collections.abc import Callable
 
-from ._xp.backend import Array, array_namespace
-from .padding import fit_length, phase_kernel
+from ._xp.backend import Array, array_namespace, pad_or_cut, real_floating
 
 __all__ = [
     "ACTIVATIONS",
@@ -27,79 +27,100 @@ __all__ = [
 
 
 def linear(x: Array) -> Array:
-    """Identity activation.
+    """Return the input itself.
 
     Parameters
     ----------
-    x
-        Array of any shape.
+    x : array or float
+        Of any shape.
 
     Returns
     -------
-    array
-        `x` itself, of whatever shape.
+    array or float
+        `x` itself.
+
+    Examples
+    --------
+    >>> linear(-2.0)
+    -2.0
     """
     return x
 
 
 def relu(x: Array) -> Array:
-    """Rectified linear activation, ``max(x, 0)``; NaN stays NaN.
+    """Cut negative values, ``max(x, 0)``; NaN stays NaN.
 
     Parameters
     ----------
-    x
-        Real array of any shape.
+    x : array or float
+        Of any shape.
 
     Returns
     -------
     array
         Of the shape and dtype of `x`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> relu(np.asarray([-2.0, 3.0])).tolist()
+    [0.0, 3.0]
     """
+    (x,) = real_floating(x=x)
     xp = array_namespace(x)
     return xp.maximum(x, xp.zeros_like(x))
 
 
 def sigmoid(x: Array) -> Array:
-    """Logistic activation, ``1 / (1 + exp(-x))``.
+    """Compute the logistic function, ``1 / (1 + exp(-x))``.
 
     Parameters
     ----------
-    x
-        Floating-point array of any shape.
+    x : array or float
+        Of any shape.
 
     Returns
     -------
     array
         Of the shape and dtype of `x`.
 
-    Notes
-    -----
-    Only ever takes the exponential of a negative number, so that it cannot overflow.
+    Examples
+    --------
+    >>> float(sigmoid(0.0))
+    0.5
     """
+    (x,) = real_floating(x=x)
     xp = array_namespace(x)
-    decay = xp.exp(-xp.abs(x))
+    decay = xp.exp(-xp.abs(x))  # of a negative number: it cannot overflow
     return xp.where(x >= 0, 1 / (1 + decay), decay / (1 + decay))
 
 
 def dense(x: Array, w: Array, b: Array, phi: Callable[[Array], Array]) -> Array:
-    """Fully connected layer, ``phi(x @ w + b)``.
+    """Apply a fully connected layer, ``phi(x @ w + b)``.
 
     Parameters
     ----------
-    x
-        Input, shape ``(..., n_in)``.
-    w
-        Kernel, shape ``(n_in, n_out)``.
-    b
-        Bias, shape ``(n_out,)``.
-    phi
+    x : array, shape (..., n_in)
+        Input.
+    w : array, shape (n_in, n_out)
+        Kernel.
+    b : array, shape (n_out,)
+        Bias.
+    phi : callable
         Activation: `linear`, `relu`, `sigmoid` or any other function of an array.
 
     Returns
     -------
-    array
-        Shape ``(..., n_out)``.
+    array, shape (..., n_out)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> w, b = np.asarray([[1.0], [10.0]]), np.asarray([-50.0])
+    >>> dense(np.asarray([[1.0, 2.0], [5.0, 6.0]]), w, b, relu).tolist()
+    [[0.0], [15.0]]
     """
+    x, w, b = real_floating(x=x, w=w, b=b)
     xp = array_namespace(x, w, b)
     return phi(xp.matmul(x, w) + b)
 
@@ -107,17 +128,17 @@ def dense(x: Array, w: Array, b: Array, phi: Callable[[Array], Array]) -> Array:
 def batch_normalization(
     x: Array, mean: Array, var: Array, beta: Array, gamma: Array, epsilon: float
 ) -> Array:
-    """Batch normalisation with the moving statistics of a trained network.
+    """Normalise with the moving statistics of a trained network.
 
     Parameters
     ----------
-    x
-        Input, shape ``(..., channels)``.
-    mean, var
-        Moving mean and variance, shape ``(channels,)``.
-    beta, gamma
-        Offset and scale, shape ``(channels,)``.
-    epsilon
+    x : array or float, shape (..., channels)
+        Input.
+    mean, var : array or float, shape (channels,)
+        Moving mean and variance.
+    beta, gamma : array or float, shape (channels,)
+        Offset and scale.
+    epsilon : float
         Added to the variance; Keras' default is 1e-3.
 
     Returns
@@ -128,7 +149,15 @@ def batch_normalization(
     Notes
     -----
     Ioffe & Szegedy 2015, arXiv:1502.03167, as Keras applies it at inference.
+
+    Examples
+    --------
+    >>> float(batch_normalization(5.0, 1.0, 4.0, 0.5, 3.0, 0.0))
+    6.5
     """
+    x, mean, var, beta, gamma = real_floating(
+        x=x, mean=mean, var=var, beta=beta, gamma=gamma
+    )
     xp = array_namespace(x, mean, var)
     return (x - mean) / xp.sqrt(var + epsilon) * gamma + beta
 
@@ -138,32 +167,42 @@ def flatten(x: Array) -> Array:
 
     Parameters
     ----------
-    x
-        Shape ``(n, ...)``; n may be 0.
+    x : array, shape (n, ...)
+        Of any dtype; n may be 0.
 
     Returns
     -------
-    array
-        Shape ``(n, prod(...))``.
+    array, shape (n, prod(...))
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> flatten(np.zeros((2, 3, 4))).shape
+    (2, 12)
     """
     xp = array_namespace(x)
     return xp.reshape(x, (x.shape[0], math.prod(x.shape[1:])))
 
 
 def conv_output(length: int, kernel: int, stride: int, padding: str) -> int:
-    """Number of outputs of a convolution over `length` inputs.
+    """Count the outputs of a convolution over `length` inputs.
 
     Parameters
     ----------
-    length, kernel, stride
+    length, kernel, stride : int
         Sizes of the input and of the kernel, and the step between outputs.
-    padding
-        ``"valid"`` or ``"same"``.
+    padding : {"valid", "same"}
+        As for `conv1d`.
 
     Returns
     -------
     int
         May be 0 or negative where a valid convolution does not fit its input.
+
+    Examples
+    --------
+    >>> conv_output(443, 10, 2, "valid"), conv_output(443, 10, 2, "same")
+    (217, 222)
     """
     if padding == "same":
         return -(-length // stride)
@@ -171,7 +210,7 @@ def conv_output(length: int, kernel: int, stride: int, padding: str) -> int:
 
 
 def pad_width(length: int, kernel: int, stride: int, padding: str) -> tuple[int, int]:
-    """Zeros to put left and right of the input of a convolution.
+    """Count the zeros to put left and right of the input of a convolution.
 
     Parameters
     ----------
@@ -186,6 +225,11 @@ def pad_width(length: int, kernel: int, stride: int, padding: str) -> tuple[int,
     -----
     TensorFlow's SAME: ``max((ceil(n / s) - 1) * s + k - n, 0)`` zeros in all, the
     larger half of them on the right.
+
+    Examples
+    --------
+    >>> pad_width(443, 10, 2, "valid"), pad_width(443, 10, 2, "same")
+    ((0, 0), (4, 5))
     """
     if padding == "valid":
         return 0, 0
@@ -201,25 +245,25 @@ def conv1d(
     b: Array | None = None,
     padding: str = "valid",
 ) -> Array:
-    """Convolution along the second dimension (a cross-correlation, as in Keras).
+    """Convolve along the second dimension (a cross-correlation, as in Keras).
 
     Parameters
     ----------
-    x
-        Input, shape ``(n, length, channels)``.
-    w
-        Kernel, shape ``(k, channels, filters)``.
-    stride
+    x : array, shape (n, length, channels)
+        Input.
+    w : array, shape (k, channels, filters)
+        Kernel.
+    stride : int, optional
         Step between outputs, 1 or more.
-    b
-        Bias, shape ``(filters,)``; None adds nothing.
-    padding
-        ``"valid"``, or ``"same"`` as TensorFlow pads.
+    b : array, shape (filters,), optional
+        Bias.
+    padding : {"valid", "same"}, optional
+        None, or zeros as TensorFlow puts them; see `pad_width`.
 
     Returns
     -------
-    array
-        Shape ``(n, outputs, filters)``; see `conv_output` for ``outputs``.
+    array, shape (n, outputs, filters)
+        See `conv_output` for ``outputs``.
 
     Raises
     ------
@@ -231,37 +275,45 @@ def conv1d(
     A convolution of stride s is one of stride 1 over the s phases of its input stacked
     as channels, with a kernel of ``r = ceil(k / s)`` taps: ``(n, length, c)`` is read
     as ``(n, length / s, s * c)``, and r shifted matrix products are summed.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> x = np.asarray([[[1.0], [2.0], [3.0], [4.0]]])
+    >>> conv1d(x, np.asarray([[[1.0]], [[10.0]]]), stride=2).tolist()
+    [[[21.0], [43.0]]]
     """
+    x, w = real_floating(x=x, w=w)
     xp = array_namespace(x, w)
     stride = operator.index(stride)
-    if x.ndim != 3 or w.ndim != 3 or x.shape[2] != w.shape[1]:
+    if x.ndim != 3 or w.ndim != 3 or x.shape[2] != w.shape[1] or w.shape[0] < 1:
         msg = (
-            "conv1d takes x (n, length, channels) and w (k, channels, filters); got"
-            f" {tuple(x.shape)} and {tuple(w.shape)}"
+            "conv1d takes x (n, length, channels) and a kernel w (k, channels, filters)"
+            f" with k from 1 up; got {tuple(x.shape)} and {tuple(w.shape)}"
         )
         raise ValueError(msg)
-    if w.shape[0] < 1:
-        msg = "the kernel of conv1d needs one tap or more"
-        raise ValueError(msg)
-    if b is not None and tuple(b.shape) != (w.shape[2],):
-        msg = f"bias of shape {tuple(b.shape)} for {w.shape[2]} filters"
-        raise ValueError(msg)
+    if b is not None:
+        (b,) = real_floating(b=b)
+        if tuple(b.shape) != (w.shape[2],):
+            msg = f"bias of shape {tuple(b.shape)} for {w.shape[2]} filters"
+            raise ValueError(msg)
     if stride < 1 or padding not in ("valid", "same"):
         msg = (
             "conv1d knows strides from 1 up and padding 'valid' or 'same', not"
             f" {stride} and {padding!r}"
         )
         raise ValueError(msg)
-    (n, length, channels), k = x.shape, w.shape[0]
+    (n, length, channels), (k, _, filters) = x.shape, w.shape
     outputs = conv_output(length, k, stride, padding)
     if outputs < 1:
         msg = f"a kernel of {k} does not fit into an input of length {length}"
         raise ValueError(msg)
     taps = -(-k // stride)
     left, _ = pad_width(length, k, stride, padding)
-    phases = fit_length(x, left, (outputs - 1 + taps) * stride)
+    phases = pad_or_cut(x, left, (outputs - 1 + taps) * stride, axis=1)
     phases = xp.reshape(phases, (n, outputs - 1 + taps, stride * channels))
-    kernel = phase_kernel(w, stride)
+    kernel = pad_or_cut(w, 0, taps * stride, axis=0)
+    kernel = xp.reshape(kernel, (taps, stride * channels, filters))
     y = xp.matmul(phases[:, :outputs, :], kernel[0, ...])
     for tap in range(1, taps):
         y = y + xp.matmul(phases[:, tap : tap + outputs, :], kernel[tap, ...])

@@ -64,23 +64,7 @@ LINES_BAL: tuple[str, ...] = ("CIV(1548)",)
 
 
 def rest_wavelengths(lines: Sequence[str]) -> list[float]:
-    """Rest wavelengths of lines given by name.
-
-    Parameters
-    ----------
-    lines
-        Names, each a key of `absorber_IGM`.
-
-    Returns
-    -------
-    list of float
-        Wavelengths in Angstrom, in the order of `lines`.
-
-    Raises
-    ------
-    ValueError, TypeError
-        If a name is unknown, or there is no list of names.
-    """
+    """Look up the rest wavelengths in Angstrom of lines named as in `absorber_IGM`."""
     if isinstance(lines, str) or not isinstance(lines, Sequence):
         msg = f"lines are a list of names, got {lines!r}"
         raise TypeError(msg)
@@ -93,21 +77,11 @@ def rest_wavelengths(lines: Sequence[str]) -> list[float]:
 
 
 def column_names(lines: Sequence[str]) -> list[str]:
-    """Names that lines have in the columns of the output table.
+    """Name the columns of lines in the output table.
 
     ``CIV(1548)`` becomes ``CIV``. Where two lines of the list would share a name,
     as ``MgII(2796)`` and ``MgII(2804)`` would, each keeps its wavelength:
     ``MgII_2796`` and ``MgII_2804``.
-
-    Parameters
-    ----------
-    lines
-        Names of the lines.
-
-    Returns
-    -------
-    list of str
-        One name for each line, in the same order.
     """
     short = [line.split("(")[0] for line in lines]
     return [

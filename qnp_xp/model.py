@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import layers
+from ._binning import Rebinner
 from ._network.convolution import prepare
 from ._network.description import Network
-from ._xp.backend import Array, Backend, array_namespace, resolve, to_device, to_host
+from ._xp.backend import (
+    Array,
+    Backend,
+    pad_or_cut,
+    real_floating,
+    resolve,
+    to_device,
+    to_host,
+)
 from ._xp.threads import granted_cores, thread_map
-from .padding import fill_rows
 
 __all__ = ["QuasarNP"]
 
@@ -39,7 +47,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class _Weights:
-    """The arrays of a network on a device, ready for use."""
+    """Hold the arrays of a network on a device, ready for use."""
 
     convs: list[Callable[[Array], Array]]
     trunk: list[tuple[Array, Array]]
@@ -48,14 +56,6 @@ class _Weights:
     shift: Array
 
 
-@dataclass
-class _Tile:
-    """Spectra of a tile, which becomes smaller where memory runs out."""
-
-    size: int
-
-
-@dataclass(frozen=True, eq=False)
 class QuasarNP:
     """A trained QuasarNET that predicts on the device it was loaded on.
 
@@ -64,78 +64,87 @@ class QuasarNP:
 
     Attributes
     ----------
-    network
+    network : Network
         Layers and folded weights on the host.
-    wave
-        Grid of the network in Angstrom, shape ``(nbins,)``, numpy.
-    lines, lines_bal
+    wave : numpy.ndarray of float64, shape (nbins,)
+        Grid of the network in Angstrom.
+    lines, lines_bal : tuple of str
         Names of the emission lines and of the broad absorption lines, in the order of
         the outputs.
-    dtype
-        ``"float32"`` or ``"float64"``: what the network computes in.
-    weights_name, weights_sha256
+    dtype : {"float32", "float64"}
+        What the network computes in.
+    weights_name, weights_sha256 : str
         Name of the file and SHA-256 of its bytes.
-    nproc
+    backend : Backend
+        Array library and device.
+    nproc : int or None
         Threads to predict with on a CPU; None for ``$OMP_NUM_THREADS``, or the cores
         that the process was granted. Results do not depend on it.
+    rebinner : callable
+        `qnp_xp.spectra.sum_arms` onto `wave` for arrays on the model's device. It
+        remembers what it has worked out of the wavelengths that it saw lately.
+    tile : int
+        Spectra of one pass through the network; halved where a GPU's memory runs out.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from qnp_xp import load_model
+    >>> model, grid = load_model()  # the network that ships with the package
+    >>> preds = model.predict(np.zeros((5, grid.size)))
+    >>> len(preds), preds[0].shape
+    (7, (5, 26))
     """
 
-    network: Network
-    wave: NDArray[np.float64]
-    lines: tuple[str, ...]
-    lines_bal: tuple[str, ...]
-    dtype: str
-    weights_name: str
-    weights_sha256: str
-    backend: Backend
-    nproc: int | None = None
-    _weights: _Weights = field(init=False, repr=False, compare=False)
-    _tile: _Tile = field(init=False, repr=False, compare=False)
+    def __init__(
+        self,
+        network: Network,
+        wave: NDArray[np.float64],
+        lines: tuple[str, ...],
+        lines_bal: tuple[str, ...],
+        dtype: str,
+        weights_name: str,
+        weights_sha256: str,
+        backend: Backend,
+        nproc: int | None = None,
+    ) -> None:
+        _check(dtype, nproc)
+        self.network = network
+        self.wave = wave
+        self.lines = lines
+        self.lines_bal = lines_bal
+        self.dtype = dtype
+        self.weights_name = weights_name
+        self.weights_sha256 = weights_sha256
+        self.backend = backend
+        self.nproc = nproc
+        self.rebinner = Rebinner(wave, backend)
+        self.tile = _first_tile(network, dtype, backend)
+        self._weights = _upload(network, dtype, backend)
 
-    def __post_init__(self) -> None:
-        dtype: Any = self.dtype  # users pass types of numpy, too
-        if not isinstance(dtype, str) or dtype not in ("float32", "float64"):
-            msg = f"dtype={dtype!r} is not one of 'float32', 'float64'"
-            raise ValueError(msg)
-        if self.nproc is not None:
-            number: Any = self.nproc
-            if not isinstance(number, (int, np.integer)):
-                msg = f"nproc must be a whole number, got {self.nproc!r}"
-                raise TypeError(msg)
-            if self.nproc < 1:
-                msg = f"nproc must be 1 or more, got {self.nproc!r}"
-                raise ValueError(msg)
-        self._prepare()
+    def _arguments(self) -> dict[str, Any]:
+        """Collect what makes this model again."""
+        return {
+            name: value
+            for name, value in vars(self).items()
+            if name not in ("rebinner", "tile", "_weights")
+        }
 
-    def _prepare(self) -> None:
-        object.__setattr__(self, "_weights", self._upload())
-        object.__setattr__(self, "_tile", _Tile(self._first_tile()))
-
-    def _first_tile(self) -> int:
-        if self.backend.is_host:
-            return _TILE
-        tile, free = _TILE_ON_DEVICE, self.backend.free_memory()
-        if free is not None:
-            width = 8 if self.dtype == "float64" else 4
-            need = _LIVE * width * _largest_activation(self.network)
-            while tile > 1 and tile * need > free / _PART_OF_MEMORY:
-                tile //= 2
-        return tile
-
-    def __getstate__(self) -> dict[str, Any]:
+    def __reduce__(self) -> tuple[Callable[[], QuasarNP], tuple[()]]:
         # Arrays of a device stay there; they are made again from the host's.
-        own = ("_weights", "_tile")
-        return {k: v for k, v in self.__dict__.items() if k not in own}
+        return functools.partial(QuasarNP, **self._arguments()), ()
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._prepare()
+    def __replace__(self, **changes: Any) -> QuasarNP:
+        return QuasarNP(**{**self._arguments(), **changes})
+
+    def __repr__(self) -> str:
+        return f"<QuasarNP {self.weights_name}, {self.dtype} on {self.device}>"
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self, self.wave))
 
     def __call__(self, x: Array) -> list[Array]:
-        """The same as `predict`, as with a Keras model."""
+        """Run the network, as `predict` does and Keras' models do."""
         return self.predict(x)
 
     @property
@@ -158,6 +167,16 @@ class QuasarNP:
         """Where it computes: ``"cpu"``, ``"gpu:0"``, or a library's name."""
         return self.backend.name
 
+    @property
+    def threads(self) -> int:
+        """Threads that `predict` takes."""
+        return (self.nproc or granted_cores()) if self.backend.is_host else 1
+
+    @property
+    def block(self) -> int:
+        """Spectra that `predict` hands to a thread at once."""
+        return _BLOCK if self.backend.is_host else self.tile
+
     def to(self, device: Any, *, xp: Any = None) -> QuasarNP:
         """Copy this model to another device.
 
@@ -170,68 +189,50 @@ class QuasarNP:
         -------
         QuasarNP
         """
-        return dataclasses.replace(self, backend=resolve(device, xp))
+        return self.__replace__(backend=resolve(device, xp))
 
     def with_nproc(self, nproc: int) -> QuasarNP:
         """Copy this model, to predict with another number of threads.
 
         Parameters
         ----------
-        nproc
+        nproc : int
             As for `qnp_xp.load_model`.
 
         Returns
         -------
         QuasarNP
         """
-        return dataclasses.replace(self, nproc=nproc)
-
-    def _upload(self) -> _Weights:
-        def move(x: NDArray[np.float64]) -> Array:
-            return to_device(x, self.backend, self.dtype)
-
-        net = self.network
-        kernel, bias, scale, shift = map(move, net.joined_heads())
-        return _Weights(
-            convs=[prepare(conv, self.backend, self.dtype) for conv in net.convs],
-            trunk=[(move(dense.kernel), move(dense.bias)) for dense in net.trunk],
-            heads=(kernel, bias),
-            scale=scale,
-            shift=shift,
-        )
+        return self.__replace__(nproc=nproc)
 
     def predict(self, x: Array) -> list[Array]:
         """Run the network.
 
         Parameters
         ----------
-        x
-            Normalised spectra, shape ``(n, nbins)`` or ``(n, nbins, 1)``, real, of any
-            array library; n may be 0. Moved to the model's device tile by tile, and
-            never changed.
+        x : array, shape (n, nbins) or (n, nbins, 1)
+            Normalised spectra of any array library; n may be 0. Moved to the model's
+            device tile by tile, and never changed.
 
         Returns
         -------
-        list of array
-            One for each line, in the model's namespace and dtype, shape
-            ``(n, 2 * nboxes)``: confidences of the boxes, then offsets within them.
+        list of array, shape (n, 2 * nboxes)
+            One for each line, in the model's namespace and dtype: confidences of the
+            boxes, then offsets within them.
 
         Raises
         ------
-        ValueError, TypeError
-            If the shape of `x` is neither of the above, or its numbers are not real.
+        ValueError
+            If the shape of `x` is neither of the above.
+        TypeError
+            If its numbers are not real.
 
         Notes
         -----
         Busca & Balland 2018, arXiv:1808.09955, section 3. The bits of a spectrum's
         result depend neither on the other spectra nor on its place among them.
         """
-        if not hasattr(x, "shape"):
-            x = to_host(x)
-        xp = array_namespace(x)
-        if not xp.isdtype(x.dtype, ("real floating", "integral", "bool")):
-            msg = f"predict takes real numbers, got {x.dtype}"
-            raise TypeError(msg)
+        (x,) = real_floating(x=x if hasattr(x, "shape") else to_host(x))
         shape = tuple(x.shape)
         if shape[1:] not in ((self.nbins,), (self.nbins, 1)):
             msg = (
@@ -249,34 +250,18 @@ class QuasarNP:
             done = [self.forward(x) for x in blocks]
         return self.split(self.backend.xp.concat(done, axis=0))
 
-    @property
-    def threads(self) -> int:
-        """Threads that `predict` takes."""
-        return (self.nproc or granted_cores()) if self.backend.is_host else 1
-
-    @property
-    def block(self) -> int:
-        """Spectra that `predict` hands to a thread at once."""
-        return _BLOCK if self.backend.is_host else self.tile
-
-    @property
-    def tile(self) -> int:
-        """Spectra of one pass through the network."""
-        return self._tile.size
-
     def forward(self, x: Array) -> Array:
         """Run the network on a few spectra, in the thread that calls it.
 
         Parameters
         ----------
-        x
+        x : array
             As for `predict`.
 
         Returns
         -------
-        array
-            Outputs of all lines side by side, shape ``(n, nlines * 2 * nboxes)``; see
-            `split`.
+        array, shape (n, nlines * 2 * nboxes)
+            Outputs of all lines side by side; see `split`.
         """
         with self.backend.active():
             x = layers.flatten(to_device(x, self.backend, self.dtype))
@@ -289,16 +274,33 @@ class QuasarNP:
                         raise
                 # Here and not above: the error holds on to the arrays of its frames.
                 self.backend.release()
-                self._tile.size = min(self.tile, tile // 2)
+                self.tile = min(self.tile, tile // 2)
                 _log.warning(
                     "%s: out of memory with %d spectra at a time, going on with %d",
                     self.device, tile, self.tile,
                 )  # fmt: skip
 
+    def split(self, outputs: Array) -> list[Array]:
+        """Part the outputs of the lines.
+
+        Parameters
+        ----------
+        outputs : array, shape (n, nlines * 2 * nboxes)
+            As `forward` returns them.
+
+        Returns
+        -------
+        list of array, shape (n, 2 * nboxes)
+            As `predict` returns it.
+        """
+        width = 2 * self.nboxes
+        return [outputs[:, i * width : (i + 1) * width] for i in range(self.nlines)]
+
     def _forward(self, x: Array, tile: int) -> Array:
+        """Run the network tile by tile."""
         n = x.shape[0]
         if not self.backend.is_host:
-            x = fill_rows(x, max(-(-n // tile), 1) * tile)
+            x = pad_or_cut(x, 0, max(-(-n // tile), 1) * tile, axis=0)
         x = self.backend.xp.expand_dims(x, axis=2)
         tiles = [
             self._forward_tile(x[first : first + tile, :, :])
@@ -306,42 +308,54 @@ class QuasarNP:
         ]
         return self.backend.xp.concat(tiles, axis=0)[:n, :]
 
-    def split(self, outputs: Array) -> list[Array]:
-        """Part the outputs of the lines.
-
-        Parameters
-        ----------
-        outputs
-            As `forward` returns them.
-
-        Returns
-        -------
-        list of array
-            As `predict` returns it.
-        """
-        width = 2 * self.nboxes
-        return [outputs[:, i * width : (i + 1) * width] for i in range(self.nlines)]
-
     def _forward_tile(self, x: Array) -> Array:
-        weights = self._weights
-        for conv, convolve in zip(self.network.convs, weights.convs, strict=True):
+        """Run the network on one tile."""
+        net, weights = self.network, self._weights
+        for conv, convolve in zip(net.convs, weights.convs, strict=True):
             x = layers.ACTIVATIONS[conv.activation](convolve(x))
         # A product for each spectrum: BLAS kernels may sum the rows of one product in
         # different orders, and a result would depend on the row that it comes from.
         x = self.backend.xp.expand_dims(layers.flatten(x), axis=1)
-        for dense, (kernel, bias) in zip(
-            self.network.trunk, weights.trunk, strict=True
-        ):
+        for dense, (kernel, bias) in zip(net.trunk, weights.trunk, strict=True):
             x = layers.dense(x, kernel, bias, layers.ACTIVATIONS[dense.activation])
         heads = layers.dense(x, *weights.heads, layers.sigmoid)
         return layers.flatten(heads * weights.scale + weights.shift)
 
 
-def _largest_activation(network: Network) -> int:
-    """Numbers that the largest output of a convolution has for one spectrum."""
-    length, largest = network.nbins, network.nbins
-    for conv in network.convs:
-        kernel, _, filters = conv.kernel.shape
-        length = layers.conv_output(length, kernel, conv.stride, conv.padding)
-        largest = max(largest, length * filters)
-    return largest
+def _check(dtype: Any, nproc: Any) -> None:
+    """Refuse what a user may have said of a model in error."""
+    if not isinstance(dtype, str) or dtype not in ("float32", "float64"):
+        msg = f"dtype={dtype!r} is not one of 'float32', 'float64'"
+        raise ValueError(msg)
+    if nproc is not None:
+        if not isinstance(nproc, (int, np.integer)):
+            msg = f"nproc must be a whole number, got {nproc!r}"
+            raise TypeError(msg)
+        if nproc < 1:
+            msg = f"nproc must be 1 or more, got {nproc!r}"
+            raise ValueError(msg)
+
+
+def _upload(net: Network, dtype: str, backend: Backend) -> _Weights:
+    """Put the weights of a network onto a device."""
+
+    def move(x: NDArray[np.float64]) -> Array:
+        return to_device(x, backend, dtype)
+
+    kernel, bias, scale, shift = map(move, net.joined_heads())
+    convs = [prepare(conv, backend, dtype) for conv in net.convs]
+    trunk = [(move(dense.kernel), move(dense.bias)) for dense in net.trunk]
+    return _Weights(convs, trunk, (kernel, bias), scale, shift)
+
+
+def _first_tile(network: Network, dtype: str, backend: Backend) -> int:
+    """Choose a tile that fits into the memory of a device."""
+    if backend.is_host:
+        return _TILE
+    tile, free = _TILE_ON_DEVICE, backend.free_memory()
+    if free is not None:
+        width = 8 if dtype == "float64" else 4
+        need = _LIVE * width * network.largest_activation
+        while tile > 1 and tile * need > free / _PART_OF_MEMORY:
+            tile //= 2
+    return tile

@@ -12,6 +12,11 @@ class Status(enum.IntFlag):
 
     A row with a bit of `UNSCORED` has no result: its confidences and redshifts are
     NaN. The other bits are remarks on a row that was scored.
+
+    Examples
+    --------
+    >>> Status.NO_GOOD_PIXEL in Status(9), Status.ARM_MISSING in Status(9)
+    (True, False)
     """
 
     NO_GOOD_PIXEL = 1
@@ -29,18 +34,7 @@ class Status(enum.IntFlag):
 
 
 def status_words(status: int) -> str:
-    """What a QN_STATUS says.
-
-    Parameters
-    ----------
-    status
-        Bits of `qnp_xp.Status`.
-
-    Returns
-    -------
-    str
-        ``"scored"``, or as ``"not scored (no good pixel, arm missing)"``.
-    """
+    """Say in words what a QN_STATUS means: ``not scored (no good pixel)``."""
     bits = [bit for bit in Status if bit != Status.UNSCORED and status & int(bit)]
     said = ", ".join(str(bit.name).replace("_", " ").lower() for bit in bits)
     done = "not scored" if status & int(Status.UNSCORED) else "scored"

@@ -14,7 +14,16 @@ import numpy as np
 import pytest
 
 from qnp_xp import DeviceError
-from qnp_xp._xp.backend import Backend, backend_of, resolve, to_device, to_host
+from qnp_xp._xp.backend import (
+    Backend,
+    backend_of,
+    numpy_within,
+    pad_or_cut,
+    real_floating,
+    resolve,
+    to_device,
+    to_host,
+)
 
 if TYPE_CHECKING:
     from conftest import ArrayBackend
@@ -121,8 +130,8 @@ def test_gpu_without_cupy_says_what_to_install(device: str) -> None:
 
 
 def test_gpu_that_cannot_be_used_is_an_error_and_no_fallback() -> None:
-    if (name := resolve("auto").name) != "cpu":
-        pytest.skip(f"this machine has {name}")
+    if not (found := resolve("auto")).is_host:
+        pytest.skip(f"this machine has {found.name}")
     with pytest.raises(DeviceError, match="CuPy") as caught:
         resolve("gpu")
     assert isinstance(caught.value, RuntimeError)
@@ -213,22 +222,6 @@ def test_strict_is_taken_with_a_device_of_its_own() -> None:
     assert resolve(xp=strict) == Backend(strict, default, "array_api_strict")
     device = strict.Device("device1")
     assert resolve(device, strict) == Backend(strict, device, "array_api_strict")
-
-
-def test_backends_are_looked_up_whatever_their_devices_are() -> None:
-    class Device:  # as CuPy's: equal by number, and without a hash
-        def __init__(self, number: int) -> None:
-            self.number = number
-
-        def __eq__(self, other: object) -> bool:
-            return isinstance(other, Device) and other.number == self.number
-
-        __hash__ = None  # type: ignore[assignment]
-
-    xp = resolve("cpu").xp
-    first, again = (Backend(xp, Device(0), "gpu:0") for _ in range(2))
-    other = Backend(xp, Device(1), "gpu:1")
-    assert {first: "first", other: "other"}[again] == "first"
 
 
 def test_backend_of_an_array_is_where_it_lives(backend: ArrayBackend) -> None:
@@ -413,6 +406,88 @@ def test_lists_and_numbers_come_to_the_host_as_arrays(x: Any) -> None:
     found = to_host(x)
     assert type(found) is np.ndarray
     np.testing.assert_array_equal(found, x)
+
+
+# --- arguments of array functions
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_floating_arrays_are_taken_as_they_are(
+    backend: ArrayBackend, dtype: str
+) -> None:
+    x = backend.array([1.0, 2.0], dtype)
+    (found,) = real_floating(x=x)
+    assert found is x
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64", "uint8", "bool"])
+def test_integers_and_bools_become_float64(backend: ArrayBackend, dtype: str) -> None:
+    x, y = real_floating(x=backend.array([0, 1], dtype), y=backend.array([2.0]))
+    assert backend.host(x, "float64").tolist() == [0.0, 1.0]
+    assert backend.host(y, "float64").tolist() == [2.0]
+
+
+def test_numbers_take_the_dtype_and_the_device_of_an_array(
+    backend: ArrayBackend,
+) -> None:
+    given = {"a": 2, "x": backend.array([1.0], "float32"), "b": 0.5}
+    a, x, b = real_floating(**given)
+    assert backend.host(a, "float32") == 2
+    assert backend.host(b, "float32") == 0.5
+    assert x is given["x"]
+
+
+@pytest.mark.parametrize("number", [1, 2.5, True])
+def test_numbers_alone_become_arrays_of_numpy(number: float) -> None:
+    (found,) = real_floating(x=number)
+    assert isinstance(found, np.ndarray)
+    assert (found.dtype, found.shape) == (np.float64, ())
+    assert found == number
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [[1.0], None, "one", 1j, {}],
+    ids=["list", "None", "str", "complex", "dict"],
+)
+def test_what_is_no_array_is_refused_by_name(backend: ArrayBackend, wrong: Any) -> None:
+    kind = type(wrong).__name__
+    with pytest.raises(TypeError, match=f"ivar must be an array, got {kind}"):
+        real_floating(flux=backend.array([1.0]), ivar=wrong)
+
+
+@pytest.mark.parametrize("values", [np.array([1j]), np.array(["1"]), np.array([None])])
+def test_numbers_that_are_not_real_are_refused_by_name(values: Any) -> None:
+    match = f"flux must hold real numbers, got {values.dtype}"
+    with pytest.raises(TypeError, match=match):
+        real_floating(flux=values)
+
+
+@pytest.mark.parametrize(("left", "length"), [(0, 4), (2, 6), (2, 9), (2, 4), (1, 3)])
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_an_axis_is_padded_and_cut(
+    backend: ArrayBackend, left: int, length: int, axis: int
+) -> None:
+    x = np.arange(1, 65, dtype="float32").reshape(4, 4, 4)
+    found = pad_or_cut(backend.array(x), left, length, axis)
+    widths = [(left, length) if i == axis else (0, 0) for i in range(3)]
+    expected = np.take(np.pad(x, widths), range(length), axis=axis)
+    np.testing.assert_array_equal(backend.host(found, "float32"), expected)
+
+
+def test_no_rows_are_padded_to_some(backend: ArrayBackend) -> None:
+    found = pad_or_cut(backend.array(np.ones((0, 3))), 0, 2, axis=0)
+    assert backend.host(found, "float64").tolist() == [[0.0] * 3] * 2
+
+
+def test_the_range_of_numpy_arrays_is_known_and_of_no_others(
+    backend: ArrayBackend,
+) -> None:
+    inside = backend.array([[0.0, 1.0], [0.5, 1.0]])
+    assert numpy_within(inside, 0.0, 1.0) is (backend.name == "numpy")
+    assert numpy_within(inside[:0, :], 0.0, 1.0) is (backend.name == "numpy")
+    for bad in (-0.1, 1.1, np.nan, np.inf):
+        assert not numpy_within(backend.array([0.5, bad]), 0.0, 1.0)
 
 
 # --- what an import loads

@@ -12,7 +12,7 @@ from helpers import Hdus, Run, coadd_hdus, write_coadd, write_hdus
 from numpy.typing import NDArray
 
 from qnp_xp import SpectraError, Status, classify, load_model
-from qnp_xp.coadd import add_rows
+from qnp_xp._binning import add_rows
 
 if TYPE_CHECKING:
     from conftest import ArrayBackend
@@ -171,10 +171,23 @@ def test_every_row_of_real_files_is_accounted_for(
 
 
 def test_rows_are_added_in_their_order(backend: ArrayBackend) -> None:
-    rows = np.array([[1.0, 2.0], [10.0, 20.0], [100.0, 200.0], [1000.0, 2000.0]])
-    total = np.array([[0.5, 0.5], [0.0, 0.0], [7.0, 7.0]])
-    found = add_rows(backend.array(total), backend.array(rows), [0, 1, 0, 0])
-    expected = [[1101.5, 2202.5], [10.0, 20.0], [7.0, 7.0]]
+    rows = np.array([[1.0, 2.0], [100.0, 200.0], [1000.0, 2000.0], [10.0, 20.0]])
+    total = np.array([[0.5, 0.5], [0.0, 0.0], [7.0, 7.0], [3.0, 3.0]])
+    found = add_rows(backend.array(total), backend.array(rows), [0, 0, 0, 2])
+    expected = [[1101.5, 2202.5], [0.0, 0.0], [17.0, 27.0], [3.0, 3.0]]
     np.testing.assert_array_equal(backend.host(found, "float64"), expected)
     empty = add_rows(backend.array(total), backend.array(rows[:0]), [])
     np.testing.assert_array_equal(backend.host(empty, "float64"), total)
+
+
+def test_bits_of_a_sum_are_those_of_one_addition_after_the_other(
+    backend: ArrayBackend,
+) -> None:
+    rng = np.random.default_rng(3)
+    rows, total = rng.normal(size=(60, 5)), rng.normal(size=(7, 5))
+    owners = sorted(rng.integers(0, 6, 60).tolist())
+    expected = total.copy()
+    for row, owner in zip(rows, owners, strict=True):
+        expected[owner] += row
+    found = add_rows(backend.array(total), backend.array(rows), owners)
+    np.testing.assert_array_equal(backend.host(found, "float64"), expected)

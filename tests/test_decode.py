@@ -379,7 +379,32 @@ def test_prior_is_two_boxes_of_34_bins_wide_by_default(backend: ArrayBackend) ->
     np.testing.assert_allclose(found, [boxes, 3 * boxes], rtol=1e-13)
 
 
-@pytest.mark.parametrize("wrong", [None, 0.5, {}])
-def test_what_holds_no_predictions_is_refused(wrong: Any) -> None:
-    with pytest.raises(TypeError, match="preds is a list of arrays"):
+@pytest.mark.parametrize("wrong", [None, {}, 7 * [[0.5]]])
+def test_what_holds_no_arrays_is_refused(wrong: Any) -> None:
+    with pytest.raises(TypeError, match="preds must be"):
         decode(wrong, LINES, LINES_BAL)
+
+
+def test_one_number_is_no_predictions() -> None:
+    with pytest.raises(ValueError, match="preds has 0 arrays"):
+        decode(0.5, LINES, LINES_BAL)
+
+
+@pytest.mark.parametrize("function", [is_quasar, prior_width, process_preds])
+def test_complex_numbers_are_refused_by_name(
+    backend: ArrayBackend, function: Any
+) -> None:
+    bad = backend.xp.astype(backend.array(np.ones((7, 26))), backend.xp.complex64)
+    lines = (LINES, LINES_BAL) if function is process_preds else ()
+    with pytest.raises(TypeError, match=r"(c_line|z|preds) must hold real numbers"):
+        function(bad, *lines)
+
+
+def test_integers_are_confidences_and_redshifts(backend: ArrayBackend) -> None:
+    ints = backend.array([[0, 1]], "int64")
+    assert backend.host(is_quasar(ints), "bool").tolist() == [False, True]
+    floats = backend.array([[0.0, 1.0]])
+    np.testing.assert_array_equal(
+        backend.host(prior_width(ints), "float64"), backend.host(prior_width(floats))
+    )
+    assert prior_width(1) == backend.host(prior_width(floats))[0, 1]

@@ -7,7 +7,6 @@ refuse, and by numpy under the name of a GPU, which shows what is asked of CuPy.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 import threading
 from collections.abc import Iterator
@@ -115,7 +114,7 @@ def cupy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cupy]:
 def on_gpu(model: QuasarNP, cupy: Cupy) -> QuasarNP:
     """The same model, on numpy by the name of a GPU."""
     backend = Backend(array_namespace(np.empty(0)), cupy, "gpu:0")
-    return dataclasses.replace(model, backend=backend)
+    return model.__replace__(backend=backend)
 
 
 def test_work_on_a_gpu_is_handed_over_when_it_is_done(

@@ -10,7 +10,7 @@ import pytest
 import reference as oracle
 from numpy.typing import NDArray
 
-from qnp_xp import layers, padding
+from qnp_xp import layers
 
 if TYPE_CHECKING:
     from conftest import ArrayBackend
@@ -185,7 +185,7 @@ def test_conv1d_refuses_shapes_that_do_not_fit(
 
 def test_conv1d_refuses_a_kernel_without_taps(backend: ArrayBackend) -> None:
     x, kernel = backend.array(np.ones((2, 12, 1))), backend.array(np.ones((0, 1, 4)))
-    with pytest.raises(ValueError, match="kernel"):
+    with pytest.raises(ValueError, match=r"kernel w .* with k from 1 up"):
         layers.conv1d(x, kernel)
 
 
@@ -370,38 +370,76 @@ def test_activations_keep_the_shape(
     np.testing.assert_array_equal(backend.host(array), x)
 
 
-@pytest.mark.parametrize("n", [0, 1, 4])
-def test_fill_rows_puts_zeros_below(backend: ArrayBackend, n: int) -> None:
-    x = draw((n, 3), "float32")
-    found = backend.host(padding.fill_rows(backend.array(x), 5), "float32")
-    np.testing.assert_array_equal(found, np.vstack([x, np.zeros((5 - n, 3))]))
-
-
-def test_fill_rows_returns_a_full_array_itself(backend: ArrayBackend) -> None:
-    x = backend.array(np.ones((5, 3)))
-    assert padding.fill_rows(x, 5) is x
-
-
-@pytest.mark.parametrize(("left", "length"), [(0, 4), (2, 6), (2, 9), (2, 4), (1, 3)])
-@pytest.mark.parametrize("n", [0, 2])
-def test_fit_length_pads_and_cuts(
-    backend: ArrayBackend, n: int, left: int, length: int
+@pytest.mark.parametrize("phi", [layers.relu, layers.sigmoid])
+@pytest.mark.parametrize("dtype", ["int32", "int64", "bool"])
+def test_integers_and_bools_become_float64(
+    backend: ArrayBackend, phi: Callable[[Any], Any], dtype: str
 ) -> None:
-    x = np.arange(1, n * 8 + 1, dtype="float32").reshape(n, 4, 2)
-    found = backend.host(padding.fit_length(backend.array(x), left, length), "float32")
-    expected = np.zeros((n, left + 4 + length, 2))
-    expected[:, left : left + 4] = x
-    np.testing.assert_array_equal(found, expected[:, :length])
+    x = np.array([[0, 1], [1, 1]])
+    found = backend.host(phi(backend.array(x, dtype)), "float64")
+    np.testing.assert_array_equal(found, phi(x.astype("float64")))
 
 
-@pytest.mark.parametrize(("k", "stride", "taps"), [(10, 2, 5), (7, 2, 4), (2, 3, 1)])
-def test_phase_kernel_stacks_the_phases_as_channels(
-    backend: ArrayBackend, k: int, stride: int, taps: int
+@pytest.mark.parametrize(
+    ("phi", "x", "expected"),
+    [
+        (layers.linear, 3, 3),
+        (layers.relu, 1, 1),
+        (layers.relu, -2.5, 0),
+        (layers.relu, np.float32(-2.5), 0),
+        (layers.sigmoid, 0, 0.5),
+        (layers.sigmoid, -1e4, 0),
+        (layers.sigmoid, np.float64(0), 0.5),
+    ],
+)
+def test_activations_take_numbers(
+    phi: Callable[[Any], Any], x: Any, expected: float
 ) -> None:
-    kernel = draw((k, 3, 2), "float32")
-    found = padding.phase_kernel(backend.array(kernel), stride)
-    expected = np.zeros((taps, stride * 3, 2))
-    for tap in range(k):
-        phase = tap % stride
-        expected[tap // stride, 3 * phase : 3 * (phase + 1)] = kernel[tap]
-    np.testing.assert_array_equal(backend.host(found, "float32"), expected)
+    found = phi(x)
+    assert np.ndim(found) == 0
+    assert found == expected
+
+
+def test_batch_normalization_takes_numbers(backend: ArrayBackend) -> None:
+    assert layers.batch_normalization(5, 1, 4, 0.5, 3, 0) == 6.5
+    x = backend.array([[5.0, 9.0]], "float32")
+    found = layers.batch_normalization(x, 1, 4.0, 0.5, 3, 0.0)
+    assert backend.host(found, "float32").tolist() == [[6.5, 12.5]]
+
+
+def test_layers_take_integers(backend: ArrayBackend) -> None:
+    x, w = np.arange(12).reshape(2, 6, 1), np.array([1, 10]).reshape(2, 1, 1)
+    ints = [backend.array(values, "int64") for values in (x, w, [3])]
+    found = layers.conv1d(*ints[:2], 2, ints[2])
+    expected = oracle.conv1d(x, w, 2, np.array([3]), "valid")
+    assert_close(backend.host(found, "float64"), expected, "float64")
+    flat = layers.flatten(ints[0])
+    kernel = backend.array(np.eye(6), "float64")
+    found = layers.dense(flat, kernel, ints[2], layers.relu)
+    expected = x.reshape(2, 6) + 3.0
+    assert_close(backend.host(found, "float64"), expected, "float64")
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    {
+        "x": lambda bad, x, w: layers.conv1d(bad(x), w),
+        "w": lambda bad, x, w: layers.conv1d(x, bad(w)),
+        "b": lambda bad, x, w: layers.conv1d(x, w, 1, bad(w[0, 0, ...])),
+        "x of relu": lambda bad, x, _: layers.relu(bad(x)),
+        "x of sigmoid": lambda bad, x, _: layers.sigmoid(bad(x)),
+        "w of dense": lambda bad, x, w: layers.dense(x, bad(w), x, layers.relu),
+        "gamma": lambda bad, x, _: layers.batch_normalization(x, x, x, x, bad(x), 0),
+    }.items(),
+)
+def test_complex_numbers_are_refused_by_name(
+    backend: ArrayBackend, name: str, call: Callable[..., Any]
+) -> None:
+    x, w = backend.array(np.ones((2, 4, 1))), backend.array(np.ones((2, 1, 1)))
+
+    def bad(values: Any) -> Any:
+        return backend.xp.astype(values, backend.xp.complex64)
+
+    match = rf"{name.split(maxsplit=1)[0]} must hold real numbers, got .*complex64"
+    with pytest.raises(TypeError, match=match):
+        call(bad, x, w)

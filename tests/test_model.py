@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import logging
 import os
@@ -20,10 +19,11 @@ from numpy.typing import NDArray
 from qnp_xp._network.description import BatchNorm, Conv, Dense, Head, Network
 from qnp_xp._xp.backend import resolve
 from qnp_xp.decode import decode, is_quasar
-from qnp_xp.grids import linear_wave, wave
+from qnp_xp.grids import desi_wave, linear_wave, wave
 from qnp_xp.io import load_model
 from qnp_xp.lines import LINES, LINES_BAL
 from qnp_xp.model import QuasarNP
+from qnp_xp.spectra import sum_arms
 
 if TYPE_CHECKING:
     from conftest import ArrayBackend
@@ -607,10 +607,32 @@ def test_unknown_devices_are_refused(data: Path, device: Any) -> None:
         load_model(path).to(device)
 
 
-def test_a_model_is_frozen(data: Path) -> None:
+def test_a_model_says_what_it_is_in_one_line(data: Path) -> None:
     model = load_model(data / "keras" / "valid.h5")
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        model.dtype = "float64"  # type: ignore[misc]
+    assert repr(model) == "<QuasarNP valid.h5, float32 on cpu>"
+
+
+def test_models_are_equal_to_themselves_alone(data: Path) -> None:
+    model = load_model(data / "keras" / "valid.h5")
+    other = model.__replace__()
+    assert model == model  # noqa: PLR0124
+    assert model != other
+    assert len({model, other}) == 2
+
+
+def test_a_model_rebins_onto_its_own_grid(backend: ArrayBackend, data: Path) -> None:
+    model = load_model(data / "keras" / "linear_grid.h5", **backend.resolve())
+    rng = np.random.default_rng(0)
+    flux, ivar = rng.normal(size=(3, 7781)), rng.uniform(size=(3, 7781))
+    arm = desi_wave, backend.array(flux), backend.array(ivar)
+    for one, other in zip(
+        model.rebinner([arm]), sum_arms([arm], model.wave), strict=True
+    ):
+        np.testing.assert_array_equal(backend.host(one), backend.host(other))
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(
+        backend.host(again.rebinner([arm])[0]), backend.host(model.rebinner([arm])[0])
+    )
 
 
 def test_a_network_knows_whether_its_offsets_are_rescaled(data: Path) -> None:
@@ -623,4 +645,4 @@ def test_a_network_knows_whether_its_offsets_are_rescaled(data: Path) -> None:
 def test_a_number_of_threads_is_a_whole_number(data: Path, wrong: Any) -> None:
     model = load_model(data / "keras" / "valid.h5")
     with pytest.raises(TypeError, match=f"nproc must be a whole number, got {wrong!r}"):
-        dataclasses.replace(model, nproc=wrong)
+        model.with_nproc(wrong)

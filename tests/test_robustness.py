@@ -849,7 +849,7 @@ def _(p: Place) -> None:
         with pytest.raises(ValueError, match=r"predict takes \(n, 443\) or"):
             p.model.predict(np.zeros(shape))
     for bad in (None, "x", np.zeros((2, 443), complex), np.zeros((2, 443), object)):
-        with pytest.raises(TypeError, match="predict takes real numbers"):
+        with pytest.raises(TypeError, match="x must hold real numbers"):
             p.model.predict(bad)
 
 

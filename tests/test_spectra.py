@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +14,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from qnp_xp import _binning
+from qnp_xp._binning import Rebinner
+from qnp_xp._xp.backend import resolve
 from qnp_xp.grids import desi_wave, linear_wave, wave
-from qnp_xp.spectra import clean, combine, normalize, rebin, renormalize
+from qnp_xp.spectra import (
+    average,
+    clean,
+    combine,
+    normalize,
+    rebin,
+    renormalize,
+    sum_arms,
+)
 
 if TYPE_CHECKING:
     from conftest import ArrayBackend
@@ -255,7 +267,7 @@ def test_combine_refuses_arms_of_different_numbers_of_spectra(
 ) -> None:
     three, one = backend.array(np.ones((3, 50))), backend.array(np.ones((1, 50)))
     pixels = desi_wave[:50]
-    with pytest.raises(ValueError, match="shape"):
+    with pytest.raises(ValueError, match=r"as many spectra as the first, got \[3, 1\]"):
         combine([(pixels, three, three), (pixels, one, one)])
 
 
@@ -289,6 +301,129 @@ def test_rebin_changes_none_of_its_inputs(backend: ArrayBackend) -> None:
     assert pixels.tolist() == [5000.0, 4000.0, 3000.0, 4500.0]
     np.testing.assert_array_equal(backend.host(arrays[0], "float32"), flux)
     np.testing.assert_array_equal(backend.host(arrays[1], "float32"), ivar)
+
+
+# --- plans
+
+
+@pytest.fixture
+def plans(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Numbers of pixels of the plans that were made."""
+    made: list[int] = []
+    original = _binning.make_plan
+
+    def make_plan(wavelength: NDArray[Any], *args: Any) -> Any:
+        made.append(wavelength.size)
+        return original(wavelength, *args)
+
+    monkeypatch.setattr(_binning, "make_plan", make_plan)
+    return made
+
+
+def test_a_rebinner_plans_each_arm_once(
+    backend: ArrayBackend, plans: list[int]
+) -> None:
+    rebinner = Rebinner(wave, resolve(**backend.resolve()))
+    for seed in range(3):
+        arms = [
+            (pixels.copy(), *map(backend.array, draw(5, pixels, seed)))
+            for pixels in (desi_wave[:100], desi_wave[100:300])
+        ]
+        found, expected = rebinner(arms), sum_arms(arms, wave)
+        for ours, theirs in zip(found, expected, strict=True):
+            np.testing.assert_array_equal(backend.host(ours), backend.host(theirs))
+    # Once for all batches, and for each call of the function.
+    assert sorted(plans) == [100] * 4 + [200] * 4
+
+
+def test_a_rebinner_forgets_the_wavelengths_that_it_saw_first(
+    plans: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_binning, "_KEPT", 2)
+    rebinner = Rebinner(wave, resolve("cpu"))
+    for npix in (10, 20, 10, 30, 10, 20):
+        ones = np.ones((1, npix))
+        rebinner([(desi_wave[:npix], ones, ones)])
+    assert plans == [10, 20, 30, 20]
+
+
+def test_threads_share_a_rebinner(plans: list[int]) -> None:
+    rebinner = Rebinner(wave, resolve("cpu"))
+    flux, ivar = draw(70, desi_wave)
+    with ThreadPoolExecutor(8) as pool:
+        sums = list(pool.map(rebinner, [[(desi_wave, flux, ivar)]] * 16))
+    for found in sums[1:]:
+        np.testing.assert_array_equal(found[0], sums[0][0])
+    assert plans == [7781]
+
+
+def test_wavelengths_that_change_have_another_plan() -> None:
+    rebinner = Rebinner(wave, resolve("cpu"))
+    pixels, ones = desi_wave[:50].copy(), np.ones((1, 50))
+    before = rebinner([(pixels, ones, ones)])[1]
+    pixels += 1000
+    found = rebinner([(pixels, ones, ones)])[1]
+    np.testing.assert_array_equal(found, rebin(ones, ones, pixels)[1])
+    assert not np.array_equal(found, before)
+
+
+# --- dtypes
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64", "bool"])
+def test_integers_and_bools_are_floats_like_others(
+    backend: ArrayBackend, dtype: str
+) -> None:
+    rng = np.random.default_rng(1)
+    flux, ivar = rng.integers(0, 2, (2, 4, 443))
+    ints = backend.array(flux, dtype), backend.array(ivar, dtype)
+    floats = backend.array(flux, "float64"), backend.array(ivar, "float64")
+    for function in (
+        clean,
+        normalize,
+        lambda f, i: rebin(f, i, wave),
+        lambda f, i: combine([(wave, f, i)]),
+        lambda f, i: (average(f, i), renormalize(f, i)),
+    ):
+        for ours, theirs in zip(function(*ints), function(*floats), strict=True):
+            expected = backend.host(theirs)
+            found = backend.host(ours, expected.dtype.name)
+            np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("name", ["flux", "ivar"])
+def test_complex_numbers_are_refused_by_name(backend: ArrayBackend, name: str) -> None:
+    good = backend.array(np.ones((2, 443)))
+    bad = backend.xp.astype(good, backend.xp.complex64)
+    args = (bad, good) if name == "flux" else (good, bad)
+    match = rf"{name}(_sum)? must hold real numbers, got .*complex64"
+    for function in (
+        clean,
+        average,
+        normalize,
+        renormalize,
+        lambda f, i: rebin(f, i, wave),
+        lambda f, i: combine([(wave, f, i)]),
+    ):
+        with pytest.raises(TypeError, match=match):
+            function(*args)
+
+
+def test_lists_are_refused_by_name() -> None:
+    with pytest.raises(TypeError, match="flux must be an array, got list"):
+        rebin([[1.0]], np.ones((1, 1)), [4000.0])
+
+
+def test_rebin_can_be_compiled_by_jax() -> None:
+    jax = pytest.importorskip("jax", reason="jax is not installed")
+    jax.config.update("jax_enable_x64", True)
+    pixels = desi_wave[::4].copy()
+    flux, ivar = spoil(*draw(70, pixels))
+    expected = rebin(flux, ivar, pixels, linear_wave)
+    compiled = jax.jit(lambda f, i: rebin(f, i, pixels, linear_wave))
+    found = compiled(jax.numpy.asarray(flux), jax.numpy.asarray(ivar))
+    for ours, theirs in zip(found, expected, strict=True):
+        assert_close(np.asarray(ours), theirs)
 
 
 # --- pixels that cannot be used

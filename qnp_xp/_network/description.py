@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BatchNorm", "Conv", "Dense", "Head", "Linear", "Network"]
+from ..layers import conv_output
 
 Float64 = NDArray[np.float64]
 
@@ -21,157 +21,70 @@ Layer = TypeVar("Layer", bound="Linear")
 
 @dataclass(frozen=True)
 class BatchNorm:
-    """Batch normalisation as the factor and the term that it comes to.
+    """Normalise a batch by the factor and the term that Keras' moments come to."""
 
-    Attributes
-    ----------
-    scale, shift
-        ``gamma / sqrt(var + epsilon)`` and ``beta - mean * scale``, shape
-        ``(channels,)``.
-    """
-
-    scale: Float64
-    shift: Float64
+    scale: Float64  #: ``gamma / sqrt(var + epsilon)``, shape ``(channels,)``.
+    shift: Float64  #: ``beta - mean * scale``.
 
     @classmethod
     def from_moments(
         cls, mean: Float64, var: Float64, beta: Float64, gamma: Float64, epsilon: float
     ) -> BatchNorm:
-        """Make it from what Keras stores.
-
-        Parameters
-        ----------
-        mean, var, beta, gamma, epsilon
-            As for `qnp_xp.layers.batch_normalization`.
-
-        Returns
-        -------
-        BatchNorm
-        """
+        """Make it from what Keras stores."""
         scale = gamma / np.sqrt(var + epsilon)
         return cls(scale, beta - mean * scale)
-
-    def fold(self, kernel: Float64, bias: Float64) -> tuple[Float64, Float64]:
-        """Kernel and bias of a linear layer with this normalisation behind it.
-
-        Parameters
-        ----------
-        kernel
-            Shape ``(..., channels)``.
-        bias
-            Shape ``(channels,)``.
-
-        Returns
-        -------
-        kernel, bias : numpy.ndarray
-            Of the same shapes.
-        """
-        return kernel * self.scale, bias * self.scale + self.shift
 
 
 @dataclass(frozen=True)
 class Linear:
-    """What a convolution and a fully connected layer have in common.
+    """Hold what a convolution and a fully connected layer have in common."""
 
-    Attributes
-    ----------
-    name
-        Name of the layer in the file.
-    kernel
-        Shape ``(..., outputs)``, float64.
-    bias
-        Shape ``(outputs,)``, float64.
-    """
-
-    name: str
-    kernel: Float64
-    bias: Float64
+    name: str  #: Of the layer in the file.
+    kernel: Float64  #: Shape ``(..., outputs)``.
+    bias: Float64  #: Shape ``(outputs,)``.
 
     def folded(self: Layer, norm: BatchNorm) -> Layer:
-        """Fold the batch normalisation behind this layer into it.
-
-        Parameters
-        ----------
-        norm
-            For as many channels as the layer has outputs.
-
-        Returns
-        -------
-        of the same class
-        """
-        kernel, bias = norm.fold(self.kernel, self.bias)
+        """Fold the batch normalisation that follows this layer into it."""
+        kernel = self.kernel * norm.scale
+        bias = self.bias * norm.scale + norm.shift
         return dataclasses.replace(self, kernel=kernel, bias=bias)
 
 
 @dataclass(frozen=True)
 class Conv(Linear):
-    """A convolution with its activation; the kernel is ``(k, channels, filters)``.
-
-    Attributes
-    ----------
-    stride, padding
-        As for `qnp_xp.layers.conv1d`.
-    activation
-        Name of a function of `qnp_xp.layers`.
-    """
+    """Describe a convolution; its kernel is ``(k, channels, filters)``."""
 
     stride: int
-    padding: str
-    activation: str = "linear"
+    padding: str  #: As for `qnp_xp.layers.conv1d`.
+    activation: str = "linear"  #: A key of `qnp_xp.layers.ACTIVATIONS`.
 
 
 @dataclass(frozen=True)
 class Dense(Linear):
-    """A fully connected layer with its activation; the kernel is ``(n_in, n_out)``.
-
-    Attributes
-    ----------
-    activation
-        Name of a function of `qnp_xp.layers`.
-    """
+    """Describe a fully connected layer; its kernel is ``(n_in, n_out)``."""
 
     activation: str = "linear"
 
 
 @dataclass(frozen=True)
 class Head:
-    """The two layers that find one line.
-
-    Attributes
-    ----------
-    box, offset
-        Layers of `nboxes` outputs each, with a sigmoid.
-    scale, shift
-        What the offset is multiplied by, and what is then added to it.
-    """
+    """Describe the two layers that find one line, of as many outputs as boxes."""
 
     box: Dense
     offset: Dense
-    scale: float = 1.0
-    shift: float = 0.0
+    scale: float = 1.0  #: What the offset is multiplied by,
+    shift: float = 0.0  #: and what is then added to it.
 
 
 @dataclass(frozen=True)
 class Network:
-    """A QuasarNET: convolutions, fully connected layers, and a head for each line.
+    """Describe a QuasarNET."""
 
-    Attributes
-    ----------
-    nbins
-        Bins of the input.
-    convs, trunk
-        Layers before and behind the flattening, in order.
-    heads
-        One for each line.
-    parameters
-        Number of the weights in the file that count, batch norms included.
-    """
-
-    nbins: int
-    convs: tuple[Conv, ...]
-    trunk: tuple[Dense, ...]
-    heads: tuple[Head, ...]
-    parameters: int
+    nbins: int  #: Bins of the input.
+    convs: tuple[Conv, ...]  #: Layers before the flattening, in order,
+    trunk: tuple[Dense, ...]  #: and after it.
+    heads: tuple[Head, ...]  #: One for each line.
+    parameters: int  #: Weights in the file, those of batch norms included.
 
     @property
     def nboxes(self) -> int:
@@ -183,15 +96,21 @@ class Network:
         """Whether any offset is rescaled."""
         return any((head.scale, head.shift) != (1.0, 0.0) for head in self.heads)
 
-    def joined_heads(self) -> tuple[Float64, Float64, Float64, Float64]:
-        """All heads side by side: the box and the offset of each line, in order.
+    @property
+    def largest_activation(self) -> int:
+        """Numbers that the largest output of a convolution has for one spectrum."""
+        length, largest = self.nbins, self.nbins
+        for conv in self.convs:
+            kernel, _, filters = conv.kernel.shape
+            length = conv_output(length, kernel, conv.stride, conv.padding)
+            largest = max(largest, length * filters)
+        return largest
 
-        Returns
-        -------
-        kernel : numpy.ndarray
-            Shape ``(width, nlines * 2 * nboxes)``.
-        bias, scale, shift : numpy.ndarray
-            One for each column; boxes have a scale of 1 and a shift of 0.
+    def joined_heads(self) -> tuple[Float64, Float64, Float64, Float64]:
+        """Put all heads side by side: kernel, bias, scale and shift.
+
+        Columns are the boxes and then the offsets of each line, in order; boxes have a
+        scale of 1 and a shift of 0.
         """
         layers = [layer for head in self.heads for layer in (head.box, head.offset)]
         factors = [(1.0, 0.0, head.scale, head.shift) for head in self.heads]

@@ -1,7 +1,7 @@
 """Array libraries and their devices: the one module that names CuPy.
 
-Everything else in the package gets its functions from `array_namespace` and calls
-`to_device` and `to_host` where data changes place.
+Array functions get their namespace from `array_namespace` and check their arguments
+with `real_floating`; `to_device` and `to_host` move data.
 """
 
 from __future__ import annotations
@@ -18,41 +18,20 @@ from typing import Any
 
 import array_api_compat
 import numpy as np
-from array_api_compat import array_namespace, device
 
 from ..errors import DeviceError
 
-__all__ = [
-    "Array",
-    "Backend",
-    "array_namespace",
-    "backend_of",
-    "device",
-    "device_of_rank",
-    "permitted",
-    "resolve",
-    "to_device",
-    "to_host",
-    "visible_gpus",
-]
+#: For array functions, which import them from here.
+array_namespace = array_api_compat.array_namespace
+device = array_api_compat.device
 
 _log = logging.getLogger(__name__)
 
+_SCALARS = (bool, int, float)  # numpy's own scalars are arrays of no dimension
+
 
 def permitted(device: str) -> str:
-    """The device that is asked for, unless ``$DESI_NO_GPU`` forbids GPUs.
-
-    Parameters
-    ----------
-    device
-        As for `qnp_xp.load_model`.
-
-    Returns
-    -------
-    str
-        ``"cpu"`` where the variable is set, whatever it is set to, as in desispec; a
-        warning says so.
-    """
+    """Return `device`, or the CPU where ``$DESI_NO_GPU`` is set, to whatever value."""
     if "DESI_NO_GPU" in os.environ and (device == "auto" or device.startswith("gpu")):
         _log.warning("$DESI_NO_GPU is set: the CPU is used, and not %s", device)
         return "cpu"
@@ -60,20 +39,7 @@ def permitted(device: str) -> str:
 
 
 def device_of_rank(device: str, local: int) -> str:
-    """The device of one of the processes that run on a machine.
-
-    Parameters
-    ----------
-    device
-        As for `qnp_xp.load_model`.
-    local
-        Number of the process among those of its machine.
-
-    Returns
-    -------
-    str
-        For ``"gpu"`` and ``"auto"``, the visible GPUs in turn; else `device`.
-    """
+    """Deal ``"gpu"`` and ``"auto"`` to the visible GPUs by a process' local rank."""
     if device not in ("auto", "gpu"):
         return device
     count = visible_gpus()
@@ -86,25 +52,11 @@ Array = Any
 
 @dataclass(frozen=True)
 class Backend:
-    """An array namespace together with one device of that library.
-
-    Attributes
-    ----------
-    xp
-        The namespace, as `array_namespace` returns it.
-    device
-        The library's own device object; None for numpy.
-    name
-        How users name it: ``"cpu"``, ``"gpu:0"``, or the library's name.
-    """
+    """An array namespace together with one device of that library."""
 
     xp: Any
-    device: Any
-    name: str
-
-    def __hash__(self) -> int:
-        # By name: CuPy's devices have no hash.
-        return hash((self.xp.__name__, self.name))
+    device: Any  #: The library's own device object; None for numpy.
+    name: str  #: How users name it: ``"cpu"``, ``"gpu:0"``, or the library's name.
 
     def __reduce__(self) -> tuple[Callable[..., Backend], tuple[Any, ...]]:
         # Modules cannot be pickled, and neither can CuPy's devices.
@@ -113,12 +65,8 @@ class Backend:
         return _rebuild, (self.xp.__name__, self.device, self.name)
 
     def active(self) -> contextlib.AbstractContextManager[Any]:
-        """Context in which this device is the library's current one.
-
-        CuPy allocates on the current device whatever ``device=`` says; the other
-        libraries need nothing.
-        """
-        if self.is_gpu:
+        """Make this device the library's current one for a while."""
+        if self.is_gpu:  # CuPy allocates on the current one, whatever device= says
             return self.device  # type: ignore[no-any-return]
         return contextlib.nullcontext()
 
@@ -134,11 +82,7 @@ class Backend:
 
     @contextlib.contextmanager
     def stream(self, purpose: str) -> Iterator[None]:
-        """Context in which work on a GPU waits for no work of another purpose.
-
-        What another purpose is to use must be `finish`ed first. Elsewhere than on a GPU
-        it is the same as `active`.
-        """
+        """Let work on a GPU wait for none of another purpose; elsewhere as `active`."""
         with self.active():
             if not self.is_gpu:
                 yield
@@ -157,14 +101,14 @@ class Backend:
             self.device.synchronize()
 
     def release(self) -> None:
-        """Give memory of a GPU that CuPy keeps for later back to others."""
+        """Give back the memory of a GPU that CuPy keeps for later."""
         if self.is_gpu:
             with self.active():
                 _cupy().get_default_memory_pool().free_all_blocks()
                 _cupy().get_default_pinned_memory_pool().free_all_blocks()
 
     def free_memory(self) -> int | None:
-        """Bytes that can be had on a GPU; None where memory is that of the host."""
+        """Count the bytes that can be had on a GPU; None elsewhere."""
         if not self.is_gpu:
             return None
         with self.active():
@@ -174,7 +118,7 @@ class Backend:
 
 @functools.cache
 def _stream(gpu: str, purpose: str) -> Any:
-    """Always the same one: CuPy keeps memory for each stream that there ever was."""
+    """Make the stream of a purpose once: CuPy keeps memory for each stream."""
     return _cupy().cuda.Stream(non_blocking=True)
 
 
@@ -189,7 +133,7 @@ def _rebuild(module: str, device: Any, name: str) -> Backend:
 
 
 def _gpu(index: int | None) -> Backend:
-    """The CuPy backend on GPU `index`, or on the current one for None."""
+    """Make the CuPy backend of GPU `index`, or of the current one for None."""
     try:
         import array_api_compat.cupy as xp  # noqa: PLC0415
         import cupy  # noqa: PLC0415
@@ -220,7 +164,7 @@ def _gpu(index: int | None) -> Backend:
 
 
 def visible_gpus() -> int:
-    """How many GPUs CuPy can use; none where it is missing."""
+    """Count the GPUs that CuPy can use; none where it is missing."""
     try:
         _gpu(0)
     except DeviceError:
@@ -229,7 +173,7 @@ def visible_gpus() -> int:
 
 
 def backend_of(x: Array) -> Backend:
-    """The backend that an array lives on; host numpy for what is not an array."""
+    """Find the backend that an array lives on; host numpy for what is not an array."""
     if array_api_compat.is_array_api_obj(x) and not isinstance(x, np.ndarray):
         xp = array_namespace(x)
         if array_api_compat.is_cupy_array(x):
@@ -243,7 +187,7 @@ def _library(xp: Any) -> str:
 
 
 def _of_library(xp: Any, device: Any) -> Backend:
-    """The backend of a namespace that the user names."""
+    """Make the backend of a namespace that the user names."""
     namespace = array_namespace(xp.asarray([0.0]))
     if array_api_compat.is_numpy_namespace(namespace):
         if device not in (None, "cpu"):
@@ -261,28 +205,7 @@ def _of_library(xp: Any, device: Any) -> Backend:
 
 
 def resolve(device: Any = "cpu", xp: Any = None) -> Backend:
-    """Turn what a user says of a device into a `Backend`.
-
-    Parameters
-    ----------
-    device
-        ``"cpu"``, ``"gpu"``, ``"gpu:1"``, ``"auto"`` (a GPU if one can be used and
-        ``$DESI_NO_GPU`` is not set, else the CPU) or, with `xp`, that library's own
-        device object.
-    xp
-        Any array API namespace, compatibility layer or the library itself.
-
-    Returns
-    -------
-    Backend
-
-    Raises
-    ------
-    DeviceError
-        If a GPU was asked for and cannot be used; the message says what is missing.
-    ValueError
-        If `device` is none of the above.
-    """
+    """Find the backend that a user names with the arguments of `load_model`."""
     if xp is not None:
         return _of_library(xp, device)
     if device == "auto" and "DESI_NO_GPU" in os.environ:  # as desispec asks for it
@@ -302,18 +225,7 @@ def resolve(device: Any = "cpu", xp: Any = None) -> Backend:
 
 
 def to_host(x: Array) -> np.ndarray[Any, Any]:
-    """Copy an array of any library to the host.
-
-    Parameters
-    ----------
-    x
-        Array of any library and device, or anything `numpy.asarray` takes.
-
-    Returns
-    -------
-    numpy.ndarray
-        Of the same shape and dtype; `x` itself where it is a numpy array already.
-    """
+    """Copy an array of any library to the host; one of numpy is returned itself."""
     if isinstance(x, np.ndarray) or not array_api_compat.is_array_api_obj(x):
         return np.asarray(x)
     if array_api_compat.is_cupy_array(x) or array_api_compat.is_torch_array(x):
@@ -326,22 +238,7 @@ def to_host(x: Array) -> np.ndarray[Any, Any]:
 
 
 def to_device(x: Array, backend: Backend, dtype: str | None = None) -> Array:
-    """Copy an array of any library to a device.
-
-    Parameters
-    ----------
-    x
-        Array of any library and device, of either byte order.
-    backend
-        Where to.
-    dtype
-        Name of the dtype of the result, ``"float32"`` say; None keeps that of `x`.
-
-    Returns
-    -------
-    array
-        On the backend's device; `x` itself where nothing is to be changed.
-    """
+    """Copy an array of any library to a device, unless it is there in that dtype."""
     xp = backend.xp
     foreign = array_api_compat.is_array_api_obj(x) and not isinstance(x, np.ndarray)
     if foreign and array_namespace(x) is xp and backend.device == device(x):
@@ -356,3 +253,63 @@ def to_device(x: Array, backend: Backend, dtype: str | None = None) -> Array:
         host = host.copy()  # torch shares memory, and refuses some that it would share
     with backend.active():
         return xp.asarray(host, device=backend.device)
+
+
+def real_floating(**arguments: Any) -> tuple[Array, ...]:
+    """Check the arguments of an array function: integers and bools become float64.
+
+    Python scalars take the dtype and the device of the first array; without any array
+    they become numpy arrays of no dimension.
+    """
+    given = arguments.items()
+    arrays = {k: _floating(k, x) for k, x in given if type(x) not in _SCALARS}
+    if len(arrays) < len(arguments):
+        like = next(iter(arrays.values()), np.empty(0))
+        xp, where = array_namespace(like), device(like)
+        for name in arguments.keys() - arrays.keys():
+            scalar = arguments[name]
+            arrays[name] = xp.asarray(scalar, dtype=like.dtype, device=where)
+    return tuple(arrays[name] for name in arguments)
+
+
+def _floating(name: str, x: Any) -> Array:
+    """Make a floating-point array of one argument."""
+    if not hasattr(x, "dtype"):
+        msg = f"{name} must be an array, got {type(x).__name__}"
+        raise TypeError(msg)
+    xp = array_namespace(x)
+    kind = _kind(xp, x.dtype)
+    if kind == "other":
+        msg = f"{name} must hold real numbers, got {x.dtype}"
+        raise TypeError(msg)
+    return x if kind == "real floating" else xp.astype(x, xp.float64)
+
+
+@functools.cache
+def _kind(xp: Any, dtype: Any) -> str:
+    """Find the kind of a dtype, once: libraries take longer than layers may."""
+    kinds = ("real floating", "integral", "bool")
+    return next((kind for kind in kinds if xp.isdtype(dtype, kind)), "other")
+
+
+def pad_or_cut(x: Array, left: int, length: int, axis: int) -> Array:
+    """Put zeros before an axis, then cut its end or fill it with zeros to a length."""
+    kept = min(x.shape[axis], length - left)
+    x = x[(slice(None),) * axis + (slice(0, kept), ...)]
+    widths = left, length - left - kept
+    if widths == (0, 0):
+        return x
+    xp = array_namespace(x)
+    shapes = [(*x.shape[:axis], width, *x.shape[axis + 1 :]) for width in widths]
+    before, after = (xp.zeros(s, dtype=x.dtype, device=device(x)) for s in shapes)
+    return xp.concat([before, x, after], axis=axis)
+
+
+def numpy_within(x: Array, low: float, high: float) -> bool:
+    """Look whether all of an array lies in a range; False where it is not numpy's.
+
+    Elsewhere the look would wait for a device, or x is being traced and has no values.
+    """
+    if not isinstance(x, np.ndarray):
+        return False
+    return not x.size or bool(x.min() >= low and x.max() <= high)

@@ -7,32 +7,21 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-__all__ = ["Clock"]
-
 
 class Clock:
-    """Adds up the time that is spent in each stage of a run.
+    """Add up the time that is spent in each stage of a run."""
 
-    Attributes
-    ----------
-    seconds
-        Time by stage, in the order of their first use. Stages of several threads at
-        once add up to more than the clock on the wall.
-    """
+    #: Time by stage, in the order of their first use. Stages of several threads at
+    #: once add up to more than the clock on the wall.
+    seconds: dict[str, float]
 
     def __init__(self) -> None:
-        self.seconds: dict[str, float] = {}
+        self.seconds = {}
         self._lock = threading.Lock()
 
     @contextmanager
     def __call__(self, stage: str) -> Iterator[None]:
-        """Context whose time goes to a stage.
-
-        Parameters
-        ----------
-        stage
-            Its name.
-        """
+        """Count the time of a block for a stage."""
         start = time.perf_counter()
         yield
         spent = time.perf_counter() - start

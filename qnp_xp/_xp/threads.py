@@ -11,8 +11,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-__all__ = ["granted_cores", "thread_map", "worker_pool"]
-
 Item = TypeVar("Item")
 Outcome = TypeVar("Outcome")
 
@@ -20,14 +18,7 @@ _KEPT = 30 << 20  # bytes; glibc learns from arrays of up to 32 MiB
 
 
 def granted_cores() -> int:
-    """Cores that this process may use.
-
-    Returns
-    -------
-    int
-        ``$OMP_NUM_THREADS`` where it is set, as batch systems do; else the cores that
-        the scheduler grants.
-    """
+    """Count the cores of ``$OMP_NUM_THREADS``, or else those the scheduler grants."""
     asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     if asked.isdigit() and int(asked):
         return int(asked)
@@ -38,7 +29,7 @@ def granted_cores() -> int:
 
 @functools.cache
 def _blas() -> Any:
-    """The BLAS libraries of this process, or None without threadpoolctl."""
+    """Find the BLAS libraries of this process; None without threadpoolctl."""
     try:
         from threadpoolctl import ThreadpoolController  # noqa: PLC0415
     except ImportError:
@@ -48,28 +39,19 @@ def _blas() -> Any:
 
 @functools.cache
 def _keep_memory() -> None:
-    """Have the C library keep the memory of arrays that come and go.
-
-    By itself glibc gives arrays of some 100 kB back to the system and takes them anew,
-    zeroed page by page, which costs more than computing them. It keeps what is smaller
-    than the largest array that it ever got back; this one is never touched.
-    """
+    """Have the C library keep the memory of arrays that come and go."""
+    # By itself glibc gives arrays of some 100 kB back to the system and takes them
+    # anew, zeroed page by page, which costs more than computing them. It keeps what is
+    # smaller than the largest array that it ever got back; this one is never touched.
     np.empty(_KEPT, dtype=np.uint8)
 
 
 @contextmanager
 def worker_pool(threads: int) -> Iterator[ThreadPoolExecutor]:
-    """Threads to compute in.
+    """Open a pool of threads, with BLAS held to one thread in each.
 
-    Parameters
-    ----------
-    threads
-        How many. BLAS is held to one thread in each, by threadpoolctl; where that is
-        not installed there is one thread, and BLAS spreads each product as it likes.
-
-    Yields
-    ------
-    concurrent.futures.ThreadPoolExecutor
+    Without threadpoolctl there is one thread, and BLAS spreads each product as it
+    likes.
     """
     _keep_memory()
     blas = _blas()
@@ -84,22 +66,7 @@ def worker_pool(threads: int) -> Iterator[ThreadPoolExecutor]:
 def thread_map(
     function: Callable[[Item], Outcome], items: Iterable[Item], threads: int
 ) -> list[Outcome]:
-    """Apply a function to items over the threads of a `worker_pool`.
-
-    Parameters
-    ----------
-    function
-        Computes mostly in BLAS and in numpy, which let other threads run meanwhile.
-    items
-        What to apply it to.
-    threads
-        How many threads to take.
-
-    Returns
-    -------
-    list
-        Outcomes, in the order of `items`.
-    """
+    """Apply a function to items in a `worker_pool`; outcomes come in their order."""
     work = list(items)
     with worker_pool(min(threads, len(work))) as pool:
         return list(pool.map(function, work))

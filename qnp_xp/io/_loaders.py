@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 from pathlib import Path
@@ -11,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._binning import Rebinner
 from .._xp.backend import Array, resolve, to_host
 from ..grids import Grid, wave
 from ..selection import Selection, row_indices
-from ..spectra import sum_arms
 from ._prepare import Preparer
 from .open import open_exposure, open_spectra
 from .source import Source
@@ -40,7 +39,7 @@ def _load(
         backend = resolve(device, xp)
         grid = to_host(wave if out_grid is None else out_grid)
         Grid.from_wave(grid)  # complains of what is none
-        rebinner = functools.partial(sum_arms, out_grid=grid.astype(np.float64))
+        rebinner = Rebinner(grid.astype(np.float64), backend)
         prepare = Preparer(source, rebinner, backend, use_mask)
         if source.missing:
             _log.warning("%s: no arm %s", source.name, ", ".join(source.missing))

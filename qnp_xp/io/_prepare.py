@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .._binning import Rebinner, add_rows
 from .._xp.backend import Array, Backend, device, to_device, to_host
 from .._xp.clock import Clock
-from ..coadd import add_rows
 from ..selection import Selection
 from ..spectra import average, normalize
 from ..status import Status
 from .source import Source
 
-#: From the arms of spectra to what `qnp_xp.spectra.sum_arms` makes of them.
-Rebinner = Callable[[list[tuple[Array, Array, Array]]], tuple[Array, Array, Array]]
 _Sums = tuple[Array, Array, NDArray[np.bool_]]
 
 

@@ -1,0 +1,253 @@
+"""Sums of pixels into the bins of a grid, as products with a banded matrix.
+
+Neighbouring pixels fall into neighbouring bins, so nearly all of the matrix is zero,
+and what is not lies along its diagonal: it is cut into dense blocks of 16 bins. Without
+a scatter the sums have the same bits on every run, on every device.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+import threading
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ._xp.backend import (
+    Array,
+    Backend,
+    array_namespace,
+    backend_of,
+    device,
+    numpy_within,
+    pad_or_cut,
+    real_floating,
+    to_device,
+    to_host,
+)
+from .grids import Grid
+
+Arm = tuple[Array, Array, Array]  # wavelengths, flux and inverse variance
+Sums = tuple[Array, Array, Array]  # of flux * ivar and of ivar, and what was cleaned
+
+_BLOCK = 16  # bins
+
+# Spectra of one matrix product. The shape is always the same, the last tile being
+# filled up with zeros: a product of another shape may add in another order, and the
+# bits of a spectrum would depend on how many others came with it.
+_ROWS = 64
+
+# Wavelength arrays of which a plan is kept: those of a few files.
+_KEPT = 64
+
+# Pixels beyond this are as good as infinite: sums of squares would overflow.
+_LARGEST = 1e100
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Say how the pixels of an arm are summed."""
+
+    #: How the pixels are to be sorted first, shape ``(npix,)``; None if they need not.
+    order: Array | None
+    #: For each 16 bins, also past the end of the grid, the slice of pixels that fall
+    #: into them, and their matrix of zeros and ones, shape ``(npixels, 16)``.
+    blocks: tuple[tuple[slice, Array], ...]
+
+
+def make_plan(wavelength: ArrayLike, grid: Grid, backend: Backend) -> Plan:
+    """Plan the sums of pixels, given by wavelengths in any order, on a device."""
+    bins = np.clip(grid.bins(wavelength), -1, grid.size)  # those off it in no block
+    order = None
+    if np.any(np.diff(bins) < 0):
+        order = np.argsort(bins, kind="stable")
+        bins = bins[order]
+    blocks = []
+    for low in range(0, grid.size, _BLOCK):
+        first, stop = np.searchsorted(bins, [low, min(low + _BLOCK, grid.size)])
+        matrix = np.equal(bins[first:stop, None], low + np.arange(_BLOCK))
+        pixels = slice(int(first), int(stop))
+        blocks.append((pixels, to_device(matrix, backend, "float64")))
+    return Plan(None if order is None else to_device(order, backend), tuple(blocks))
+
+
+class Rebinner:
+    """Sum the pixels of all arms of spectra into the bins of a grid, on one device.
+
+    Plans are kept for the wavelengths that came last, so that a file which is read in
+    batches needs one for each arm. Threads may share it.
+    """
+
+    def __init__(self, out_grid: Array, backend: Backend) -> None:
+        self.grid = Grid.from_wave(to_host(out_grid))
+        self.backend = backend
+        self._plans: dict[bytes, Plan] = {}
+        self._lock = threading.Lock()
+
+    def plan(self, wavelength: NDArray[np.float64]) -> Plan:
+        """Find the plan for some wavelengths, or make it."""
+        key = wavelength.tobytes()
+        with self._lock:
+            plan = self._plans.pop(key, None)
+            if plan is None:
+                plan = make_plan(wavelength, self.grid, self.backend)
+            self._plans[key] = plan  # now the last one
+            if len(self._plans) > _KEPT:
+                del self._plans[next(iter(self._plans))]
+        return plan
+
+    def __call__(self, arms: Iterable[Arm]) -> Sums:
+        """Sum as `qnp_xp.spectra.sum_arms` does."""
+        shared: list[Arm] = []
+        apart: list[Arm] = []
+        for wavelength, flux, ivar in arms:
+            host = np.asarray(to_host(wavelength), dtype=np.float64)
+            arm = (host, *real_floating(flux=flux, ivar=ivar))
+            _check_shapes(*arm)
+            (shared if host.ndim == 1 else apart).append(arm)
+        if not shared + apart:
+            msg = "combine() needs one arm or more"
+            raise ValueError(msg)
+        sizes = [flux.shape[0] for _, flux, _ in shared + apart]
+        if len(set(sizes)) > 1:
+            msg = f"all arms must have as many spectra as the first, got {sizes}"
+            raise ValueError(msg)
+        sums = [self._sum(shared)] if shared else []
+        sums += [self._sum_apart(*arm) for arm in apart]
+        return functools.reduce(_add_sums, sums)
+
+    def _sum(self, arms: Sequence[Arm]) -> Sums:
+        """Sum arms in which all spectra have the same wavelengths."""
+        xp = array_namespace(arms[0][1])
+        plans = [self.plan(wavelength) for wavelength, *_ in arms]
+        n = arms[0][1].shape[0]
+        tiles = []
+        for first in range(0, max(n, 1), _ROWS):
+            rows = slice(first, min(first + _ROWS, n))
+            parts = [(flux[rows, :], ivar[rows, :]) for _, flux, ivar in arms]
+            tiles.append(_sum_tile(parts, plans, self.grid.size))
+        flux_sum, ivar_sum, cleaned = (
+            xp.concat(part, axis=0) for part in zip(*tiles, strict=True)
+        )
+        return flux_sum, ivar_sum, cleaned
+
+    def _sum_apart(self, wavelengths: Array, flux: Array, ivar: Array) -> Sums:
+        """Sum an arm in which each spectrum has wavelengths of its own."""
+        xp = array_namespace(flux)
+        groups: dict[bytes, list[int]] = {}
+        for row, wavelength in enumerate(wavelengths):
+            groups.setdefault(wavelength.tobytes(), []).append(row)
+        if len(groups) <= 1:
+            return self._sum([(wavelengths[:1, :].reshape(-1), flux, ivar)])
+        sums = []
+        for rows in groups.values():
+            index = to_device(np.asarray(rows), self.backend)
+            parts = (xp.take(x, index, axis=0) for x in (flux, ivar))
+            sums.append(self._sum([(wavelengths[rows[0], :], *parts)]))
+        order = np.argsort(np.concatenate(list(groups.values())))  # that of the input
+        index = to_device(order, self.backend)
+        flux_sum, ivar_sum, cleaned = (
+            xp.take(xp.concat(part, axis=0), index, axis=0)
+            for part in zip(*sums, strict=True)
+        )
+        return flux_sum, ivar_sum, cleaned
+
+
+def _check_shapes(wavelength: Array, flux: Array, ivar: Array) -> None:
+    """Refuse flux and inverse variance that do not fit the wavelengths."""
+    array_namespace(flux, ivar)  # complains of two libraries
+    shape = tuple(flux.shape)
+    if wavelength.ndim != 1 and wavelength.shape != shape:
+        msg = f"wavelengths of shape {wavelength.shape} for flux of shape {shape}"
+        raise ValueError(msg)
+    npix = wavelength.shape[-1]
+    if len(shape) != 2 or shape != tuple(ivar.shape) or shape[1] != npix:
+        msg = (
+            f"flux {shape} and ivar {tuple(ivar.shape)} must both have the shape"
+            f" (n, {npix}) that the {npix} wavelengths ask for"
+        )
+        raise ValueError(msg)
+
+
+def _add_sums(one: Sums, other: Sums) -> Sums:
+    """Add the sums of other arms of the same spectra."""
+    return one[0] + other[0], one[1] + other[1], one[2] | other[2]
+
+
+def _sum_tile(
+    parts: Sequence[tuple[Array, Array]], plans: Sequence[Plan], size: int
+) -> Sums:
+    """Sum the arms of up to 64 spectra."""
+    xp = array_namespace(parts[0][0])
+    n = parts[0][0].shape[0]
+    blocks: list[list[Array]] = [[] for _ in plans[0].blocks]
+    cleaned = []
+    for part, plan in zip(parts, plans, strict=True):
+        flux, ivar, suspect = _clean_tile(*part)
+        cleaned.append(suspect)
+        weight = pad_or_cut(xp.astype(ivar, xp.float64), 0, _ROWS, axis=0)
+        weighted = pad_or_cut(xp.astype(flux, xp.float64), 0, _ROWS, axis=0) * weight
+        both = xp.concat([weighted, weight], axis=0)
+        if plan.order is not None:
+            both = xp.take(both, plan.order, axis=1)
+        for block, (pixels, matrix) in zip(blocks, plan.blocks, strict=True):
+            if pixels.stop > pixels.start:
+                block.append(xp.matmul(both[:, pixels], matrix))
+    zero = xp.zeros((2 * _ROWS, _BLOCK), dtype=xp.float64, device=device(parts[0][0]))
+    sums = [functools.reduce(operator.add, block or [zero]) for block in blocks]
+    both = xp.concat(sums, axis=1)[:, :size]
+    return (
+        both[:n, :],
+        both[_ROWS : _ROWS + n, :],
+        functools.reduce(operator.or_, cleaned),
+    )
+
+
+def _clean_tile(flux: Array, ivar: Array) -> Sums:
+    """Clean pixels, unless a look at them finds nothing: it costs a tenth of it."""
+    xp = array_namespace(flux)
+    if numpy_within(ivar, 0.0, largest(ivar)) and numpy_within(
+        flux, -largest(flux), largest(flux)
+    ):
+        none = xp.zeros((flux.shape[0],), dtype=xp.bool, device=device(flux))
+        return flux, ivar, none
+    return clean_pixels(flux, ivar)
+
+
+def clean_pixels(flux: Array, ivar: Array) -> Sums:
+    """Clean pixels as `qnp_xp.spectra.clean` does."""
+    xp = array_namespace(flux, ivar)
+    used = (ivar > 0) & (ivar <= largest(ivar)) & (xp.abs(flux) <= largest(flux))
+    return (
+        xp.where(used, flux, xp.zeros_like(flux)),
+        xp.where(used, ivar, xp.zeros_like(ivar)),
+        xp.any((ivar != 0) & ~used, axis=1),
+    )
+
+
+def largest(x: Array) -> float:
+    """Find the largest number that counts as finite in the dtype of an array."""
+    xp = array_namespace(x)
+    return min(_LARGEST, float(xp.finfo(x.dtype).max))
+
+
+def add_rows(total: Array, rows: Array, owners: Sequence[int]) -> Array:
+    """Add rows to those of a total that own them, one after the other in their order.
+
+    Rows of one owner are adjacent: `owners` never decreases.
+    """
+    xp = array_namespace(total, rows)
+    n, m = rows.shape[0], total.shape[0]
+    edges = np.searchsorted(owners, np.arange(m + 1))
+    counts = np.diff(edges)
+    rows = pad_or_cut(
+        rows, 0, n + 1, axis=0
+    )  # the last one is for who has no more of them
+    for k in range(counts.max(initial=0)):
+        index = np.where(k < counts, edges[:-1] + k, n)
+        index = to_device(index, backend_of(rows))
+        total = total + xp.take(rows, index, axis=0)
+    return total
