@@ -132,14 +132,15 @@ class FitsFile:
             if header.get("BLANK") is not None:
                 raise self.problem(hdu, "integers with a BLANK value are not supported")
             shape = tuple(int(size) for size in info["dims"])
-            scaled = any(header.get(key) is not None for key in ("BSCALE", "BZERO"))
-            code = None if scaled else _BITPIX.get(info["img_type"])
-            if code is None or found.is_compressed():
+            if found.is_compressed():
                 return Image(self, hdu, shape)
-            dtype, start = np.dtype(code), int(found.get_offsets()["data_start"])
-            if start + math.prod(shape) * dtype.itemsize > self.size:
+            bitpix, start = info["img_type"], int(found.get_offsets()["data_start"])
+            if start + math.prod(shape) * abs(bitpix) // 8 > self.size:
                 raise self.problem(hdu, "the file ends before the data do")
-            return Image(self, hdu, shape, dtype, start)
+            scaled = any(header.get(key) is not None for key in ("BSCALE", "BZERO"))
+            if scaled or bitpix not in _BITPIX:
+                return Image(self, hdu, shape)
+            return Image(self, hdu, shape, np.dtype(_BITPIX[bitpix]), start)
 
     def columns(
         self, hdu: str | int, wanted: list[str], rows: int | None = None
