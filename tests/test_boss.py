@@ -353,7 +353,7 @@ def test_images_of_another_width_are_refused(
 ) -> None:
     image = np.ones((len(TARGETS), width))
     path = write_table(tmp_path / "data.fits", table, image)
-    with pytest.raises(SpectraError, match=rf"data\.fits.*HDU 0 has shape.*{width}\)"):
+    with pytest.raises(SpectraError, match=rf"data\.fits\[0\]: has shape.*{width}\)"):
         read_data([path])
 
 
@@ -361,7 +361,7 @@ def test_images_of_fewer_rows_than_the_table_are_refused(
     tmp_path: Path, table: np.ndarray, image: np.ndarray
 ) -> None:
     path = write_table(tmp_path / "data.fits", table, image[:-1])
-    with pytest.raises(SpectraError, match=r"data\.fits"):
+    with pytest.raises(SpectraError, match=r"data\.fits\[0\]: has shape \(13, 886\)"):
         read_data([path])
 
 
@@ -396,18 +396,18 @@ def test_files_that_are_no_tables_are_refused(
     path = tmp_path / "other.fits"
     for content in (b"", b"hello\n" * 1000):
         path.write_bytes(content)
-        with pytest.raises(SpectraError, match=r"other\.fits: not the table"):
+        with pytest.raises(SpectraError, match=r"other\.fits: not a FITS file"):
             read(path)
     path.unlink()
     with fitsio.FITS(str(path), "rw") as f:
         f.write(np.zeros((3, 3)))
-    with pytest.raises(SpectraError, match=r"other\.fits: not the table"):
+    with pytest.raises(SpectraError, match=r"other\.fits: has no HDU 1"):
         read(path)
     path.unlink()
     with fitsio.FITS(str(path), "rw") as f:
         f.write(np.zeros((3, 2 * NBINS)))
         f.write(np.zeros((3, 3)), extname="IMAGE")
-    with pytest.raises(SpectraError, match=r"other\.fits: not the table"):
+    with pytest.raises(SpectraError, match=r"other\.fits\[1\]: a table is expected"):
         read(path)
 
 
@@ -426,5 +426,5 @@ def test_tables_cut_short_are_refused(
         end = f[1].get_offsets()["data_start"] + both.nbytes
     for length in range(1, end, end // 20):
         path.write_bytes(content[:length])
-        with pytest.raises(SpectraError, match=r"cut\.fits: not the table"):
+        with pytest.raises(SpectraError, match=r"cut\.fits: .*cut short"):
             read(path)

@@ -32,6 +32,7 @@ from helpers import (
 from qnp_xp import NoSpectraError, SpectraError
 from qnp_xp.grids import linear_wave, wave
 from qnp_xp.io import load_desi_coadd, load_desi_daily, load_desi_exposure
+from qnp_xp.io.open import open_spectra
 
 if TYPE_CHECKING:
     from conftest import ArrayBackend
@@ -541,6 +542,13 @@ def test_a_file_cut_short_within_its_numbers_is_refused(tmp_path: Path) -> None:
             path.write_bytes(content[:length])
             with pytest.raises(SpectraError, match=r"cut\.fits"):
                 load_desi_coadd(path)
+
+
+def test_a_file_that_is_cut_short_while_it_is_open_is_refused(coadd: Path) -> None:
+    with open_spectra(coadd) as source:
+        os.truncate(coadd, 20000)
+        with pytest.raises(SpectraError, match=r"coadd\.fits\[B_FLUX\]: the file ends"):
+            list(source.read(np.arange(source.n)))
 
 
 def test_a_gzipped_file_cut_short_is_refused(

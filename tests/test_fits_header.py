@@ -114,6 +114,29 @@ def test_a_header_that_makes_no_sense_ends_the_look(
     assert tile_problem(io.BytesIO(wrong)) is None
 
 
+# Each comes to no data at all as cfitsio counts them.
+@pytest.mark.parametrize("dtype", ["u1", "i2", "f8"])
+@pytest.mark.parametrize(
+    "cards",
+    [
+        {"NAXIS1": 1 << 32, "NAXIS2": 1 << 32},
+        {"NAXIS2": (1 << 31) - 1, "GCOUNT": 0},
+        {"NAXIS2": 7, "PCOUNT": -35},
+    ],
+    ids=["too much to count", "no group", "fewer than none"],
+)
+def test_images_larger_than_their_file_are_refused(
+    tmp_path: Path, cards: dict[str, int], dtype: str
+) -> None:
+    path = tmp_path / "coadd.fits"
+    write_images_by_hand(path, {"B_FLUX": np.zeros((0, 5), dtype)})
+    for key, value in cards.items():
+        path.write_bytes(with_card(path.read_bytes(), key, str(value)))
+    match = r"coadd\.fits\[B_FLUX\]: the file ends before the data do"
+    with pytest.raises(SpectraError, match=match):
+        open_spectra(path)
+
+
 @pytest.mark.parametrize("value", ["-1", "0", "7", "999", "'X'"])
 def test_an_unknown_type_of_image_is_refused(tmp_path: Path, value: str) -> None:
     path = tmp_path / "coadd.fits"

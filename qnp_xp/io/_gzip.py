@@ -10,12 +10,9 @@ import gzip
 import os
 import tempfile
 import zlib
-from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["is_gzipped", "unpack"]
-
-_MAGIC = b"\x1f\x8b"
+MAGIC = b"\x1f\x8b"  # the first bytes of a gzipped file
 _CHUNK = 1 << 20
 
 # Spectra shrink by less than ten. What is packed a hundred times smaller, and large all
@@ -24,40 +21,24 @@ _MOST_TIMES = 100
 _HARMLESS = 1 << 30  # bytes
 
 
-def is_gzipped(path: Path) -> bool:
-    """Whether a file is compressed by gzip, by its first bytes."""
-    with path.open("rb") as f:
-        return f.read(len(_MAGIC)) == _MAGIC
-
-
-def unpack(path: Path) -> tuple[IO[bytes], str]:
-    """Unpack a file, checksum included.
-
-    The second value is a name under which cfitsio can open what was unpacked, as long
-    as the first, which is the open file, is not closed.
-    """
-    file, name = _nameless()
-    opened, damage = _library()
-    most = max(_HARMLESS, _MOST_TIMES * path.stat().st_size)
+def unpack(packed: IO[bytes], file: IO[bytes]) -> None:
+    """Unpack a file into another, and check its checksum."""
+    open_gzip, damage = _library()
+    most = max(_HARMLESS, _MOST_TIMES * packed.seek(0, 2))
+    packed.seek(0)
     try:
-        with opened(path, "rb") as packed:
-            while chunk := packed.read(_CHUNK):
+        with open_gzip(packed, "rb") as chunks:
+            while chunk := chunks.read(_CHUNK):
                 if file.tell() + len(chunk) > most:
-                    msg = f"it unpacks to more than {most} bytes"
-                    raise OSError(msg)
+                    raise OSError(f"it unpacks to more than {most} bytes")
                 file.write(chunk)
         file.flush()
     except (EOFError, damage) as err:
-        file.close()
         raise OSError(str(err)) from err
-    except BaseException:
-        file.close()
-        raise
-    return file, name
 
 
 def _library() -> tuple[Any, Any]:
-    """How to open, and what damage raises: isal's, of the extra `fast`, or Python's."""
+    """Give the opener of isal, of the extra `fast`, or Python's, and its error."""
     try:
         from isal import igzip, igzip_lib  # noqa: PLC0415
     except ImportError:
@@ -65,8 +46,11 @@ def _library() -> tuple[Any, Any]:
     return igzip.open, igzip_lib.IsalError
 
 
-def _nameless() -> tuple[IO[bytes], str]:
-    """A file in memory, or where Linux' own call is missing one in $TMPDIR."""
+def unnamed_file() -> tuple[IO[bytes], str]:
+    """Make a file in memory, or in $TMPDIR where Linux' own call is missing.
+
+    cfitsio can open it by the name that is returned as long as it is not closed.
+    """
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("qnp_xp")
         return os.fdopen(descriptor, "w+b"), f"/proc/self/fd/{descriptor}"

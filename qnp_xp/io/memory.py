@@ -6,7 +6,7 @@ types, so that neither package is needed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,15 +14,7 @@ from numpy.typing import NDArray
 
 from .._xp.backend import Array, array_namespace, to_host
 from ..errors import SpectraError
-from .source import (
-    IDENTIFIERS,
-    Arm,
-    HeldRows,
-    Source,
-    assemble,
-    make_arm,
-    science_targets,
-)
+from .source import IDENTIFIERS, Arm, HeldRows, Source, science_targets
 
 __all__ = ["open_arrays"]
 
@@ -32,53 +24,31 @@ _HELP = (
 )
 # Per wavelength and not per frequency: that is what the networks were trained on.
 _FLUX_UNIT = "erg / (s cm2 Angstrom)"
+_RECORD = ("wavelength", "flux", "ivar")
+_RECORD_NAMES = {"TARGETID": "targetid", "TARGET_RA": "ra", "TARGET_DEC": "dec"}
 
 
 def open_arrays(spectra: Any) -> Source:
-    """Take spectra from memory.
-
-    Parameters
-    ----------
-    spectra
-        ``(wave, flux, ivar)``, or a list of such for several arms: wavelengths in
-        Angstrom ``(npix,)``, or ``(n, npix)`` where each spectrum has its own; flux per
-        wavelength and its inverse variance, ``(n, npix)``, or ``(npix,)`` for one
-        spectrum; of any array library. Or a ``Spectrum`` of specutils or a list of
-        them: arms of the same spectra where they have 2 dimensions, spectra of their
-        own where they have 1. Or what sparclclient's ``retrieve`` returns, or records
-        of it, with wavelength, flux and ivar.
-
-    Returns
-    -------
-    Source
-        TARGETIDs come with records, and with the fibermap that specutils reads.
-
-    Raises
-    ------
-    TypeError
-        If it is none of these.
-    SpectraError
-        If shapes contradict each other, or wavelengths or units are impossible.
-    """
+    """Make a source of arrays, spectra of specutils or records of sparclclient."""
     spectra = getattr(spectra, "records", spectra)
-    if any(is_one(spectra) for is_one in (_is_arm, _is_spectrum, _is_record)):
+    kinds = {
+        _is_arm: _from_arrays,
+        _is_spectrum: _from_specutils,
+        _is_record: _from_records,
+    }
+    if any(is_kind(spectra) for is_kind in kinds):
         spectra = [spectra]
     items = list(spectra) if isinstance(spectra, Sequence) else []
-    if items and all(map(_is_arm, items)):
-        arms = [_arm(f"arm {number}", *item) for number, item in enumerate(items)]
-        return assemble("arrays", arms)
-    if items and all(map(_is_spectrum, items)):
-        return _from_specutils(items)
-    if items and all(map(_is_record, items)):
-        return _from_records(items)
-    kinds = ", ".join(sorted({type(item).__name__ for item in items}))
-    what = type(spectra).__name__ + (f" of {kinds}" if kinds else "")
-    msg = f"{what}: {_HELP}"
+    for is_kind, source in kinds.items():
+        if items and all(map(is_kind, items)):
+            return source(items)
+    names = ", ".join(sorted({type(item).__name__ for item in items}))
+    msg = f"{type(spectra).__name__}{f' of {names}' if names else ''}: {_HELP}"
     raise TypeError(msg)
 
 
 def _is_arm(item: Any) -> bool:
-    """Whether it is three arrays, and not three arms of three arrays."""
+    """Tell three arrays from three arms of three arrays, and from three spectra."""
     return (
         isinstance(item, (tuple, list))
         and len(item) == 3
@@ -88,21 +58,30 @@ def _is_arm(item: Any) -> bool:
 
 
 def _is_numbers(part: Any) -> bool:
+    """Tell whether an object is a number, or a list of them."""
     while isinstance(part, list) and part:
         part = part[0]
     return isinstance(part, (int, float, np.number))
 
 
 def _is_spectrum(item: Any) -> bool:
+    """Tell whether an object is a ``Spectrum`` of specutils."""
     return all(hasattr(item, name) for name in ("flux", "wavelength", "uncertainty"))
 
 
 def _is_record(item: Any) -> bool:
+    """Tell whether an object is a record of sparclclient."""
     return isinstance(item, Mapping) and "flux" in item
 
 
+def _from_arrays(items: Sequence[Any]) -> Source:
+    """Take each item for an arm."""
+    arms = [_arm(f"arm {index}", *item) for index, item in enumerate(items)]
+    return Source("arrays", tuple(arms))
+
+
 def _arm(origin: str, wave: Any, flux: Any, ivar: Any) -> Arm:
-    """An arm of a user's arrays; pixels that a masked array hides have no weight."""
+    """Make an arm of arrays; pixels that a masked array hides have no weight."""
     _check_unit(flux, origin)
     hidden = [np.ma.getmaskarray(x) for x in (flux, ivar) if np.ma.isMaskedArray(x)]
     flux = _rows(flux, f"{origin}: flux")
@@ -110,7 +89,7 @@ def _arm(origin: str, wave: Any, flux: Any, ivar: Any) -> Arm:
     for mask in hidden:
         if np.atleast_2d(mask).shape == tuple(ivar.shape):
             ivar = np.where(mask, 0, ivar)
-    return make_arm(
+    return Arm(
         origin.rpartition(" ")[2],
         _angstrom(wave, origin),
         HeldRows(flux, f"{origin}: flux"),
@@ -119,23 +98,21 @@ def _arm(origin: str, wave: Any, flux: Any, ivar: Any) -> Arm:
 
 
 def _rows(x: Any, origin: str) -> Array:
-    """Real numbers, a row for each spectrum, in the library that they came in."""
+    """Give real numbers, a row for each spectrum, in the library that they came in."""
     x = getattr(x, "value", x)  # of a Quantity
     if isinstance(x, np.ndarray) or not hasattr(x, "shape"):
         x = np.asarray(x)
         # Other libraries refuse the byte order that FITS files have.
         x = x.astype(x.dtype.newbyteorder("="), copy=False)
-        real = x.dtype.kind in "fiu"
-    else:
-        xp = array_namespace(x)
-        real = xp.isdtype(x.dtype, ("real floating", "integral"))
-    if not real:
+    xp = array_namespace(x)
+    if not xp.isdtype(x.dtype, ("real floating", "integral")):
         msg = f"{origin}: real numbers are needed, got {x.dtype}"
         raise TypeError(msg)
-    return array_namespace(x).reshape(x, (1, -1)) if len(x.shape) == 1 else x
+    return xp.reshape(x, (1, -1)) if len(x.shape) == 1 else x
 
 
 def _check_unit(flux: Any, origin: str) -> None:
+    """Refuse flux in a unit that is none of flux per wavelength."""
     unit = getattr(flux, "unit", None)
     if unit is None or str(unit) == "" or unit.is_equivalent(_FLUX_UNIT):
         return
@@ -144,7 +121,7 @@ def _check_unit(flux: Any, origin: str) -> None:
 
 
 def _angstrom(wave: Any, origin: str) -> NDArray[np.float64]:
-    """Wavelengths on the host, in Angstrom if they have a unit."""
+    """Give wavelengths on the host, converted to Angstrom if they have a unit."""
     if hasattr(wave, "to_value"):
         wave = wave.to_value("Angstrom")
     try:
@@ -155,26 +132,26 @@ def _angstrom(wave: Any, origin: str) -> NDArray[np.float64]:
 
 
 def _from_specutils(spectra: Sequence[Any]) -> Source:
-    """Arms of the same spectra, as of DESI, or spectra of their own, as of SDSS."""
+    """Take spectra for arms, as of DESI, or for spectra of their own, as of SDSS."""
     parts = [_specutils_parts(s, f"spectrum {i}") for i, s in enumerate(spectra)]
     dimensions = {np.ndim(flux) for _, flux, _ in parts}
     if dimensions == {1}:
-        return assemble("spectra", [_stack(parts)])
+        return Source("spectra", (_stack(parts),))
     if dimensions != {2}:
         msg = f"spectra of 1 or of 2 dimensions are needed, not {sorted(dimensions)}"
         raise SpectraError(msg)
-    arms = [_arm(f"spectrum {i}", *part) for i, part in enumerate(parts)]
+    arms = tuple(_arm(f"spectrum {i}", *part) for i, part in enumerate(parts))
     fibermap = (getattr(spectra[0], "meta", None) or {}).get("fibermap")
     if fibermap is None:
-        return assemble("spectra", arms)
-    known = _columns(fibermap.__getitem__, arms[0].flux.shape[0])
+        return Source("spectra", arms)
+    known = _known(fibermap.__getitem__, arms[0].flux.shape[0])
     objtype = known.pop("OBJTYPE", None)
     target = None if objtype is None else science_targets(objtype)
-    return assemble("spectra", arms, identifiers=known, target=target)
+    return Source("spectra", arms, identifiers=known, target=target)
 
 
 def _specutils_parts(spectrum: Any, origin: str) -> tuple[Any, Any, Any]:
-    """Wavelengths, flux and inverse variance of a ``Spectrum``."""
+    """Give wavelengths, flux and inverse variance of a ``Spectrum``."""
     _check_unit(spectrum.flux, origin)
     uncertainty = spectrum.uncertainty
     kind = getattr(uncertainty, "uncertainty_type", None)
@@ -186,31 +163,32 @@ def _specutils_parts(spectrum: Any, origin: str) -> tuple[Any, Any, Any]:
         ivar = np.asarray(uncertainty.array, dtype=np.float64) ** powers[kind]
     if spectrum.mask is not None:
         ivar = np.where(spectrum.mask, 0, ivar)
-    flux = np.asarray(spectrum.flux.value)
-    return _angstrom(spectrum.wavelength, origin), flux, ivar
+    return _angstrom(spectrum.wavelength, origin), np.asarray(spectrum.flux.value), ivar
 
 
-def _from_records(records: Sequence[Mapping[str, Any]]) -> Source:
-    for number, record in enumerate(records):
-        lacking = [n for n in ("wavelength", "flux", "ivar") if record.get(n) is None]
+def _from_records(records: Sequence[Any]) -> Source:
+    """Take each record for a spectrum."""
+    for index, record in enumerate(records):
+        lacking = [name for name in _RECORD if record.get(name) is None]
         if lacking:
-            msg = f"record {number}: has no {lacking[0]}; name it in retrieve(include=)"
+            msg = f"record {index}: has no {lacking[0]}; name it in retrieve(include=)"
             raise SpectraError(msg)
-    parts = [tuple(r[n] for n in ("wavelength", "flux", "ivar")) for r in records]
-    arm = _stack([tuple(np.asarray(x, dtype=np.float64) for x in p) for p in parts])
-    names = {"TARGETID": "targetid", "TARGET_RA": "ra", "TARGET_DEC": "dec"}
-    known = _columns(
-        lambda column: [record[names[column]] for record in records], len(records)
+    arm = _stack(
+        [
+            tuple(np.asarray(r[name], dtype=np.float64) for name in _RECORD)
+            for r in records
+        ]
     )
-    return assemble("records", [arm], identifiers=known)
+    known = _known(lambda name: [r[_RECORD_NAMES[name]] for r in records], len(records))
+    return Source("records", (arm,), identifiers=known)
 
 
 def _stack(parts: Sequence[tuple[Any, ...]]) -> Arm:
-    """One arm of spectra of any lengths, filled up with pixels without weight."""
-    for number, part in enumerate(parts):
+    """Make one arm of spectra of any lengths, filled up with pixels without weight."""
+    for index, part in enumerate(parts):
         shapes = [np.shape(x) for x in part]
         if len(set(shapes)) > 1 or len(shapes[0]) != 1 or not shapes[0][0]:
-            msg = f"spectrum {number}: wavelengths, flux and ivar have shapes {shapes}"
+            msg = f"spectrum {index}: wavelengths, flux and ivar have shapes {shapes}"
             raise SpectraError(msg)
     width = max(part[0].size for part in parts)
     wave, flux, ivar = np.zeros((3, len(parts), width))
@@ -221,8 +199,8 @@ def _stack(parts: Sequence[tuple[Any, ...]]) -> Arm:
     return _arm("spectra", wave, flux, ivar)
 
 
-def _columns(column: Any, n: int) -> dict[str, NDArray[Any]]:
-    """What can be had of a fibermap, one for each spectrum."""
+def _known(column: Callable[[str], Any], n: int) -> dict[str, NDArray[Any]]:
+    """Collect the identifiers, and OBJTYPE, that are there for each of n spectra."""
     known = {}
     for name in (*IDENTIFIERS, "OBJTYPE"):
         try:

@@ -1,10 +1,12 @@
-"""Open files of spectra; what kind a file is of is told by its content.
+"""Files of spectra as sources, and which files are read together.
 
-Nothing of a spectrum is read before it is asked for.
+The content of a file says of what kind it is, and the names of cframes which of them
+belong together. Nothing of a spectrum is read before it is asked for.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -23,7 +25,6 @@ __all__ = [
     "group_inputs",
     "joint_name",
     "one_group",
-    "open_cframes",
     "open_exposure",
     "open_group",
     "open_spectra",
@@ -31,84 +32,42 @@ __all__ = [
     "stem",
 ]
 
-_CFRAME = re.compile(r"cframe-([brz])(\d)-(\d+)\.fits(?:\.gz)?")
-
-
-def cframes_in(folder: Path) -> list[Path]:
-    """The cframes in the folder of an exposure.
-
-    Parameters
-    ----------
-    folder
-        As ``.../20210107/00071246``.
-
-    Returns
-    -------
-    list of pathlib.Path
-        Sorted; where a file is there plain and gzipped, the plain one.
-    """
-    paths = {p.name: p for p in folder.iterdir() if _CFRAME.fullmatch(p.name)}
-    return [
-        paths[name]
-        for name in sorted(paths)
-        if not (name.endswith(".gz") and name.removesuffix(".gz") in paths)
-    ]
-
+# Arm; spectrograph and exposure.
+_CFRAME = re.compile(r"cframe-([brz])(\d-\d+)\.fits(?:\.gz)?")
 
 #: Folders of the coadds of a reduction, by the way in which its spectra are grouped.
 GROUPS = {"cumulative": "tiles/cumulative/*/*", "healpix": "healpix/*/*/*/*"}
 
 
+def cframes_in(folder: Path) -> list[Path]:
+    """List the cframes in the folder of an exposure."""
+    return _without_copies(p for p in folder.iterdir() if _CFRAME.fullmatch(p.name))
+
+
 def coadds_in(specprod: Path, groups: Iterable[str]) -> list[Path]:
-    """The coadds of a reduction.
-
-    Parameters
-    ----------
-    specprod
-        Its folder, as ``.../spectro/redux/loa``.
-    groups
-        ``"cumulative"`` for ``tiles/cumulative/TILE/NIGHT``, ``"healpix"`` for
-        ``healpix/SURVEY/PROGRAM/PIXGROUP/PIXEL``.
-
-    Returns
-    -------
-    list of pathlib.Path
-        Sorted; where a file is there plain and gzipped, the plain one.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there are none.
-    """
+    """List the coadds below a folder such as ``.../redux/loa``, in some of `GROUPS`."""
     found: list[Path] = []
     for group in dict.fromkeys(groups):
-        plain = sorted(specprod.glob(f"{GROUPS[group]}/coadd-*.fits"))
-        packed = set(specprod.glob(f"{GROUPS[group]}/coadd-*.fits.gz"))
-        packed -= {path.with_name(f"{path.name}.gz") for path in plain}
-        if not plain and not packed:
-            msg = f"{specprod}: no {GROUPS[group]}/coadd-*.fits"
+        pattern = f"{GROUPS[group]}/coadd-*.fits"
+        coadds = [*specprod.glob(pattern), *specprod.glob(f"{pattern}.gz")]
+        if not coadds:
+            msg = f"{specprod}: no {pattern}"
             raise FileNotFoundError(msg)
-        found += sorted([*plain, *packed])
+        found += _without_copies(coadds)
     return found
 
 
+def _without_copies(paths: Iterable[Path]) -> list[Path]:
+    """Sort files, without gzipped ones that are there unpacked as well."""
+    found = set(paths)
+    copies = {path.with_name(f"{path.name}.gz") for path in found}
+    return sorted(found - copies)
+
+
 def read_lists(names: Iterable[str]) -> list[str]:
-    """Put the names that lists hold in the place of the lists.
+    """Replace lists of files, named as ``@list.txt``, by the names in them.
 
-    Parameters
-    ----------
-    names
-        Files, and lists of files as ``@list.txt``: one name a line; blank lines and
-        those that begin with ``#`` do not count.
-
-    Returns
-    -------
-    list of str
-
-    Raises
-    ------
-    ValueError
-        If a list cannot be read, or holds no names.
+    A list has one name a line. Blank lines and lines that begin with ``#`` are skipped.
     """
     found: list[str] = []
     for name in names:
@@ -130,252 +89,112 @@ def read_lists(names: Iterable[str]) -> list[str]:
 
 
 def group_inputs(names: Iterable[str | Path]) -> list[tuple[Path, ...]]:
-    """Sort what a user named into what is to be read together.
+    """Group files and folders of exposures by what is read together.
 
-    Parameters
-    ----------
-    names
-        Files, and folders of exposures.
-
-    Returns
-    -------
-    list of tuple of pathlib.Path
-        One file, or the cframes of one spectrograph in one exposure, in the order in
-        which they were named first. What cannot be opened is a group of its own.
+    A group is one file, or the cframes of one spectrograph in one exposure. Groups have
+    the order of their first names. What cannot be opened is a group of its own.
     """
     groups: dict[tuple[Path, str], list[Path]] = {}
     for name in names:
         path = Path(name)
         members = cframes_in(path) if path.is_dir() else []
         for member in members or [path]:
-            groups.setdefault((member.parent, _exposure(member)), []).append(member)
+            cframe = _CFRAME.fullmatch(member.name)
+            key = member.parent, cframe[2] if cframe else member.name
+            groups.setdefault(key, []).append(member)
     return [tuple(members) for members in groups.values()]
 
 
 def one_group(spectra: Any) -> tuple[Path, ...] | None:
-    """The files that a user means, which must belong together.
-
-    Parameters
-    ----------
-    spectra
-        A file, a folder of one exposure, a list of cframes, or anything else.
-
-    Returns
-    -------
-    tuple of pathlib.Path, or None
-        As of `group_inputs`; None where no files are meant, but arrays perhaps.
-
-    Raises
-    ------
-    ValueError
-        If the files do not belong together.
-    """
-    if isinstance(spectra, (str, Path)):
-        spectra = [spectra]
-    if not isinstance(spectra, (list, tuple)) or not spectra:
+    """Give the one group that files or a folder make; None where no files are meant."""
+    names = [spectra] if isinstance(spectra, (str, Path)) else spectra
+    if not isinstance(names, (list, tuple)) or not names:
         return None
-    if not all(isinstance(name, (str, Path)) for name in spectra):
+    if not all(isinstance(name, (str, Path)) for name in names):
         return None
-    groups = group_inputs(spectra)
+    groups = group_inputs(names)
     if len(groups) > 1:
-        names = ", ".join(str(group[0]) for group in groups[:3])
+        first = ", ".join(str(group[0]) for group in groups[:3])
         msg = (
             f"{len(groups)} files or spectrographs, and one can be taken at a time:"
-            f" {names}{', ...' if len(groups) > 3 else ''}"
+            f" {first}{', ...' if len(groups) > 3 else ''}"
         )
         raise ValueError(msg)
     return groups[0]
 
 
-def _exposure(path: Path) -> str:
-    """Cframes that differ in their arm alone have the same; other files, their name."""
-    match = _CFRAME.fullmatch(path.name)
-    return f"{match[2]}-{match[3]}" if match else path.name
-
-
 def stem(paths: Sequence[Path]) -> str:
-    """What outputs are named for.
-
-    Parameters
-    ----------
-    paths
-        One file, or the cframes of an exposure.
-
-    Returns
-    -------
-    str
-        The name of the file without its ending; ``cframe-0-00071246`` for cframes.
-    """
-    match = _CFRAME.fullmatch(paths[0].name)
-    if match:
-        return f"cframe-{match[2]}-{match[3]}"
+    """Name the output of a group: a file's name without ending, or the exposure."""
     name = paths[0].name
+    if match := _CFRAME.fullmatch(name):
+        return f"cframe-{match[2]}"
     for ending in (".gz", ".fits", ".fit"):
         name = name.removesuffix(ending)
     return name
 
 
 def joint_name(paths: Sequence[Path]) -> str:
-    """What messages and headers call files that are read together.
-
-    Parameters
-    ----------
-    paths
-        One file, or the cframes of an exposure.
-
-    Returns
-    -------
-    str
-        ``DIR/cframe-[brz]0-00071246.fits`` for three arms.
-    """
-    matches = [_CFRAME.fullmatch(path.name) for path in paths]
-    first = matches[0]
-    if len(paths) == 1 or first is None:
+    """Name a group in messages and headers, as ``DIR/cframe-[brz]0-00071246.fits``."""
+    cframes = [match for p in paths if (match := _CFRAME.fullmatch(p.name))]
+    if len(paths) == 1 or not cframes:
         return ", ".join(str(path) for path in paths)
-    arms = "".join(match[1] for match in matches if match)
-    return str(paths[0].with_name(f"cframe-[{arms}]{first[2]}-{first[3]}.fits"))
-
-
-def open_spectra(filename: str | Path) -> Source:
-    """Open a file of spectra.
-
-    Parameters
-    ----------
-    filename
-        A coadd, ``spectra-*`` file or cframe of DESI, a ``spec-*`` or ``spPlate-*``
-        file of SDSS; plain or compressed by gzip.
-
-    Returns
-    -------
-    Source
-
-    Raises
-    ------
-    FileNotFoundError, IsADirectoryError
-        If there is no such file.
-    SpectraError
-        If it is damaged, holds no spectra, or its parts contradict each other.
-    """
-    path = Path(filename)
-    if path.is_dir():
-        msg = f"{path}: a folder without cframes; name files in it, as coadd-*.fits"
-        raise IsADirectoryError(msg)
-    file = FitsFile(path)
-    try:
-        if is_coadd(file):
-            return coadd_source(file)
-        if is_cframe(file):
-            return cframe_source([file], str(path))
-        if is_spec(file):
-            return spec_source(file)
-        if is_spplate(file):
-            return spplate_source(file)
-        raise _no_spectra(file)
-    except BaseException:
-        file.close()
-        raise
-
-
-def _no_spectra(file: FitsFile) -> SpectraError:
-    """Tables that lie beside spectra are in order; anything else is a mistake."""
-    tables = [hdu for hdu in range(len(file)) if file.column_names(hdu)]
-    images = [hdu for hdu in range(len(file)) if file.image_shape(hdu)]
-    msg = (
-        f"{file.path}: holds no spectra of DESI or SDSS, only"
-        f" {', '.join(file.names) or 'HDUs without a name'}"
-    )
-    catalog = any({"PLATE", "FIBERID"} <= set(file.column_names(hdu)) for hdu in tables)
-    if catalog or (tables and not images):
-        return NoSpectraError(msg)
-    return SpectraError(msg)
-
-
-def open_cframes(filenames: Sequence[str | Path]) -> Source:
-    """Open the cframes of one spectrograph in one exposure.
-
-    Parameters
-    ----------
-    filenames
-        One file for each arm, in any order, plain or compressed by gzip.
-
-    Returns
-    -------
-    Source
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    SpectraError
-        If a file is damaged or no cframe, or the files do not belong together.
-    """
-    paths = [Path(name) for name in filenames]
-    files: list[FitsFile] = []
-    try:
-        for path in paths:
-            files.append(FitsFile(path))
-            if not is_cframe(files[-1]):
-                msg = f"{path}: is no cframe: it needs FLUX, IVAR and WAVELENGTH"
-                raise SpectraError(msg)
-        return cframe_source(files, joint_name(paths))
-    except BaseException:
-        for file in files:
-            file.close()
-        raise
+    arms = "".join(match[1] for match in cframes)
+    return str(paths[0].with_name(f"cframe-[{arms}]{cframes[0][2]}.fits"))
 
 
 def open_group(paths: Sequence[Path]) -> Source:
-    """Open a file, or files that belong together.
+    """Open a file, or the cframes of one spectrograph in one exposure."""
+    with contextlib.ExitStack() as opened:
+        files = []
+        for path in paths:
+            if path.is_dir():
+                what = "a folder without cframes; name files in it, as coadd-*.fits"
+                raise IsADirectoryError(f"{path}: {what}")
+            files.append(opened.enter_context(FitsFile(path)))
+        source = _source(files, joint_name(paths))
+        opened.pop_all()
+    return source
 
-    Parameters
-    ----------
-    paths
-        A group as `qnp_xp.io.open.group_inputs` returns it.
 
-    Returns
-    -------
-    Source
-
-    Raises
-    ------
-    FileNotFoundError, IsADirectoryError, SpectraError
-        As for `open_spectra` and `open_cframes`.
-    """
-    return open_spectra(paths[0]) if len(paths) == 1 else open_cframes(paths)
+def open_spectra(filename: str | Path) -> Source:
+    """Open a file of DESI or SDSS, plain or gzipped."""
+    return open_group([Path(filename)])
 
 
 def open_exposure(dir_name: str | Path, spec_number: int) -> Source:
-    """Open the cframes of one spectrograph in the folder of an exposure.
-
-    Parameters
-    ----------
-    dir_name
-        Folder named for the exposure, as ``.../20210107/00071246``.
-    spec_number
-        Spectrograph (petal), 0 to 9.
-
-    Returns
-    -------
-    Source
-
-    Raises
-    ------
-    FileNotFoundError
-        If no arm of this spectrograph is there.
-    SpectraError
-        If a file is damaged, or the arms contradict each other.
-    """
+    """Open the cframes of one spectrograph in the folder of an exposure."""
     folder = Path(dir_name)
     if spec_number not in range(10):
         msg = f"spec_number must be 0 to 9, got {spec_number!r}"
         raise ValueError(msg)
-    expid = folder.resolve().name
-    paths = []
-    for arm in "brz":
-        stem = f"cframe-{arm}{spec_number}-{expid}.fits"
-        present = [p for p in (folder / stem, folder / f"{stem}.gz") if p.exists()]
-        paths += present[:1]
+    name = f"{spec_number}-{folder.resolve().name}.fits"
+    named = [folder / f"cframe-{a}{name}{gz}" for a in "brz" for gz in ("", ".gz")]
+    paths = _without_copies(path for path in named if path.exists())
     if not paths:
-        msg = f"{folder}: no cframe-[brz]{spec_number}-{expid}.fits or .fits.gz"
+        msg = f"{folder}: no cframe-[brz]{name}, plain or gzipped"
         raise FileNotFoundError(msg)
-    return open_cframes(paths)
+    return open_group(paths)
+
+
+def _source(files: Sequence[FitsFile], name: str) -> Source:
+    """Make a source of open files by what they hold."""
+    if len(files) > 1:
+        return cframe_source(files, name)
+    (file,) = files
+    if is_coadd(file):
+        return coadd_source(file)
+    if is_cframe(file):
+        return cframe_source(files, name)
+    if is_spec(file):
+        return spec_source(file)
+    if is_spplate(file):
+        return spplate_source(file)
+    # Tables that lie beside spectra are in order; anything else is a mistake.
+    what = f"only {', '.join(file.names) or 'HDUs without a name'}"
+    msg = f"{file.path}: holds no spectra of DESI or SDSS, {what}"
+    tables = [set(file.column_names(hdu)) for hdu in range(len(file))]
+    catalog = any({"PLATE", "FIBERID"} <= columns for columns in tables)
+    images = any(file.image_shape(hdu) for hdu in range(len(file)))
+    sound = catalog or (any(tables) and not images)
+    error = NoSpectraError if sound else SpectraError
+    raise error(msg)

@@ -14,68 +14,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._fits import FitsFile
-from .source import Arm, HeldRows, Source, assemble, make_arm
+from .source import Arm, HeldRows, Source
 
 __all__ = ["is_spec", "is_spplate", "spec_source", "spplate_source"]
 
+_FIBER = ("PLATE", "MJD", "FIBERID")
 _SPECTRUM = ["FLUX", "IVAR", "LOGLAM"]
-_OBJECT = ["THING_ID", "PLUG_RA", "PLUG_DEC", "PLATE", "MJD", "FIBERID", "OBJTYPE"]
+_OBJECT = ["THING_ID", "PLUG_RA", "PLUG_DEC", *_FIBER, "OBJTYPE"]
 _PLUGGED = {"RA": "PLUG_RA", "DEC": "PLUG_DEC"}
 _FLUX, _IVAR, _AND_MASK, _PLUGMAP = 0, 1, 2, 5  # HDUs of an spPlate file
+# Columns that a table of objects may lack, and keywords of the first header for them.
+_KEYWORDS = (
+    ("PLATE", "PLATEID"),
+    *((name, name) for name in (*_FIBER, "PLUG_RA", "PLUG_DEC")),
+)
 
 
 def is_spec(file: FitsFile) -> bool:
-    """Whether a file holds one spectrum as SDSS writes it.
-
-    Parameters
-    ----------
-    file
-        Any FITS file.
-
-    Returns
-    -------
-    bool
-    """
+    """Tell whether a file holds one spectrum as SDSS writes it."""
     return len(file) > 1 and set(_SPECTRUM) <= set(file.column_names(1))
 
 
 def is_spplate(file: FitsFile) -> bool:
-    """Whether a file holds the spectra of a plate as SDSS writes them.
-
-    Parameters
-    ----------
-    file
-        Any FITS file.
-
-    Returns
-    -------
-    bool
-    """
-    return (
-        len(file) > _PLUGMAP
-        and len(file.image_shape(_FLUX)) == 2
-        and file.header(_FLUX).get("COEFF1") is not None
-    )
+    """Tell whether a file holds the spectra of a plate as SDSS writes them."""
+    if len(file) <= _PLUGMAP or len(file.image_shape(_FLUX)) != 2:
+        return False
+    return file.header(_FLUX).get("COEFF1") is not None
 
 
 def spec_source(file: FitsFile) -> Source:
-    """The spectrum of a ``spec`` file.
-
-    Parameters
-    ----------
-    file
-        The open file; the source closes it.
-
-    Returns
-    -------
-    Source
-        Of one row; TARGETID is the THING_ID, -1 where there is none.
-
-    Raises
-    ------
-    SpectraError
-        If the file is damaged, or its parts contradict each other.
-    """
+    """Make a source of the one spectrum of a ``spec`` file."""
     table = file.columns(1, [*_SPECTRUM, "AND_MASK"])
     rows = {
         name: HeldRows(values.reshape(1, -1), f"{file.path}[1], column {name}")
@@ -83,70 +51,28 @@ def spec_source(file: FitsFile) -> Source:
     }
     with np.errstate(over="ignore"):
         wave = 10.0 ** table["LOGLAM"].astype(np.float64)
-    arm = make_arm(
-        "SDSS",
-        wave,
-        rows["FLUX"],
-        rows["IVAR"],
-        rows.get("AND_MASK"),
-        about_wave=rows["LOGLAM"].problem,
-    )
-    header = file.header(0)
-    table = file.columns(2, _OBJECT) if _is_table(file, 2) else {}
-    known = {name: values for name, values in table.items() if len(values) == 1}
-    for column, keys in (
-        ("PLATE", ("PLATEID", "PLATE")),
-        ("MJD", ("MJD",)),
-        ("FIBERID", ("FIBERID",)),
-        ("PLUG_RA", ("PLUG_RA",)),
-        ("PLUG_DEC", ("PLUG_DEC",)),
-    ):
-        for key in keys:
-            if column not in known and header.get(key) is not None:
-                known[column] = np.asarray([header.get(key)])
+    flux, ivar, loglam = (rows[name] for name in _SPECTRUM)
+    arm = Arm("SDSS", wave, flux, ivar, rows.get("AND_MASK"), loglam.problem)
+    known = file.columns(2, _OBJECT) if len(file) > 2 and file.column_names(2) else {}
+    known = {name: values for name, values in known.items() if len(values) == 1}
     return _source(file, arm, known)
 
 
 def spplate_source(file: FitsFile) -> Source:
-    """The spectra of an ``spPlate`` file.
-
-    Parameters
-    ----------
-    file
-        The open file; the source closes it.
-
-    Returns
-    -------
-    Source
-        TARGETID is the THING_ID of the ``spZbest`` file of the same plate and night
-        that lies beside it, -1 where there is none.
-
-    Raises
-    ------
-    SpectraError
-        If a file is damaged, or its parts contradict each other.
-    """
+    """Make a source of an ``spPlate`` file, with targets of the ``spZbest`` file."""
     header = file.header(_FLUX)
     flux, ivar = file.image(_FLUX), file.image(_IVAR)
-    npix = flux.shape[1]
+    n, npix = flux.shape
     start, step = header.get("COEFF0"), header.get("COEFF1")
     if not all(isinstance(value, (int, float)) for value in (start, step)):
         raise flux.problem("COEFF0 and COEFF1 must be numbers")
     with np.errstate(over="ignore"):
         wave = 10.0 ** (start + step * np.arange(npix, dtype=np.float64))
     mask = file.image(_AND_MASK) if len(file.image_shape(_AND_MASK)) == 2 else None
-    arm = make_arm("SDSS", wave, flux, ivar, mask)
-    known = file.columns(_PLUGMAP, ["FIBERID", "RA", "DEC", "OBJTYPE"])
-    n = flux.shape[0]
-    for values in known.values():
-        if len(values) != n:
-            what = f"has {len(values)} rows for {n} spectra"
-            raise file.problem(_PLUGMAP, what)
+    arm = Arm("SDSS", wave, flux, ivar, mask)
+    known = file.columns(_PLUGMAP, ["FIBERID", "RA", "DEC", "OBJTYPE"], n)
     known = {_PLUGGED.get(name, name): values for name, values in known.items()}
     known.setdefault("FIBERID", np.arange(1, n + 1))
-    for column, key in (("PLATE", "PLATEID"), ("MJD", "MJD")):
-        if header.get(key) is not None:
-            known[column] = np.full(n, header.get(key))
     things = _thing_ids(file.path)
     if things:
         fibers = known["FIBERID"].tolist()
@@ -154,34 +80,26 @@ def spplate_source(file: FitsFile) -> Source:
     return _source(file, arm, known)
 
 
-def _is_table(file: FitsFile, hdu: int) -> bool:
-    return len(file) > hdu and bool(file.column_names(hdu))
-
-
 def _thing_ids(path: Path) -> dict[int, int]:
-    """THING_ID by FIBERID from the ``spZbest`` file beside an ``spPlate`` file."""
-    name = path.name.replace("spPlate", "spZbest", 1)
-    if name == path.name or not path.with_name(name).exists():
+    """Read THING_ID by FIBERID from the ``spZbest`` file beside an ``spPlate`` file."""
+    beside = path.with_name(path.name.replace("spPlate", "spZbest", 1))
+    if beside == path or not beside.exists():
         return {}
-    file = FitsFile(path.with_name(name))
-    try:
+    with FitsFile(beside) as file:
         table = file.columns(1, ["FIBERID", "THING_ID"])
-    finally:
-        file.close()
     if len(table) < 2:
         return {}
     return dict(zip(table["FIBERID"].tolist(), table["THING_ID"].tolist(), strict=True))
 
 
 def _source(file: FitsFile, arm: Arm, known: dict[str, NDArray[Any]]) -> Source:
-    """The spectra with what is known of them under the names of the output."""
-    n = arm.flux.shape[0]
-    identifiers: dict[str, NDArray[Any]] = {
-        name: np.asarray(known[name])
-        for name in ("PLATE", "MJD", "FIBERID")
-        if name in known
-    }
-    if "THING_ID" in known:
+    """Make a source of an arm, and of what is known by SDSS' names of its spectra."""
+    n, header = arm.flux.shape[0], file.header(0)
+    for name, key in _KEYWORDS:
+        if name not in known and header.get(key) is not None:
+            known[name] = np.full(n, header.get(key))
+    identifiers = {name: known[name] for name in _FIBER if name in known}
+    if "THING_ID" in known:  # -1 where there is none
         things = known["THING_ID"].astype(np.int64)
         identifiers["TARGETID"] = np.where(things > 0, things, -1)
     if "PLUG_RA" in known and "PLUG_DEC" in known:
@@ -189,11 +107,10 @@ def _source(file: FitsFile, arm: Arm, known: dict[str, NDArray[Any]]) -> Source:
         identifiers["TARGET_DEC"] = known["PLUG_DEC"]
     target = None
     if "OBJTYPE" in known:
-        objtype = np.char.strip(known["OBJTYPE"].astype("U"))
-        target = objtype != "SKY"
-    return assemble(
+        target = np.char.strip(known["OBJTYPE"].astype("U")) != "SKY"
+    return Source(
         str(file.path),
-        [arm],
+        (arm,),
         identifiers={name: v.reshape(n) for name, v in identifiers.items()},
         target=target,
         closing=(file.close,),

@@ -1,8 +1,11 @@
-"""Spectra that are read when they are asked for, wherever they lie."""
+"""What every format of spectra is read as: arms of rows, and which spectrum is which.
+
+A new format needs a function that returns a `Source`, called in `qnp_xp.io.open`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -12,123 +15,65 @@ from numpy.typing import ArrayLike, NDArray
 from .._xp.backend import Array, array_namespace, backend_of, to_device
 from ..errors import SpectraError
 
-__all__ = [
-    "IDENTIFIERS",
-    "Arm",
-    "HeldRows",
-    "Rows",
-    "Source",
-    "assemble",
-    "make_arm",
-    "science_targets",
-]
+__all__ = ["IDENTIFIERS", "Arm", "HeldRows", "Rows", "Source", "science_targets"]
 
 #: Columns that say which spectrum a row is; a source has some of them.
 IDENTIFIERS = ("TARGETID", "TARGET_RA", "TARGET_DEC", "PLATE", "MJD", "FIBERID")
 
 
 class Rows(Protocol):
-    """Two-dimensional numbers of which rows can be had, such as an image of a file."""
+    """Values in two dimensions that are read by rows, such as an image of a file."""
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Rows and columns."""
+        """Numbers of rows and columns."""
 
     def read_rows(self, rows: NDArray[np.int64]) -> Array:
-        """Some of the rows.
-
-        Parameters
-        ----------
-        rows
-            Their numbers, shape ``(m,)``, in any order.
-
-        Returns
-        -------
-        array
-            Shape ``(rows.size, width)``.
-        """
+        """Read rows by their indices, in any order."""
 
     def problem(self, what: str) -> SpectraError:
-        """An error that says where these numbers come from.
-
-        Parameters
-        ----------
-        what
-            What is wrong with them.
-
-        Returns
-        -------
-        SpectraError
-        """
+        """Make an error that names the file and HDU, or the argument."""
 
 
 @dataclass(frozen=True)
 class HeldRows:
-    """Rows of an array that is in memory already, of any library.
-
-    Attributes
-    ----------
-    values
-        Shape ``(n, npix)``.
-    origin
-        What messages call it.
-    """
+    """Rows of an array that is in memory already, of any library."""
 
     values: Array
+    #: What messages call it.
     origin: str
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Rows and columns."""
+        """Numbers of rows and columns."""
         return tuple(self.values.shape)
 
     def read_rows(self, rows: NDArray[np.int64]) -> Array:
-        """Some of the rows, in the order of their numbers.
-
-        Parameters
-        ----------
-        rows
-            Their numbers, shape ``(m,)``.
-
-        Returns
-        -------
-        array
-            Shape ``(rows.size, width)``.
-        """
+        """Take rows by their indices, in any order."""
         if rows.size and np.all(np.diff(rows) == 1):
             return self.values[int(rows[0]) : int(rows[-1]) + 1, :]
         xp = array_namespace(self.values)
-        backend = backend_of(self.values)
-        return xp.take(self.values, to_device(rows, backend), axis=0)
+        return xp.take(self.values, to_device(rows, backend_of(self.values)), axis=0)
 
     def problem(self, what: str) -> SpectraError:
-        """An error that says where these numbers come from.
-
-        Parameters
-        ----------
-        what
-            What is wrong with them.
-
-        Returns
-        -------
-        SpectraError
-        """
+        """Make an error that names the argument."""
         return SpectraError(f"{self.origin}: {what}")
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One arm of the spectrograph.
+    """One arm of the spectrograph, whose parts must fit each other.
 
-    Attributes
+    Parameters
     ----------
-    name
-        ``"B"``, ``"R"``, ``"Z"``; other names where there are no such arms.
-    wave
-        Wavelengths in Angstrom, shape ``(npix,)``, or ``(n, npix)`` where each
-        spectrum has its own.
-    flux, ivar, mask
-        Numbers of shape ``(n, npix)``; there may be no mask.
+    name : str
+        ``"B"``, ``"R"`` or ``"Z"``; another where there are no such arms.
+    wave : array of float64, shape (npix,) or (n, npix)
+        Wavelengths in Angstrom, of all spectra or of each.
+    flux, ivar, mask : Rows, shape (n, npix)
+        Flux in 1e-17 erg / (s cm2 Angstrom), inverse variance, and perhaps a mask.
+    wave_problem : callable, optional
+        Makes an error of the wavelengths from a text; default is ``flux.problem``.
     """
 
     name: str
@@ -136,30 +81,25 @@ class Arm:
     flux: Rows
     ivar: Rows
     mask: Rows | None = None
+    wave_problem: Callable[[str], SpectraError] | None = None
+
+    def __post_init__(self) -> None:
+        shape, wave = self.flux.shape, self.wave
+        if len(shape) != 2:
+            raise self.flux.problem(f"needs 2 dimensions, has shape {shape}")
+        for rows in (self.ivar, self.mask):
+            if rows is not None and rows.shape != shape:
+                raise rows.problem(f"has shape {rows.shape}, and the flux {shape}")
+        problem = self.wave_problem or self.flux.problem
+        if wave.shape not in {shape, shape[1:]}:
+            raise problem(f"{wave.shape} wavelengths for flux of shape {shape}")
+        if not np.all(np.isfinite(wave)) or np.any(wave <= 0):
+            raise problem("wavelengths must be finite and positive (Angstrom)")
 
     def read(
         self, rows: NDArray[np.int64], use_mask: bool = False
     ) -> tuple[NDArray[np.float64], Array, Array]:
-        """Wavelengths, flux and inverse variance of some spectra.
-
-        Parameters
-        ----------
-        rows
-            Numbers of the spectra, shape ``(m,)``.
-        use_mask
-            Give no weight to pixels whose mask is not zero.
-
-        Returns
-        -------
-        wave, flux, ivar : array
-            Shape ``(rows.size, npix)``, wavelengths perhaps ``(npix,)``; flux in
-            1e-17 erg / (s cm2 Angstrom).
-
-        Raises
-        ------
-        SpectraError
-            If a file is damaged, or there is no mask and it is to be used.
-        """
+        """Read wavelengths, flux and inverse variance of some rows."""
         flux, ivar = self.flux.read_rows(rows), self.ivar.read_rows(rows)
         if use_mask:
             if self.mask is None:
@@ -170,84 +110,49 @@ class Arm:
 
 
 def _floating(x: Array) -> Array:
+    """Convert integers to float64."""
     xp = array_namespace(x)
     return x if xp.isdtype(x.dtype, "real floating") else xp.astype(x, xp.float64)
 
 
-def make_arm(
-    name: str,
-    wave: NDArray[Any],
-    flux: Rows,
-    ivar: Rows,
-    mask: Rows | None = None,
-    *,
-    about_wave: Callable[[str], SpectraError] | None = None,
-) -> Arm:
-    """Put an arm together whose parts fit each other.
+@dataclass(frozen=True)
+class Source:
+    """The spectra of a file, of an exposure or in memory; a context manager.
 
     Parameters
     ----------
-    name, wave, flux, ivar, mask
-        As for `Arm`.
-    about_wave
-        Makes an error of the wavelengths from what is wrong with them; by default
-        that of the flux.
-
-    Returns
-    -------
-    Arm
-
-    Raises
-    ------
-    SpectraError
-        If their shapes contradict each other, or wavelengths are impossible.
-    """
-    if len(flux.shape) != 2:
-        raise flux.problem(f"needs 2 dimensions, has shape {flux.shape}")
-    for rows in (ivar, mask):
-        if rows is not None and rows.shape != flux.shape:
-            raise rows.problem(f"has shape {rows.shape}, and the flux {flux.shape}")
-    wave = np.asarray(wave, dtype=np.float64)
-    wrong = about_wave or flux.problem
-    if wave.shape not in {flux.shape, flux.shape[1:]}:
-        raise wrong(f"{wave.shape} wavelengths for flux of shape {flux.shape}")
-    if not np.all(np.isfinite(wave)) or np.any(wave <= 0):
-        raise wrong("wavelengths must be finite and positive (Angstrom)")
-    return Arm(name, wave, flux, ivar, mask)
-
-
-@dataclass(frozen=True)
-class Source:
-    """Spectra of one file, of one exposure, or in memory; a context manager.
-
-    Attributes
-    ----------
-    name
+    name : str
         What messages call it: the file, for one.
-    n
-        Number of spectra.
-    arms
-        Those that are there.
-    missing
-        Names of the arms b, r, z that should be there and are not.
-    identifiers
-        By name, those of `IDENTIFIERS` that are known, each of length n.
-    target
-        Whether a row is a science target, shape ``(n,)``; None where nothing says so.
-    columns
-        Reads further columns of the table of fibers, those of a list that it has.
-    closing
-        What is to be called at the end.
+    arms : tuple of Arm
+        Those that are there, of the same spectra.
+    missing : tuple of str
+        Names of the arms B, R, Z that should be there and are not.
+    identifiers : dict of array, shape (n,)
+        Those of `IDENTIFIERS` that are known.
     """
 
     name: str
-    n: int
     arms: tuple[Arm, ...]
     missing: tuple[str, ...] = ()
     identifiers: dict[str, NDArray[Any]] = field(default_factory=dict)
+    #: Whether each spectrum is of a science target; None where nothing says so.
     target: NDArray[np.bool_] | None = None
+    #: Reads further columns of the table of fibers, those of a list that it has.
     columns: Callable[[list[str]], dict[str, NDArray[Any]]] = lambda _: {}
+    #: What to call at the end.
     closing: tuple[Callable[[], None], ...] = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        for arm in self.arms:
+            count = arm.flux.shape[0]
+            if count != self.n:
+                what = f"has {count} spectra, and arm {self.arms[0].name} has {self.n}"
+                raise arm.flux.problem(what)
+
+    @property
+    def n(self) -> int:
+        """Number of spectra."""
+        return self.arms[0].flux.shape[0]
 
     def __enter__(self) -> Source:
         return self
@@ -259,61 +164,12 @@ class Source:
     def read(
         self, rows: NDArray[np.int64], use_mask: bool = False
     ) -> Iterator[tuple[NDArray[np.float64], Array, Array]]:
-        """Wavelength, flux and inverse variance of some spectra, arm by arm.
-
-        Parameters
-        ----------
-        rows, use_mask
-            As for `Arm.read`.
-
-        Yields
-        ------
-        wave, flux, ivar : array
-            As for `Arm.read`.
-        """
+        """Yield what `Arm.read` gives, arm by arm."""
         for arm in self.arms:
             yield arm.read(rows, use_mask)
 
 
 def science_targets(objtype: ArrayLike) -> NDArray[np.bool_]:
-    """Whether DESI calls a spectrum that of a target, and not of the sky.
-
-    Parameters
-    ----------
-    objtype
-        OBJTYPE of the FIBERMAP, bytes or strings, shape ``(n,)``.
-
-    Returns
-    -------
-    numpy.ndarray of bool
-        Of shape ``(n,)``.
-    """
+    """Tell from DESI's OBJTYPE which spectra are of targets, and not of the sky."""
     names = np.char.strip(np.asarray(objtype).astype("U"))
     return np.asarray(names == "TGT", dtype=bool)
-
-
-def assemble(name: str, arms: Sequence[Arm], **details: Any) -> Source:
-    """Put a source together whose parts fit each other.
-
-    Parameters
-    ----------
-    name, arms
-        As for `Source`.
-    **details
-        Its other attributes.
-
-    Returns
-    -------
-    Source
-
-    Raises
-    ------
-    SpectraError
-        If the arms are of different numbers of spectra.
-    """
-    n = arms[0].flux.shape[0]
-    for arm in arms:
-        if arm.flux.shape[0] != n:
-            what = f"has {arm.flux.shape[0]} spectra, and arm {arms[0].name} has {n}"
-            raise arm.flux.problem(what)
-    return Source(name, n, tuple(arms), **details)

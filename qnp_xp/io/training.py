@@ -2,90 +2,70 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import fitsio
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import SpectraError
 from ..grids import nbins
 from ..spectra import normalize
+from ._fits import FitsFile
 
 __all__ = ["read_data", "read_spall", "read_truth"]
 
 _log = logging.getLogger(__name__)
 
-_TRUTH = [
-    "Z_VI",
-    "PLATE",
-    "MJD",
-    "FIBERID",
-    "CLASS_PERSON",
-    "Z_CONF_PERSON",
-    "BAL_FLAG_VI",
-    "BI_CIV",
-]
+_FIBER = ["PLATE", "MJD", "FIBERID"]
+_VISUAL = ["Z_VI", *_FIBER, "CLASS_PERSON", "Z_CONF_PERSON", "BAL_FLAG_VI", "BI_CIV"]
 _STAR, _QSO, _GALAXY, _BAL = 1, 3, 4, 30  # values of CLASS_PERSON
 _SURE = 3  # value of Z_CONF_PERSON
 
 
-@contextlib.contextmanager
-def _opened(filename: str | Path) -> Iterator[Any]:
-    """A FITS file; complaints about it name it."""
-    path = Path(filename)
-    path.open("rb").close()  # the usual error where there is no such file
-    try:
-        with fitsio.FITS(str(path)) as h:
-            yield h
-    except (AttributeError, IndexError, KeyError, OSError, ValueError) as err:
-        msg = f"{path}: not the table that is expected ({err})"
-        raise SpectraError(msg) from err
-
-
-def _table(hdu: Any, columns: list[str], rows: slice = slice(None)) -> NDArray[Any]:
-    """Columns by their upper-case names, whatever case they have in the file."""
-    names = {name.upper(): name for name in hdu.get_colnames()}
-    missing = [column for column in columns if column not in names]
-    if missing:
-        msg = f"has no column {missing[0]}"
-        raise ValueError(msg)
-    table = hdu[[names[column] for column in columns]][rows]
-    table.dtype.names = tuple(name.upper() for name in table.dtype.names)
-    return np.asarray(table)
+def _columns(file: FitsFile, names: list[str]) -> dict[str, NDArray[Any]]:
+    """Read columns of the first table, all of which must be there."""
+    table = file.columns(1, names)
+    for name in names:
+        if name not in table:
+            raise file.problem(1, f"has no column {name}")
+    return table
 
 
 def read_truth(fi: Iterable[str | Path]) -> dict[int, SimpleNamespace]:
-    """Read truth tables of visual inspections, DR12Q's superset for one.
+    """Read truth tables of visual inspections, such as DR12Q's superset.
 
     Parameters
     ----------
-    fi
+    fi : iterable of str or pathlib.Path
         FITS files with the columns THING_ID, Z_VI, PLATE, MJD, FIBERID, CLASS_PERSON,
-        Z_CONF_PERSON, BAL_FLAG_VI and BI_CIV in their first table.
+        Z_CONF_PERSON, BAL_FLAG_VI and BI_CIV in HDU 1.
 
     Returns
     -------
-    dict
-        For each THING_ID an object with those columns, lower case, as attributes.
+    dict of int to types.SimpleNamespace
+        Those columns, lower case, by THING_ID; of a target in several files the last.
 
     Raises
     ------
     FileNotFoundError, SpectraError
         If a file is missing, or not such a table.
+
+    Examples
+    --------
+    >>> truth = read_truth(["truth_dr12q.fits"])  # doctest: +SKIP
+    >>> truth[32039].z_vi  # doctest: +SKIP
+    2.31
     """
     truth = {}
     for filename in fi:
-        with _opened(filename) as h:
-            table = _table(h[1], ["THING_ID", *_TRUTH])
-        for row in table:
-            values = {name.lower(): row[name] for name in _TRUTH}
-            truth[int(row["THING_ID"])] = SimpleNamespace(**values)
+        with FitsFile(Path(filename)) as file:
+            table = _columns(file, ["THING_ID", *_VISUAL])
+        names = [name.lower() for name in _VISUAL]
+        for thing, *values in zip(*table.values(), strict=True):
+            truth[int(thing)] = SimpleNamespace(**dict(zip(names, values, strict=True)))
     return truth
 
 
@@ -96,13 +76,13 @@ def read_spall(
 
     Parameters
     ----------
-    file_loc
-        The file.
+    file_loc : str or pathlib.Path
+        The file, with PLATE, MJD, FIBERID and THING_ID in HDU 1.
 
     Returns
     -------
-    tid : numpy.ndarray of int64
-        THING_ID of each row, shape ``(n,)``.
+    tid : array of int64, shape (n,)
+        THING_ID of each row.
     pmf2tid : dict
         THING_ID by (PLATE, MJD, FIBERID).
 
@@ -110,13 +90,17 @@ def read_spall(
     ------
     FileNotFoundError, SpectraError
         If the file is missing, or not such a table.
+
+    Examples
+    --------
+    >>> tid, pmf2tid = read_spall("spAll-DR12.fits")  # doctest: +SKIP
+    >>> pmf2tid[3655, 55240, 2]  # doctest: +SKIP
+    432118404
     """
-    with _opened(file_loc) as h:
-        table = _table(h[1], ["PLATE", "MJD", "FIBERID", "THING_ID"])
+    with FitsFile(Path(file_loc)) as file:
+        table = _columns(file, [*_FIBER, "THING_ID"])
     tid = table["THING_ID"].astype(np.int64)
-    keys = zip(
-        *(table[name].tolist() for name in ("PLATE", "MJD", "FIBERID")), strict=True
-    )
+    keys = zip(*(table[name].tolist() for name in _FIBER), strict=True)
     return tid, dict(zip(keys, tid.tolist(), strict=True))
 
 
@@ -131,34 +115,34 @@ def read_data(
 
     Parameters
     ----------
-    fi
-        FITS files: in HDU 0 an image ``(n, 886)`` of 443 fluxes and 443 weights a
-        spectrum, in HDU 1 a table with TARGETID, PLATE, MJD, FIBERID.
-    truth
+    fi : iterable of str or pathlib.Path
+        FITS files: in HDU 0 an image (n, 886) of 443 fluxes and 443 inverse variances
+        a spectrum, in HDU 1 a table with TARGETID, PLATE, MJD, FIBERID.
+    truth : mapping, optional
         As `read_truth` returns it; spectra without an entry are left out.
-    z_lim
+    z_lim : float
         Redshift that parts low from high in `Y`.
-    return_pmf
+    return_pmf : bool
         Return plate, mjd and fiber too.
-    nspec
-        Spectra to read of each file; None for all.
+    nspec : int, optional
+        Spectra to read of each file; all by default.
 
     Returns
     -------
-    tids : numpy.ndarray of int64
+    tids : array of int64, shape (n,)
         TARGETID of the spectra kept. Left out are those of -1, without weight,
         without variance, and those that `truth` lacks or nobody inspected.
-    X : numpy.ndarray
-        Normalised spectra, shape ``(n, 443)``, float64.
-    Y : numpy.ndarray
-        With `truth` only: one of five classes is 1 in each row, shape ``(n, 5)``: star,
+    X : array of float64, shape (n, 443)
+        Normalised spectra.
+    Y : array of float64, shape (n, 5)
+        With `truth` only: 1 in the column of the class, else 0. Classes are star,
         galaxy, quasar below `z_lim`, quasar from there up, unsure.
-    z : numpy.ndarray
+    z : array of float64, shape (n,)
         With `truth` only: redshifts.
-    bal : numpy.ndarray
+    bal : array of float64, shape (n,)
         With `truth` only: 1 for a BAL quasar, -1 for none, 0 where flag and balnicity
         index contradict each other.
-    plate, mjd, fid : numpy.ndarray
+    plate, mjd, fid : array of int64, shape (n,)
         With `return_pmf` only.
 
     Raises
@@ -167,54 +151,54 @@ def read_data(
         If a file is missing, or not of that form.
     ValueError
         If a spectrum fits none of the classes, or `nspec` is below 1.
+
+    Examples
+    --------
+    >>> tids, x, y, z, bal = read_data(["data.fits"], truth)  # doctest: +SKIP
     """
     if nspec is not None and nspec < 1:
         msg = f"nspec must be a whole number from 1 up, or None, got {nspec!r}"
         raise ValueError(msg)
-    parts = [_read_one(filename, nspec, return_pmf) for filename in fi]
+    names = ["TARGETID", *(_FIBER if return_pmf else ())]
+    parts = [_read_file(Path(filename), names, nspec) for filename in fi]
     if not parts:
         msg = "read_data() needs one file or more"
         raise ValueError(msg)
     pixels = np.concatenate([image for image, _ in parts]).astype(np.float64)
-    table = np.concatenate([ids for _, ids in parts])
-    known = table["TARGETID"] != -1
-    if truth is not None:
-        known &= np.isin(table["TARGETID"], np.fromiter(truth, dtype=np.int64))
+    table = np.concatenate([ids for _, ids in parts], axis=1)
     x, weighted, varied = normalize(pixels[:, :nbins], pixels[:, nbins:])
-    keep = known & np.asarray(weighted) & np.asarray(varied)
+    keep = (table[0] != -1) & np.asarray(weighted) & np.asarray(varied)
     if truth is not None:
-        people = [truth.get(t) for t in table["TARGETID"].tolist()]
-        keep &= [
-            p is not None and bool(p.class_person > 0 or p.z_conf_person > 0)
-            for p in people
-        ]
+        people = [truth.get(target) for target in table[0].tolist()]
+        keep &= [p is not None and _is_inspected(p) for p in people]
     _log.info("%d of %d spectra kept", keep.sum(), keep.size)
-    table, x = table[keep], x[keep]
-    result: list[NDArray[Any]] = [table["TARGETID"], x]
+    targets, *fibers = table[:, keep]
+    labels: list[NDArray[Any]] = []
     if truth is not None:
-        result += _labels([truth[t] for t in table["TARGETID"].tolist()], z_lim)
-    if return_pmf:
-        result += [table[name] for name in ("PLATE", "MJD", "FIBERID")]
-    return tuple(result)
+        labels = _labels([truth[target] for target in targets.tolist()], z_lim)
+    return (targets, x[keep], *labels, *fibers)
 
 
-def _read_one(
-    filename: str | Path, nspec: int | None, return_pmf: bool
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    columns = ["TARGETID", *(("PLATE", "MJD", "FIBERID") if return_pmf else ())]
-    with _opened(filename) as h:
-        table = _table(h[1], columns, slice(0, nspec))
-        dims = tuple(int(size) for size in h[0].get_info().get("dims", ()))
-        if len(dims) != 2 or dims[0] < len(table) or dims[1] != 2 * nbins:
-            msg = f"HDU 0 has shape {dims}, not {(len(table), 2 * nbins)}"
-            raise ValueError(msg)
-        image = np.asarray(h[0][0 : len(table), :])
-    native = [(name, np.int64) for name in columns]
-    return image, table.astype(native)
+def _read_file(
+    path: Path, names: list[str], nspec: int | None
+) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Read pixels and identifiers of the first spectra of a file, or of all."""
+    with FitsFile(path) as file:
+        table = _columns(file, names)
+        ids = np.asarray([table[name][:nspec] for name in names], dtype=np.int64)
+        image, n = file.image(0), ids.shape[1]
+        if len(image.shape) != 2 or image.shape[0] < n or image.shape[1] != 2 * nbins:
+            raise image.problem(f"has shape {image.shape}, not {(n, 2 * nbins)}")
+        return image.read_rows(np.arange(n)), ids
+
+
+def _is_inspected(person: Any) -> bool:
+    """Tell whether somebody looked at a spectrum."""
+    return bool(person.class_person > 0 or person.z_conf_person > 0)
 
 
 def _labels(people: list[Any], z_lim: float) -> list[NDArray[Any]]:
-    """Class, redshift and BAL flag of visually inspected spectra."""
+    """Give class, redshift and BAL flag of visually inspected spectra."""
     kind = np.array([p.class_person for p in people], dtype=int)
     sure = np.array([p.z_conf_person for p in people], dtype=int) == _SURE
     z = np.array([p.z_vi for p in people], dtype=np.float64)
