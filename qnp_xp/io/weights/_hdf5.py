@@ -33,13 +33,14 @@ _MOST_BYTES = 1 << 24  # of a block of a header, or of a collection of texts
 _MOST_BLOCKS = 256  # of a header
 _MOST_CHUNKS = 1 << 14  # of an array
 _MOST_FREE = 256  # places in the free list of a group's names
+_FAR = 1 << 62  # an address next to the largest integer, with which no sum is right
 _PIECE = 1 << 20  # bytes that are searched at once
 
 
 @contextmanager
 def open_hdf5(file: BinaryIO) -> Iterator[Hdf5]:
     """Open an HDF5 file, unless libhdf5 would never come to an end with it."""
-    _check_free_lists(file)
+    check_free_lists(file)
     with h5py.File(file, "r") as h5:
         yield Hdf5(file, h5)
 
@@ -247,7 +248,7 @@ def _read_chunks(dataset: h5py.Dataset, properties: Any) -> NDArray[Any]:
     return values
 
 
-def _check_free_lists(file: BinaryIO) -> None:
+def check_free_lists(file: BinaryIO) -> None:
     """Refuse a group's heap of names whose free list has no end.
 
     Heaps are found by their signature, without which libhdf5 takes nothing for one.
@@ -260,12 +261,16 @@ def _check_free_lists(file: BinaryIO) -> None:
             heap = start + match.start()
             file.seek(heap + 8)
             size, free, data = struct.unpack("<3Q", file.read(24).ljust(24, b"\0"))
+            if size > end or data > _FAR:
+                raise WeightsError(
+                    f"the heap at byte {heap} has {size} bytes at {data}"
+                )
             for _ in range(_MOST_FREE):
-                # 1 ends the list; libhdf5 itself complains of 0, or of a place outside.
-                if free < 2 or free + 16 > size or data + free + 16 > end:
+                # 1 ends the list; libhdf5 itself refuses a next place of 0, or outside.
+                if free == 1 or free + 16 > size or data + free + 16 > end:
                     break
                 file.seek(data + free)
-                free = int.from_bytes(file.read(8), "little")
+                free = int.from_bytes(file.read(8), "little") or 1
             else:
                 raise WeightsError(
                     f"the free list of the heap at byte {heap} has no end"
