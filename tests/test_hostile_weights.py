@@ -10,25 +10,42 @@ import io
 import json
 import struct
 import zipfile
-import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import pytest
-from helpers import copy_archive, copy_hdf5, edit_member_hdf5, layer, run_python
+from helpers import copy_archive, copy_hdf5, edit_member_hdf5, run_python
+from hostile import (
+    GROUP,
+    HUGE,
+    KERNEL,
+    MEMBER_KERNEL,
+    Edit,
+    Loader,
+    absurd,
+    as_dangling_link,
+    as_external_link,
+    as_soft_link,
+    bomb,
+    huge_chunks,
+    in_another_dataset,
+    in_another_file,
+    many_chunks,
+    of_type,
+    packed_bomb,
+    packed_zeros,
+    replaced,
+    short_bomb,
+    within_its_header,
+    without_storage,
+)
 
 from qnp_xp import WeightsError, load_model
 from qnp_xp.grids import wave
 from qnp_xp.io import embed_grid
-
-GROUP = "model_weights/conv_2/conv_2"
-KERNEL = f"{GROUP}/kernel"  # of shape (10, 4, 4)
-MEMBER_KERNEL = "layers/conv1d_1/vars/0"
-
-Edit = Callable[[h5py.File], None]
 
 
 @pytest.fixture
@@ -60,35 +77,7 @@ def changed_archive(keras: Path, tmp_path: Path) -> Callable[[Edit], Path]:
     return change
 
 
-def replaced(place: str, make: Callable[[h5py.Group, str, np.ndarray], Any]) -> Edit:
-    """Put something else where an array is."""
-
-    def edit(f: h5py.File) -> None:
-        parent, _, name = place.rpartition("/")
-        values = np.asarray(f[place])
-        del f[place]
-        make(f[parent or "/"], name, values)
-
-    return edit
-
-
 # Links and data that lead out of the file.
-
-
-def as_soft_link(group: h5py.Group, name: str, values: np.ndarray) -> None:
-    group.file["elsewhere"] = values
-    group[name] = h5py.SoftLink("/elsewhere")
-
-
-def as_dangling_link(group: h5py.Group, name: str, _: np.ndarray) -> None:
-    group[name] = h5py.SoftLink("/nowhere")
-
-
-def as_external_link(group: h5py.Group, name: str, values: np.ndarray) -> None:
-    other = Path(group.file.filename if isinstance(group.file.filename, str) else "/")
-    with h5py.File(other.with_name("other.h5"), "w") as f:
-        f["kernel"] = values
-    group[name] = h5py.ExternalLink(str(other.with_name("other.h5")), "/kernel")
 
 
 LINKS = {"soft": as_soft_link, "dangling": as_dangling_link}
@@ -103,7 +92,7 @@ def test_a_link_is_not_followed(
         f.require_dataset("model_grid", wave.shape, "f8")[...] = wave
         replaced(place, make)(f)
 
-    match = rf"net\.h5: '{place}' is a link to something else, not followed"
+    match = rf"net\.h5: '{place}' is a link, not followed"
     with pytest.raises(WeightsError, match=match):
         load_model(changed(edit))
 
@@ -113,7 +102,7 @@ def test_a_link_within_an_archive_is_not_followed(
     changed_archive: Callable[[Edit], Path], make: Any
 ) -> None:
     path = changed_archive(replaced(MEMBER_KERNEL, make))
-    match = rf"net\.keras: '{MEMBER_KERNEL}' is a link to something else"
+    match = rf"net\.keras: '{MEMBER_KERNEL}' is a link, not followed"
     with pytest.raises(WeightsError, match=match):
         load_model(path)
 
@@ -125,7 +114,7 @@ def test_an_external_link_within_an_archive_is_not_followed(
         del f["layers"]
         f["layers"] = h5py.ExternalLink(str(keras / "same.h5"), "/model_weights")
 
-    with pytest.raises(WeightsError, match=r"net\.keras: 'layers' is a link to"):
+    with pytest.raises(WeightsError, match=r"net\.keras: 'layers' is a link, not"):
         load_model(changed_archive(edit))
 
 
@@ -137,7 +126,7 @@ def test_a_group_that_is_a_link_is_not_followed(
         f.move(group, "elsewhere")
         f[group] = h5py.SoftLink("/elsewhere")
 
-    with pytest.raises(WeightsError, match=rf"net\.h5: '{group}.*' is a link to"):
+    with pytest.raises(WeightsError, match=rf"net\.h5: '{group}.*' is a link, not"):
         load_model(changed(edit))
 
 
@@ -152,20 +141,6 @@ def test_a_second_name_of_an_array_is_as_good_as_the_first(
     x = np.random.default_rng(1).normal(size=(2, wave.size))
     expected = load_model(keras / "same.h5").predict(x)
     np.testing.assert_array_equal(load_model(changed(edit)).predict(x), expected)
-
-
-def in_another_file(group: h5py.Group, name: str, values: np.ndarray) -> None:
-    raw = Path(group.file.filename).with_name("kernel.raw")
-    raw.write_bytes(values.tobytes())
-    external = [(str(raw), 0, values.nbytes)]
-    group.create_dataset(name, values.shape, values.dtype, external=external)
-
-
-def in_another_dataset(group: h5py.Group, name: str, values: np.ndarray) -> None:
-    group.file["elsewhere"] = values
-    layout = h5py.VirtualLayout(values.shape, values.dtype)
-    layout[...] = h5py.VirtualSource(group.file["elsewhere"])
-    group.create_virtual_dataset(name, layout)
 
 
 @pytest.mark.parametrize("make", [in_another_file, in_another_dataset])
@@ -186,13 +161,6 @@ def test_data_elsewhere_are_not_read(
 
 
 # Types and kinds of storage.
-
-
-def of_type(dtype: Any) -> Callable[[h5py.Group, str, np.ndarray], None]:
-    def make(group: h5py.Group, name: str, values: np.ndarray) -> None:
-        group.create_dataset(name, values.shape, dtype)
-
-    return make
 
 
 @pytest.mark.parametrize(
@@ -248,14 +216,6 @@ def test_numbers_are_read_however_they_are_stored(
     np.testing.assert_allclose(kernel, numbers * factors, rtol=1e-12)
 
 
-def within_its_header(group: h5py.Group, name: str, values: np.ndarray) -> None:
-    properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
-    properties.set_layout(h5py.h5d.COMPACT)
-    kind, space = h5py.h5t.py_create(values.dtype), h5py.h5s.create_simple(values.shape)
-    dataset = h5py.h5d.create(group.id, name.encode(), kind, space, properties)
-    dataset.write(h5py.h5s.ALL, h5py.h5s.ALL, np.ascontiguousarray(values))
-
-
 def test_an_array_within_its_header_is_read(
     changed: Callable[[Edit], Path], keras: Path
 ) -> None:
@@ -279,7 +239,7 @@ def test_an_array_whose_header_holds_less_is_refused(
     nothing = struct.pack("<BBH14x", 3, 0, 0)
     path.write_bytes(content.replace(layout, nothing))
     what = refused(path)
-    assert "data in its header" in what or "size of compact dataset" in what
+    assert "has not all of its data" in what or "size of compact dataset" in what
 
 
 @pytest.mark.parametrize("options", [{"compression": "lzf"}, {"fletcher32": True}])
@@ -300,7 +260,7 @@ def test_an_array_that_was_never_written_is_refused(
     def make(group: h5py.Group, name: str, values: np.ndarray) -> None:
         group.create_dataset(name, values.shape, values.dtype, **options)
 
-    match = rf"net\.h5: '{KERNEL}' has not all of its data in the file"
+    match = rf"net\.h5: '{KERNEL}' has (not all of its data|a chunk that is missing)"
     with pytest.raises(WeightsError, match=match):
         load_model(changed(replaced(KERNEL, make)))
 
@@ -313,66 +273,33 @@ def test_a_group_in_the_place_of_a_grid_is_refused(
             del f["model_grid"]
         f.create_group("model_grid")
 
-    with pytest.raises(WeightsError, match="model_grid has shape"):
+    with pytest.raises(WeightsError, match="'model_grid' is not an array"):
         load_model(changed(edit))
 
 
 # Sizes.
 
-HUGE = 1 << 26
 MEGABYTES = 32  # more than a small network takes, and half of what is huge
 
-# Another process reads the file, for the most memory that it ever had.
 
-_MEASURE = """
-import json, sys
-from helpers import peak_memory
-from qnp_xp import load_model
-
-load_model(sys.argv[1])
-before, what = peak_memory(), ""
-try:
-    load_model(sys.argv[2])
-except ValueError as err:
-    what = f"{type(err).__name__}: {err}"
-print(json.dumps([what, peak_memory() - before]))
-"""
+@pytest.fixture(scope="module")
+def loader(data: Path) -> Iterator[Loader]:
+    load = Loader(data / "keras" / "same.h5")
+    yield load
+    load.close()
 
 
 @pytest.fixture
-def refused(keras: Path) -> Callable[[Path], str]:
+def refused(loader: Loader) -> Callable[[Path], str]:
     """Load a file in another process: what is said of it, without using memory."""
-    sound = keras / "same.h5"
 
     def load(path: Path) -> str:
-        what, megabytes = json.loads(run_python(_MEASURE, sound, path))
+        what, megabytes = loader(path)
+        assert what
         assert megabytes < MEGABYTES
-        return str(what)
+        return what
 
     return load
-
-
-def zeros(size: int, start: bytes = b"", fill: bytes = b"\0") -> bytes:
-    """Something short that deflates to a great length."""
-    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
-    block = fill * (1 << 22)
-    parts = [packer.compress(start)]
-    parts += [packer.compress(block) for _ in range(size // len(block))]
-    return b"".join([*parts, packer.flush()])
-
-
-def bomb(source: Path, target: Path, member: str, fill: bytes) -> Path:
-    """Copy an archive with a member that has become huge."""
-    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
-        for name in old.namelist():
-            if name != member:
-                new.writestr(name, old.read(name))
-        info = zipfile.ZipInfo(member)
-        info.compress_type = zipfile.ZIP_DEFLATED
-        with new.open(info, "w", force_zip64=True) as f:
-            for _ in range(HUGE >> 22):
-                f.write(fill * (1 << 22))
-    return target
 
 
 @pytest.mark.parametrize(
@@ -393,7 +320,7 @@ def test_a_member_that_is_huge_is_refused_packed(
 ) -> None:
     path = bomb(keras / "same.keras", tmp_path / "net.keras", member, fill)
     assert path.stat().st_size < 1 << 20
-    assert f"WeightsError: {path}: {member} has {HUGE} bytes, and" in refused(path)
+    assert f"{path}: {member} has {HUGE} bytes, and" in refused(path)
 
 
 @pytest.mark.parametrize("member", ["config.json", "model.weights.h5"])
@@ -407,7 +334,7 @@ def test_a_member_is_unpacked_no_further_than_it_claims(
     assert struct.unpack_from("<I", content, place + 24) == (HUGE,)
     struct.pack_into("<I", content, place + 24, 4000)
     path.write_bytes(content)
-    assert f"WeightsError: {path}: " in refused(path)
+    assert f"{path}: " in refused(path)
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
@@ -439,52 +366,10 @@ def test_a_copy_with_a_grid_unpacks_no_member_at_once(
         assert archive.getinfo("notes.txt").file_size == HUGE
 
 
-def without_storage(group: h5py.Group, name: str, _: np.ndarray) -> None:
-    group.create_dataset(name, (10**9,), "f8")
-
-
-def packed_zeros(group: h5py.Group, name: str, _: np.ndarray) -> None:
-    group.create_dataset(
-        name, data=np.zeros(HUGE >> 3), chunks=(1 << 22,), compression="gzip"
-    )
-
-
-def packed_bomb(group: h5py.Group, name: str, values: np.ndarray) -> None:
-    """The right shape, and a chunk that unpacks to much more."""
-    options = {"chunks": values.shape, "compression": "gzip"}
-    dataset = group.create_dataset(name, values.shape, values.dtype, **options)
-    content = b"\x78\x9c" + zeros(HUGE)
-    dataset.id.write_direct_chunk((0,) * values.ndim, content)
-
-
-def short_bomb(group: h5py.Group, name: str, values: np.ndarray) -> None:
-    """The same, as short as what it should be."""
-    options = {"chunks": values.shape, "compression": "gzip"}
-    dataset = group.create_dataset(name, values.shape, values.dtype, **options)
-    content = b"\x78\x9c" + zeros(1 << 22)
-    dataset.id.write_direct_chunk((0,) * values.ndim, content[:1000])
-
-
-def huge_chunks(group: h5py.Group, name: str, values: np.ndarray) -> None:
-    dataset = group.create_dataset(
-        name,
-        values.shape,
-        values.dtype,
-        maxshape=(None,) * values.ndim,
-        chunks=(1 << 25,) + (1,) * (values.ndim - 1),
-        compression="gzip",
-    )
-    dataset.id.write_direct_chunk((0,) * values.ndim, b"\x78\x9c" + zeros(HUGE))
-
-
-def many_chunks(group: h5py.Group, name: str, values: np.ndarray) -> None:
-    group.create_dataset(name, (1 << 20,), "f4", chunks=(1,))
-
-
 HUGE_ARRAYS = {
     "without storage": (without_storage, "has shape"),
     "packed zeros": (packed_zeros, "has shape"),
-    "packed bomb": (packed_bomb, "has a chunk that is longer than what it holds"),
+    "packed bomb": (packed_bomb, "has a chunk that is missing or much too long"),
     "short bomb": (short_bomb, "has a chunk of another size than it should have"),
     "huge chunks": (huge_chunks, "has chunks of shape"),
     "many chunks": (many_chunks, "has shape"),
@@ -507,7 +392,7 @@ def test_an_array_that_claims_too_much_is_refused_unread(
 
     path = changed(edit)
     what = refused(path)
-    assert f"WeightsError: {path}: " in what
+    assert f"{path}: " in what
     assert match in what
 
 
@@ -518,13 +403,9 @@ def test_an_array_of_an_archive_that_claims_too_much_is_refused(
     make, match = HUGE_ARRAYS[case]
     path = changed_archive(replaced(MEMBER_KERNEL, make))
     what = refused(path)
-    assert f"WeightsError: {path}: " in what
+    assert f"{path}: " in what
     # Most of them make the archive itself larger than it has to be.
     assert match in what or "model.weights.h5 has" in what
-
-
-def absurd(model: dict[str, Any]) -> None:
-    layer(model, "fc_common")["config"]["units"] = 10**9
 
 
 def test_a_description_of_an_absurd_network_is_refused(
@@ -538,8 +419,7 @@ def test_a_description_of_an_absurd_network_is_refused(
             f.create_dataset(place, shape, "f4")
 
     path = copy_hdf5(keras / "same.h5", tmp_path / "net.h5", edit)
-    match = "layer 'fc_common' (Dense): with it the network has more than"
-    assert match in refused(path)
+    assert f"{path}: the network has " in refused(path)
 
 
 def test_an_archive_of_an_absurd_network_is_refused(
@@ -566,8 +446,7 @@ def test_an_archive_of_an_absurd_network_is_refused(
                 while block := f.read(1 << 20):
                     g.write(block)
         new.writestr("config.json", config)
-    match = "layer 'fc_common' (Dense): with it the network has more than"
-    assert match in refused(tmp_path / "n.keras")
+    assert "n.keras: the network has " in refused(tmp_path / "n.keras")
 
 
 def _deflated(name: str) -> zipfile.ZipInfo:
@@ -579,7 +458,10 @@ def _deflated(name: str) -> zipfile.ZipInfo:
 def test_a_description_that_is_too_long_is_refused(
     changed: Callable[[Edit], Path], refused: Callable[[Path], str]
 ) -> None:
-    for size, match in ((1 << 21, "a description of"), (1 << 26, "which none needs")):
+    for size, match in (
+        (1 << 21, "a description of"),
+        (1 << 26, "not there, or too many"),
+    ):
 
         def edit(f: h5py.File, size: int = size) -> None:
             f.attrs["model_config"] = f.attrs["model_config"] + " " * size
@@ -629,7 +511,7 @@ def test_embedding_a_grid_writes_through_no_link(
             del f["model_grid"]
         f["model_grid"] = h5py.ExternalLink(str(tmp_path / "mine.h5"), "/model_grid")
 
-    with pytest.raises(WeightsError, match="'model_grid' is a link to something else"):
+    with pytest.raises(WeightsError, match="'model_grid' is a link, not"):
         embed_grid(changed(edit), tmp_path / "copy.h5")
     with h5py.File(tmp_path / "mine.h5", "r") as f:
         assert not np.any(f["model_grid"])

@@ -29,7 +29,8 @@ __all__ = ["embed_grid", "load_file", "load_model", "weights_path"]
 
 _log = logging.getLogger(__name__)
 
-_GRIDS = {"log": wave, "linear": linear_wave}
+# Each with the name that QuasarNP gives its spacing.
+_GRIDS = {"log": (wave, "logarithmic"), "linear": (linear_wave, "linear")}
 
 
 def load_model(
@@ -46,22 +47,22 @@ def load_model(
 
     Parameters
     ----------
-    filename
-        Weights file: Keras 2 or 3 HDF5, or a Keras 3 archive. None is the file that
-        ``$QN_MODEL_FILE`` names, and where that is not set the network that ships with
-        the package, which is not DESI's.
-    device
+    filename : str or pathlib.Path, optional
+        Weights file: Keras 2 or 3 HDF5, or a Keras 3 archive. Without one, the file
+        that ``$QN_MODEL_FILE`` names is used, and where that is not set the network
+        that ships with the package, which is not DESI's.
+    device : str or object, default "cpu"
         ``"cpu"``, ``"gpu"``, ``"gpu:1"``, or ``"auto"`` for a GPU if there is one;
         with `xp`, that library's own device object.
-    dtype
-        What to compute in: ``"float32"`` or ``"float64"``.
-    xp
+    dtype : {"float32", "float64"}
+        What to compute in.
+    xp : module, optional
         Any array API namespace; by default numpy on the CPU and CuPy on a GPU.
-    lines, lines_bal
+    lines, lines_bal : sequence of str, optional
         Names of the emission and broad absorption lines in the order of the outputs.
         The files do not say; by default DESI's six and one where there are seven
         outputs.
-    nproc
+    nproc : int, optional
         Threads to predict with on a CPU; by default ``$OMP_NUM_THREADS``, or the cores
         that the process was granted. Results do not depend on it.
 
@@ -80,6 +81,13 @@ def load_model(
         If the device cannot be used.
     ValueError
         If `dtype`, `device` or a line is unknown, or the number of lines is wrong.
+
+    Examples
+    --------
+    >>> from qnp_xp import load_model
+    >>> model = load_model()
+    >>> model.lines
+    ('LYA', 'CIV(1548)', 'CIII(1909)', 'MgII(2796)', 'Hbeta', 'Halpha')
     """
     backend = resolve(device, xp)
     path = weights_path(filename)
@@ -107,10 +115,10 @@ def load_model(
     return QuasarNP(
         network=network,
         wave=weights.wave(network.nbins),
-        lines=tuple(lines),
-        lines_bal=tuple(lines_bal or ()),
+        lines=lines,
+        lines_bal=lines_bal,
         dtype=dtype,
-        weights_name=weights.path.name,
+        weights_name=path.name,
         weights_sha256=weights.sha256,
         backend=backend,
         nproc=nproc,
@@ -118,11 +126,7 @@ def load_model(
 
 
 def weights_path(filename: str | Path | None = None) -> Path:
-    """Find the weights file that is meant.
-
-    It is the one that is named, else that of ``$QN_MODEL_FILE``, else the one that
-    ships with the package.
-    """
+    """Return the named weights file, else ``$QN_MODEL_FILE``, else the bundled one."""
     if filename is None:
         filename = os.environ.get("QN_MODEL_FILE") or data_file(EMBEDDED_NETWORK)
     return Path(filename)
@@ -135,7 +139,7 @@ def load_file(
 
     Parameters
     ----------
-    filename
+    filename : str or pathlib.Path
         Weights file of any of the kinds that `load_model` takes.
 
     Returns
@@ -147,14 +151,20 @@ def load_file(
         there, empty.
     config : dict
         ``padding`` and ``strides`` of each convolution.
-    grid : numpy.ndarray
-        Wavelengths in Angstrom, shape ``(nbins,)``: the file's own, else QuasarNET's
-        logarithmic grid.
+    grid : numpy.ndarray, shape (nbins,)
+        Wavelengths in Angstrom: the file's own, else QuasarNET's logarithmic grid.
 
     Raises
     ------
     FileNotFoundError, WeightsError
         As for `load_model`.
+
+    Examples
+    --------
+    >>> from qnp_xp.io import load_file
+    >>> weights, config, grid = load_file("weights.h5")  # doctest: +SKIP
+    >>> weights["conv_1"]["kernel"].shape  # doctest: +SKIP
+    (10, 1, 100)
     """
     file = read_weights(filename)
     stem = "batch_normalization"
@@ -184,13 +194,13 @@ def embed_grid(
 
     Parameters
     ----------
-    filename
+    filename : str or pathlib.Path
         Weights file without a grid, or with a wrong one.
-    output
-        The copy, of the same kind.
-    grid
-        ``"log"`` or ``"linear"``: `qnp_xp.utils.wave` or `linear_wave`.
-    overwrite
+    output : str or pathlib.Path
+        The copy, of the same kind; with `overwrite` it may be the file itself.
+    grid : {"log", "linear"}
+        `qnp_xp.utils.wave` or `qnp_xp.utils.linear_wave`.
+    overwrite : bool, default False
         Replace `output` if it is there.
 
     Raises
@@ -204,17 +214,21 @@ def embed_grid(
 
     Notes
     -----
-    What QuasarNP's ``scripts/post_process_weights.py`` does: a dataset ``model_grid``
-    and an attribute ``grid_spacing``. In a ``.keras`` archive, the member
-    ``model_grid.json``, which Keras passes over.
+    QuasarNP's ``scripts/post_process_weights.py`` does the same: a dataset
+    ``model_grid`` and an attribute ``grid_spacing``. In a ``.keras`` archive it is the
+    member ``model_grid.json``, which Keras passes over.
+
+    Examples
+    --------
+    >>> from qnp_xp.io import embed_grid
+    >>> embed_grid("keras.h5", "weights.h5", "linear")  # doctest: +SKIP
     """
     if grid not in _GRIDS:
-        msg = f"grid={grid!r} is not one of 'log', 'linear'"
-        raise ValueError(msg)
+        raise ValueError(f"grid={grid!r} is not one of 'log', 'linear'")
     source, target = Path(filename), Path(output)
     ensure_writable(target, overwrite)
     nbins = read_weights(source).network().nbins
-    values = _GRIDS[grid]
+    values, spacing = _GRIDS[grid]
     if nbins != values.size:
         msg = f"{source}: takes {nbins} bins, and the {grid} grid has {values.size}"
         raise WeightsError(msg)
@@ -227,12 +241,11 @@ def embed_grid(
                 if "model_grid" in f:
                     del f["model_grid"]
                 f["model_grid"] = values
-                f.attrs["grid_spacing"] = (
-                    "linear" if grid == "linear" else "logarithmic"
-                )
+                f.attrs["grid_spacing"] = spacing
 
 
 def _copy_archive(source: Path, target: Path, grid: NDArray[np.float64]) -> None:
+    """Copy an archive with a grid in it."""
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
         for member in old.infolist():
             if member.filename != GRID_MEMBER:

@@ -1,13 +1,14 @@
-"""From a graph of Keras layers and their arrays to a `Network`.
+"""From a graph of Keras layers to a `Network`: first a plan of it, then its weights.
 
-The graph is walked from its outputs back to its input.
+The plan is made by walking the graph from its outputs back to its input. It says which
+arrays of which shapes are needed before any of them is read.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,19 +17,18 @@ from numpy.typing import NDArray
 from ..._network.description import BatchNorm, Conv, Dense, Head, Network
 from ...errors import WeightsError
 from ...layers import ACTIVATIONS, conv_output
-from ._graph import Graph, Layer, variable_names
+from ._graph import Graph, Layer
 from ._lambdas import lambda_scaling
 
-__all__ = ["MOST_PARAMETERS", "Arrays", "Shapes", "build_network"]
-
+Float64 = NDArray[np.float64]
 Shapes = Mapping[str, tuple[int, ...]]
 
-#: Gives the arrays of a layer by their names (``kernel``, ``bias``, ``gamma``, ...).
-#: The shapes are those that they should have.
-Arrays = Callable[[Layer, Shapes], Mapping[str, NDArray[Any]]]
+#: For each layer its arrays by name (``kernel``, ``bias``, ``gamma``, ...).
+Arrays = Mapping[str, Mapping[str, NDArray[Any]]]
 
 #: Weights of a network; those of QuasarNET have less than a million.
-MOST_PARAMETERS = 1 << 24
+_MOST_PARAMETERS = 1 << 24
+_LARGEST = float(np.finfo(np.float32).max)
 
 # Layers that do nothing once a network is trained.
 _IDENTITIES = {
@@ -41,282 +41,261 @@ _IDENTITIES = {
 }
 
 
-@np.errstate(over="ignore", invalid="ignore")  # the ends of it are checked
-def build_network(graph: Graph, arrays: Arrays) -> Network:
-    """Put a network together.
+@dataclass(frozen=True)
+class _Step:
+    """A convolution or a dense layer, with the batch normalizations after it."""
 
-    Parameters
-    ----------
-    graph
-        Layers and how they are connected.
-    arrays
-        Gives the arrays of a layer.
+    layer: Layer
+    #: Shape of its kernel.
+    shape: tuple[int, ...]
+    activation: str
+    #: Of a convolution.
+    stride: int = 0
+    padding: str = ""
+    norms: tuple[Layer, ...] = ()
 
-    Returns
-    -------
-    Network
-        With batch normalisation folded into the layers before it, in float64.
+    @property
+    def units(self) -> int:
+        """Number of its outputs."""
+        return self.shape[-1]
 
-    Raises
-    ------
-    WeightsError
-        If a layer is of a kind that QuasarNET has not, or its arrays are missing, of
-        the wrong shape or not finite; the message names the layer.
-    """
-    builder = _Builder(graph, arrays)
-    if not graph.outputs:
-        msg = "the model has no outputs"
-        raise WeightsError(msg)
-    ends = [builder.head(graph.layer(name)) for name in graph.outputs]
+    def shapes(self) -> Iterator[tuple[Layer, Shapes]]:
+        """Yield each layer and the shapes of its arrays."""
+        for layer in (self.layer, *self.norms):
+            names, others = layer.variables, (self.units,)
+            yield layer, {x: self.shape if x == "kernel" else others for x in names}
+
+    def folded(self, arrays: Arrays) -> tuple[Float64, Float64]:
+        """Fold the batch normalizations into kernel and bias."""
+        own = _finite(self.layer, arrays)
+        kernel, bias = own["kernel"], own.get("bias", np.zeros(self.units))
+        for norm in self.norms:
+            kernel, bias = _batch_norm(norm, arrays, self.units).fold(kernel, bias)
+        if not all(np.all(np.abs(x) <= _LARGEST) for x in (kernel, bias)):
+            raise self.layer.unsupported("its weights are beyond the range of float32")
+        return kernel, bias
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A network without its weights."""
+
+    nbins: int
+    convs: tuple[_Step, ...]
+    trunk: tuple[_Step, ...]
+    #: Box layer, offset layer, scale and shift of the offset.
+    heads: tuple[tuple[_Step, _Step, float, float], ...]
+
+    def shapes(self) -> Iterator[tuple[Layer, Shapes]]:
+        """Yield each layer with weights and the shapes of its arrays."""
+        halves = (step for head in self.heads for step in head[:2])
+        for step in (*self.convs, *self.trunk, *halves):
+            yield from step.shapes()
+
+    @property
+    def parameters(self) -> int:
+        """Number of the weights, batch normalizations included."""
+        return sum(math.prod(x) for _, shapes in self.shapes() for x in shapes.values())
+
+    @np.errstate(over="ignore", invalid="ignore")  # the ends of it are checked
+    def build(self, arrays: Arrays) -> Network:
+        """Build the network in float64, with batch normalization folded in."""
+
+        def dense(step: _Step) -> Dense:
+            return Dense(step.layer.name, *step.folded(arrays), step.activation)
+
+        convs = tuple(
+            Conv(x.layer.name, *x.folded(arrays), x.stride, x.padding, x.activation)
+            for x in self.convs
+        )
+        trunk = tuple(dense(step) for step in self.trunk)
+        heads = tuple(
+            Head(dense(box), dense(offset), scale, shift)
+            for box, offset, scale, shift in self.heads
+        )
+        return Network(self.nbins, convs, trunk, heads, self.parameters)
+
+
+def plan_network(graph: Graph) -> Plan:
+    """Plan a network from its description alone."""
+    ends = [_head(graph, graph.layer(name)) for name in graph.outputs]
     tails = {tail.name for *_, tail in ends}
     if len(tails) > 1:
-        msg = f"the heads hang on different layers: {', '.join(sorted(tails))}"
-        raise WeightsError(msg)
-    nbins, convs, trunk, width = builder.trunk(ends[0][-1])
+        names = ", ".join(sorted(tails))
+        raise WeightsError(f"the heads hang on different layers: {names}")
+    nbins, convs, trunk, width = _trunk(graph, ends[0][-1])
     heads = tuple(
-        Head(
-            builder.dense(box, width, "sigmoid"),
-            builder.dense(offset, width, "sigmoid"),
-            scale,
-            shift,
-        )
+        (_dense(box, width, "sigmoid"), _dense(offset, width, "sigmoid"), scale, shift)
         for box, offset, scale, shift, _ in ends
     )
-    sizes = {layer.bias.size for head in heads for layer in (head.box, head.offset)}
+    sizes = {step.units for head in heads for step in head[:2]}
     if len(sizes) > 1:
-        msg = f"the heads have different numbers of boxes: {sorted(sizes)}"
-        raise WeightsError(msg)
-    network = Network(nbins, convs, trunk, heads, builder.parameters)
-    _check_range(network)
-    return network
+        raise WeightsError(
+            f"the heads have different numbers of boxes: {sorted(sizes)}"
+        )
+    plan = Plan(nbins, convs, trunk, heads)
+    if plan.parameters > _MOST_PARAMETERS:
+        what = f"and at most {_MOST_PARAMETERS} are supported"
+        raise WeightsError(f"the network has {plan.parameters} weights, {what}")
+    return plan
 
 
-def _check_range(network: Network) -> None:
-    """Refuse weights that only float64 can hold once all is folded in."""
-    halves = [half for head in network.heads for half in (head.box, head.offset)]
-    layers = [*network.convs, *network.trunk, *halves]
-    values: list[tuple[str, Any, Any]] = [(x.name, x.kernel, x.bias) for x in layers]
-    values += [(x.offset.name, x.scale, x.shift) for x in network.heads]
-    for name, factors, terms in values:
-        for x in (factors, terms):
-            if not np.all(np.abs(x) <= np.finfo(np.float32).max):
-                msg = f"layer {name!r}: its weights are beyond the range of float32"
-                raise WeightsError(msg)
+def _head(graph: Graph, layer: Layer) -> tuple[Layer, Layer, float, float, Layer]:
+    """Find box layer, offset layer, its scale and shift, and what both hang on."""
+    if layer.kind != "Concatenate" or len(layer.inputs) != 2:
+        raise layer.unsupported("an output must join one box and one offset head")
+    box, *scaling, box_tail = _half(graph, layer.inputs[0])
+    offset, scale, shift, tail = _half(graph, layer.inputs[1])
+    if scaling != [1.0, 0.0]:
+        raise box.unsupported("its output is rescaled, and it is a box head")
+    if box_tail.name != tail.name:
+        raise layer.unsupported("its box and its offset head have different inputs")
+    return box, offset, scale, shift, tail
 
 
-class _Builder:
-    """Walks the graph from its outputs to its input."""
+def _half(graph: Graph, name: str) -> tuple[Layer, float, float, Layer]:
+    """Find one of the two heads of a line, its scaling, and what it hangs on."""
+    scale, shift = 1.0, 0.0
+    activation = None
+    layers = graph.upwards(name)
+    for layer in layers:
+        if layer.kind == "Dense":
+            break
+        factor, term = 1.0, 0.0
+        if layer.kind == "Rescaling":
+            factor, term = float(layer.config["scale"]), float(layer.config["offset"])
+        elif layer.kind == "Lambda":
+            factor, term = lambda_scaling(layer)
+        elif layer.kind == "Activation" and activation is None:
+            activation = layer.config["activation"]
+        elif layer.kind not in _IDENTITIES:
+            raise layer.unsupported("not supported in a head")
+        if activation is not None and (factor, term) != (1.0, 0.0):
+            raise layer.unsupported("rescaling before an activation")
+        scale, shift = scale * factor, scale * term + shift
+        if not all(abs(x) <= _LARGEST for x in (scale, shift)):
+            raise layer.unsupported("its scaling is not a finite float32")
+    own = layer.config.get("activation", "linear")
+    if sorted([own, activation or "linear"]) != ["linear", "sigmoid"]:
+        raise layer.unsupported("a head must have one activation, a sigmoid")
+    tail = next(x for x in layers if x.kind not in _IDENTITIES)
+    return layer, scale, shift, tail
 
-    def __init__(self, graph: Graph, arrays: Arrays) -> None:
-        self.graph = graph
-        self.arrays = arrays
-        self.parameters = 0
 
-    def head(self, layer: Layer) -> tuple[Layer, Layer, float, float, Layer]:
-        """Box layer, offset layer, scale, shift and what both hang on."""
-        if layer.kind != "Concatenate" or len(layer.inputs) != 2:
-            raise layer.unsupported("an output must join one box and one offset head")
-        box, *box_scaling, box_tail = self._half(self.graph.layer(layer.inputs[0]))
-        offset, scale, shift, tail = self._half(self.graph.layer(layer.inputs[1]))
-        if box_scaling != [1.0, 0.0]:
-            raise box.unsupported("its output is rescaled, and it is a box head")
-        if box_tail.name != tail.name:
-            raise layer.unsupported("its box and its offset head have different inputs")
-        return box, offset, scale, shift, tail
-
-    def _half(self, end: Layer) -> tuple[Layer, float, float, Layer]:
-        """One of the two heads of a line: its layer, its scaling, what it hangs on."""
-        scale, shift = 1.0, 0.0
-        activation = None
-        for layer in self._upwards(end):
-            if layer.kind == "Dense":
-                break
-            factor, term = 1.0, 0.0
-            if layer.kind == "Rescaling":
-                factor, term = _rescaling(layer)
-            elif layer.kind == "Lambda":
-                factor, term = lambda_scaling(layer)
-            elif layer.kind == "Activation" and activation is None:
-                activation = layer.config["activation"]
-            elif layer.kind not in _IDENTITIES:
-                raise layer.unsupported("not supported in a head")
-            if activation is not None and (factor, term) != (1.0, 0.0):
-                raise layer.unsupported("rescaling before an activation")
-            scale, shift = scale * factor, scale * term + shift
-        own = layer.config.get("activation", "linear")
-        if sorted([own, activation or "linear"]) != ["linear", "sigmoid"]:
-            raise layer.unsupported("a head must have one activation, a sigmoid")
-        return layer, scale, shift, self._skip(self.graph.only_input(layer))
-
-    def _skip(self, end: Layer) -> Layer:
-        return next(x for x in self._upwards(end) if x.kind not in _IDENTITIES)
-
-    def _upwards(self, layer: Layer) -> Iterator[Layer]:
-        """A layer, the one that feeds it, and so on up to the input."""
-        for _ in self.graph.layers:
-            yield layer
-            if layer.kind == "InputLayer":
-                return
-            layer = self.graph.only_input(layer)
-        raise layer.unsupported("the graph has a cycle")
-
-    def trunk(
-        self, tail: Layer
-    ) -> tuple[int, tuple[Conv, ...], tuple[Dense, ...], int]:
-        """Input width, layers before and behind the flattening, and output width."""
-        source, *rest = reversed(list(self._upwards(tail)))
-        nbins, channels = _input_shape(source)
-        convs: list[Conv] = []
-        dense: list[Dense] = []
-        length, width = nbins, None
-        for layer in rest:
-            steps: list[Any] = dense if width is not None else convs
-            if layer.kind in _IDENTITIES:
-                continue
-            if layer.kind == "Conv1D" and width is None:
-                convs.append(self._conv(layer, channels))
-                channels = convs[-1].bias.size
-                kernel, stride = convs[-1].kernel.shape[0], convs[-1].stride
-                length = conv_output(length, kernel, stride, convs[-1].padding)
-                if length < 1:
-                    raise layer.unsupported("its kernel is longer than its input")
-            elif layer.kind == "Flatten" and width is None:
-                width = length * channels
-            elif layer.kind == "Dense" and width is not None:
-                activation = layer.config.get("activation", "linear")
-                dense.append(self.dense(layer, width, activation))
-                width = dense[-1].bias.size
-            elif steps:
-                steps[-1] = self._followed(steps[-1], layer)
-            else:
-                raise layer.unsupported("not a layer that QuasarNET has here")
-        if width is None:
-            raise tail.unsupported("nothing flattens the convolutions before the heads")
-        return nbins, tuple(convs), tuple(dense), width
-
-    def _followed(self, step: Any, layer: Layer) -> Any:
-        """A convolution or dense layer together with the layer behind it."""
-        if layer.kind not in ("Activation", "BatchNormalization", "ReLU"):
+def _trunk(
+    graph: Graph, tail: Layer
+) -> tuple[int, tuple[_Step, ...], tuple[_Step, ...], int]:
+    """Plan input width, layers before and after the flattening, and output width."""
+    source, *rest = reversed(list(graph.upwards(tail.name)))
+    nbins, channels = _input_shape(source)
+    convs: list[_Step] = []
+    dense: list[_Step] = []
+    length, width = nbins, None
+    for layer in rest:
+        steps = dense if width is not None else convs
+        if layer.kind in _IDENTITIES:
+            continue
+        if layer.kind == "Conv1D" and width is None:
+            conv = _conv(layer, channels)
+            convs.append(conv)
+            channels = conv.units
+            length = conv_output(length, conv.shape[0], conv.stride, conv.padding)
+            if length < 1:
+                raise layer.unsupported("its kernel is longer than its input")
+        elif layer.kind == "Flatten" and width is None:
+            width = length * channels
+        elif layer.kind == "Dense" and width is not None:
+            dense.append(_dense(layer, width, layer.config.get("activation", "linear")))
+            width = dense[-1].units
+        elif steps:
+            steps[-1] = _followed(steps[-1], layer)
+        else:
             raise layer.unsupported("not a layer that QuasarNET has here")
-        if step.activation != "linear":
-            raise layer.unsupported("not supported behind an activation")
-        if layer.kind == "BatchNormalization":
-            return step.folded(self._batch_norm(layer, step.bias.size))
-        return replace(step, activation=_activation(layer))
-
-    def _conv(self, layer: Layer, channels: int) -> Conv:
-        config = layer.config
-        for key, wanted in (
-            ("dilation_rate", 1),
-            ("groups", 1),
-            ("data_format", "channels_last"),
-        ):
-            if _single(config.get(key, wanted)) != wanted:
-                raise layer.unsupported(f"{key}={config[key]!r} is not supported")
-        if config["padding"] not in ("valid", "same"):
-            raise layer.unsupported(f"padding={config['padding']!r} is not supported")
-        filters = int(config["filters"])
-        shape = (int(_single(config["kernel_size"])), channels, filters)
-        stride = int(_single(config["strides"]))
-        if min(*shape, stride) < 1:
-            raise layer.unsupported("its sizes must be positive")
-        found = self._read(layer, {"kernel": shape, "bias": (filters,)})
-        return Conv(
-            layer.name,
-            found["kernel"],
-            found.get("bias", np.zeros(filters)),
-            stride,
-            config["padding"],
-            _known(layer, config.get("activation", "linear")),
-        )
-
-    def dense(self, layer: Layer, width: int, activation: str) -> Dense:
-        """Read a fully connected layer that takes `width` inputs."""
-        units = int(layer.config["units"])
-        found = self._read(layer, {"kernel": (width, units), "bias": (units,)})
-        return Dense(
-            layer.name,
-            found["kernel"],
-            found.get("bias", np.zeros(units)),
-            _known(layer, activation),
-        )
-
-    def _batch_norm(self, layer: Layer, channels: int) -> BatchNorm:
-        names = ("gamma", "beta", "moving_mean", "moving_variance")
-        found = self._read(layer, dict.fromkeys(names, (channels,)))
-        epsilon = float(layer.config["epsilon"])
-        if not math.isfinite(epsilon) or np.any(
-            found["moving_variance"] + epsilon <= 0
-        ):
-            raise layer.unsupported("its variance plus epsilon must be positive")
-        return BatchNorm.from_moments(
-            found["moving_mean"],
-            found["moving_variance"],
-            found.get("beta", np.zeros(channels)),
-            found.get("gamma", np.ones(channels)),
-            epsilon,
-        )
-
-    def _read(self, layer: Layer, shapes: Shapes) -> dict[str, NDArray[np.float64]]:
-        """The arrays that the layer's settings promise, checked."""
-        self.parameters += sum(math.prod(shapes[x]) for x in variable_names(layer))
-        if self.parameters > MOST_PARAMETERS:
-            raise layer.unsupported(
-                f"with it the network has more than {MOST_PARAMETERS} weights"
-            )
-        given = self.arrays(layer, shapes)
-        found = {}
-        for name in variable_names(layer):
-            if name not in given:
-                raise layer.unsupported(f"its array {name!r} is missing")
-            value = given[name]
-            if value.shape != shapes[name]:
-                raise layer.unsupported(
-                    f"its array {name!r} has shape {value.shape}, not {shapes[name]}"
-                )
-            with np.errstate(invalid="ignore"):  # NaNs, of which the layer is told
-                found[name] = np.asarray(value, dtype=np.float64)
-            if not np.all(np.isfinite(found[name])):
-                raise layer.unsupported(f"its array {name!r} has values not finite")
-        return found
-
-
-def _single(value: Any) -> Any:
-    """Keras stores the sizes of one dimension as a list of one."""
-    if isinstance(value, (list, tuple)):
-        return value[0] if len(value) == 1 else value
-    return value
-
-
-def _rescaling(layer: Layer) -> tuple[float, float]:
-    scale, shift = float(layer.config["scale"]), float(layer.config["offset"])
-    if not math.isfinite(scale) or not math.isfinite(shift):
-        raise layer.unsupported("its scale and its offset must be finite")
-    return scale, shift
+    if width is None:
+        raise tail.unsupported("nothing flattens the convolutions before the heads")
+    return nbins, tuple(convs), tuple(dense), width
 
 
 def _input_shape(layer: Layer) -> tuple[int, int]:
+    """Read bins and channels of the input."""
     shape = layer.config.get("batch_shape", layer.config.get("batch_input_shape"))
     if not isinstance(shape, list) or len(shape) != 3 or not shape[1] or shape[2] != 1:
         raise layer.unsupported(f"its shape must be (None, bins, 1), it is {shape}")
     return int(shape[1]), int(shape[2])
 
 
+def _conv(layer: Layer, channels: int) -> _Step:
+    """Plan a convolution over some channels."""
+    config = layer.config
+    _check_plain(layer, dilation_rate=1, groups=1, data_format="channels_last")
+    padding = config["padding"]
+    if padding not in ("valid", "same"):
+        raise layer.unsupported(f"padding={padding!r} is not supported")
+    shape = int(_single(config["kernel_size"])), channels, int(config["filters"])
+    stride = int(_single(config["strides"]))
+    if min(*shape, stride) < 1:
+        raise layer.unsupported("its sizes must be positive")
+    activation = _known(layer, config.get("activation", "linear"))
+    return _Step(layer, shape, activation, stride, padding)
+
+
+def _dense(layer: Layer, width: int, activation: str) -> _Step:
+    """Plan a fully connected layer that takes `width` inputs."""
+    shape = width, int(layer.config["units"])
+    return _Step(layer, shape, _known(layer, activation))
+
+
+def _followed(step: _Step, layer: Layer) -> _Step:
+    """Plan a convolution or dense layer together with the layer after it."""
+    if layer.kind not in ("Activation", "BatchNormalization", "ReLU"):
+        raise layer.unsupported("not a layer that QuasarNET has here")
+    if step.activation != "linear":
+        raise layer.unsupported("not supported behind an activation")
+    if layer.kind == "BatchNormalization":
+        return replace(step, norms=(*step.norms, layer))
+    if layer.kind == "Activation":
+        return replace(step, activation=_known(layer, layer.config["activation"]))
+    _check_plain(layer, max_value=None, negative_slope=0.0, threshold=0.0)
+    return replace(step, activation="relu")
+
+
+def _check_plain(layer: Layer, **settings: Any) -> None:
+    """Refuse a layer whose settings are not these, or left out."""
+    for key, wanted in settings.items():
+        if _single(layer.config.get(key, wanted)) != wanted:
+            raise layer.unsupported(f"{key}={layer.config[key]!r} is not supported")
+
+
 def _known(layer: Layer, activation: Any) -> str:
+    """Return the name of an activation that there is."""
     if activation not in ACTIVATIONS:
         raise layer.unsupported(f"activation {activation!r} is not supported")
     return str(activation)
 
 
-def _activation(layer: Layer) -> str:
-    if layer.kind == "Activation":
-        return _known(layer, layer.config["activation"])
-    plain = (None, 0.0, 0.0)
-    keys = ("max_value", "negative_slope", "threshold")
-    found = tuple(
-        _single(layer.config.get(key, value))
-        for key, value in zip(keys, plain, strict=True)
-    )
-    if found != plain:
-        raise layer.unsupported("only the plain ReLU is supported")
-    return "relu"
+def _single(value: Any) -> Any:
+    """Take the size of one dimension, which Keras may store as a list of one."""
+    if isinstance(value, (list, tuple)):
+        return value[0] if len(value) == 1 else value
+    return value
+
+
+def _batch_norm(layer: Layer, arrays: Arrays, channels: int) -> BatchNorm:
+    """Build a batch normalization from the moments that Keras stores."""
+    found, epsilon = _finite(layer, arrays), float(layer.config["epsilon"])
+    variance = found["moving_variance"]
+    if not math.isfinite(epsilon) or np.any(variance + epsilon <= 0):
+        raise layer.unsupported("its variance plus epsilon must be positive")
+    beta = found.get("beta", np.zeros(channels))
+    gamma = found.get("gamma", np.ones(channels))
+    return BatchNorm.from_moments(found["moving_mean"], variance, beta, gamma, epsilon)
+
+
+def _finite(layer: Layer, arrays: Arrays) -> dict[str, Float64]:
+    """Take the arrays of a layer in float64, which must be finite."""
+    found = {}
+    for name, value in arrays[layer.name].items():
+        found[name] = np.asarray(value, dtype=np.float64)
+        if not np.all(np.isfinite(found[name])):
+            raise layer.unsupported(f"its array {name!r} has values not finite")
+    return found

@@ -6,150 +6,95 @@ description is ever executed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ...errors import WeightsError
 
-__all__ = ["Graph", "Layer", "variable_names"]
-
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer of the description.
-
-    Attributes
-    ----------
-    name, kind
-        Its name and its Keras class.
-    config
-        Its settings, as Keras stores them.
-    inputs
-        Names of the layers that feed it.
-    """
+    """One layer of the description."""
 
     name: str
+    #: Its class in Keras.
     kind: str
+    #: Its settings, as Keras stores them.
     config: Mapping[str, Any]
+    #: Names of the layers that feed it.
     inputs: tuple[str, ...]
 
     def unsupported(self, what: str) -> WeightsError:
-        """An error that names this layer.
-
-        Parameters
-        ----------
-        what
-            What is wrong with it.
-
-        Returns
-        -------
-        WeightsError
-        """
+        """Make an error that names this layer."""
         return WeightsError(f"layer {self.name!r} ({self.kind}): {what}")
+
+    @property
+    def variables(self) -> list[str]:
+        """Names of its arrays, in the order in which Keras 3 numbers them."""
+        config = self.config
+        if self.kind in ("Conv1D", "Dense"):
+            return ["kernel", "bias"] if config.get("use_bias", True) else ["kernel"]
+        if self.kind == "BatchNormalization":
+            names = ["gamma"] if config.get("scale", True) else []
+            names += ["beta"] if config.get("center", True) else []
+            return [*names, "moving_mean", "moving_variance"]
+        return []
 
 
 @dataclass(frozen=True)
 class Graph:
-    """All layers of a model, and which of them are its outputs.
-
-    Attributes
-    ----------
-    layers
-        By name, in the order of the file.
-    outputs
-        Names of the output layers, in order.
-    """
+    """All layers of a model, in the order of the file, and which are its outputs."""
 
     layers: Mapping[str, Layer]
     outputs: tuple[str, ...]
 
     @classmethod
     def from_config(cls, model: Mapping[str, Any]) -> Graph:
-        """Read the ``model_config`` of Keras 2 or 3.
-
-        Parameters
-        ----------
-        model
-            The decoded JSON.
-
-        Returns
-        -------
-        Graph
-
-        Raises
-        ------
-        WeightsError
-            If it describes no functional model.
-        """
+        """Read the decoded ``model_config`` of Keras 2 or 3."""
         if model.get("class_name") not in ("Functional", "Model"):
-            kind = model.get("class_name")
-            msg = f"a functional Keras model is needed, the file holds a {kind!r}"
-            raise WeightsError(msg)
+            what = f"the file holds a {model.get('class_name')!r}"
+            raise WeightsError(f"a functional Keras model is needed, {what}")
         layers = {}
         for entry in model["config"]["layers"]:
             name = str(entry.get("name") or entry["config"]["name"])
-            kind = str(entry["class_name"])
             inputs = _inputs(name, entry.get("inbound_nodes", []))
-            layers[name] = Layer(name, kind, entry["config"], inputs)
+            layers[name] = Layer(
+                name, str(entry["class_name"]), entry["config"], inputs
+            )
         outputs = model["config"]["output_layers"]
         if outputs and isinstance(outputs[0], str):
             outputs = [outputs]  # Keras 3 writes a single output without its list
         names = tuple(str(output[0]) for output in outputs)
+        if not names:
+            raise WeightsError("the model has no outputs")
         if len(set(names)) != len(names):
-            msg = "a layer is an output more than once, which is not supported"
-            raise WeightsError(msg)
+            raise WeightsError("a layer is an output more than once: not supported")
         return cls(layers, names)
 
     def layer(self, name: str) -> Layer:
-        """The layer of a name.
-
-        Parameters
-        ----------
-        name
-            Name that another layer refers to.
-
-        Returns
-        -------
-        Layer
-
-        Raises
-        ------
-        WeightsError
-            If there is none.
-        """
+        """Find the layer that another one refers to."""
         if name not in self.layers:
-            msg = f"layer {name!r} is referred to and not described"
-            raise WeightsError(msg)
+            raise WeightsError(f"layer {name!r} is referred to and not described")
         return self.layers[name]
 
-    def only_input(self, layer: Layer) -> Layer:
-        """The one layer that feeds another.
-
-        Parameters
-        ----------
-        layer
-            The layer that is fed.
-
-        Returns
-        -------
-        Layer
-
-        Raises
-        ------
-        WeightsError
-            If it is fed by none, or by several.
-        """
-        if len(layer.inputs) != 1:
-            raise layer.unsupported(f"needs one input, has {len(layer.inputs)}")
-        return self.layer(layer.inputs[0])
+    def upwards(self, name: str) -> Iterator[Layer]:
+        """Yield a layer, the one that feeds it, and so on up to the input."""
+        for _ in self.layers:
+            layer = self.layer(name)
+            yield layer
+            if layer.kind == "InputLayer":
+                return
+            if len(layer.inputs) != 1:
+                raise layer.unsupported(f"needs one input, has {len(layer.inputs)}")
+            (name,) = layer.inputs
+        raise self.layer(name).unsupported("the graph has a cycle")
 
 
 def _inputs(name: str, nodes: Any) -> tuple[str, ...]:
-    """Names of the layers that feed a layer, from either form of its nodes."""
+    """Name the layers that feed a layer, from either form of its nodes."""
     if len(nodes) > 1:
-        msg = f"layer {name!r} is used more than once, which is not supported"
-        raise WeightsError(msg)
+        raise WeightsError(f"layer {name!r} is used more than once: not supported")
     if not nodes:
         return ()
     if isinstance(nodes[0], Mapping):
@@ -158,32 +103,10 @@ def _inputs(name: str, nodes: Any) -> tuple[str, ...]:
 
 
 def _keras3_tensors(args: Any) -> list[str]:
+    """Name the layers that the arguments of a call come from."""
     if isinstance(args, Mapping):
         history = args.get("config", {}).get("keras_history")
         return [] if history is None else [str(history[0])]
     if isinstance(args, list):
         return [name for item in args for name in _keras3_tensors(item)]
-    return []
-
-
-def variable_names(layer: Layer) -> list[str]:
-    """Names of a layer's arrays in the order in which Keras 3 numbers them.
-
-    Parameters
-    ----------
-    layer
-        A layer of any kind.
-
-    Returns
-    -------
-    list of str
-        Empty for layers without arrays.
-    """
-    config = layer.config
-    if layer.kind in ("Conv1D", "Dense"):
-        return ["kernel", "bias"] if config.get("use_bias", True) else ["kernel"]
-    if layer.kind == "BatchNormalization":
-        names = ["gamma"] if config.get("scale", True) else []
-        names += ["beta"] if config.get("center", True) else []
-        return [*names, "moving_mean", "moving_variance"]
     return []
