@@ -39,6 +39,9 @@ mermaid_fullscreen = False
 mermaid_height = "auto"
 
 numpydoc_show_class_members = False
+# Public names: each parameter with its type, what is returned, and an example.
+numpydoc_validation_checks = {"EX01", "GL08", "PR01", "PR02", "PR04", "RT01", "YD01"}
+numpydoc_validation_exclude = {r"qnp_xp\.errors\.", r"qnp_xp\.Status"}
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 python_use_unqualified_type_names = True
