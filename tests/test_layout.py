@@ -30,7 +30,7 @@ LONGEST = 350  # lines of a module
 
 
 def documented() -> dict[str, Any]:
-    """Last part and object of each name that the API page documents."""
+    """Find the objects that the API page documents, by their paths."""
     text = re.sub(r"\n +:(?!members:)[^\n]*", "", API)
     paths = re.findall(r"(?:autofunction|autoclass|py:data):: qnp_xp\.(\S+)", text)
     for module, members in re.findall(
