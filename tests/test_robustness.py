@@ -765,7 +765,7 @@ def test_input_of_predict_of_another_shape_or_type(case: Case) -> None:
         with pytest.raises(ValueError, match=r"\(n, 443\)"):
             case.model.predict(np.zeros(shape))
     for bad in (None, "x", np.zeros((2, 443), complex), np.zeros((2, 443), object)):
-        with pytest.raises(TypeError, match=r"predict.*real"):
+        with pytest.raises(TypeError, match="real numbers"):
             case.model.predict(bad)
 
 
@@ -975,7 +975,7 @@ def test_tables_of_other_weights_or_settings_or_of_the_same_targets_in_merge(
         case.classify(path, output=case.folder / f"{name}.fits", c_thresh=threshold)
     for others, match in (
         ("b", r"2 TARGETIDs are in several rows: \d+ \(coadd-0\.fits\)"),
-        ("c", r"c\.fits: .*threshold"),
+        ("c", r"c\.fits: .*0\.8, and .*0\.5"),
     ):
         case.capsys.readouterr()
         assert cli.main(["merge", "all.fits", "a.fits", f"{others}.fits"]) == 1
@@ -989,7 +989,7 @@ def test_two_inputs_of_one_output(case: Case) -> None:
     status, err = case.command(*paths, "--outdir", "out")
     assert status == 1
     assert "several inputs would be written to" in err
-    assert names(case.folder / "out") == []
+    assert list(case.folder.rglob("qn-*")) == []
 
 
 # The page.
