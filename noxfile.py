@@ -59,12 +59,11 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python="3.13")
 def coverage(session: nox.Session) -> None:
-    """All tests but those of `docs` and `mpi`: how much of the package they run."""
+    """Run all tests but those with a session of their own; count what they run."""
     needed = ["coverage>=7.10", "pytest-cov>=7", *_group("test")]
     _install(session, *needed, extras="[fast,plot,progress]")
     session.run("coverage", "erase")
-    asked = ["--backend", "numpy", "--ignore", "tests/test_docs.py"]
-    asked += ["--cov", "--cov-report=term-missing:skip-covered"]
+    asked = ["--backend", "numpy", "--cov", "--cov-report=term-missing:skip-covered"]
     session.run("pytest", *_PARALLEL, *asked, *session.posargs)
 
 
@@ -77,7 +76,7 @@ def minimum(session: nox.Session) -> None:
     _install(session, *oldest, "hypothesis>=6.100", "pytest>=8.2", "pytest-xdist>=3.5")
     # What starts many processes depends little on packages, and `coverage` has it.
     asked = ["--backend", "numpy"]
-    for name in ("docs", "resume", "runs", "threads"):
+    for name in ("resume", "runs", "threads"):
         asked += ["--ignore", f"tests/test_{name}.py"]
     session.run("pytest", *_PARALLEL, *asked, *session.posargs)
 
@@ -165,11 +164,12 @@ def mpi(session: nox.Session) -> None:
 
 @nox.session(python="3.11")
 def lint(session: nox.Session) -> None:
-    """Style, format and types."""
+    """Style, format, types, and which room imports which."""
     _install(session, *_group("lint"))
     session.run("ruff", "check", ".")
     session.run("ruff", "format", "--check", ".")
     session.run("mypy")
+    session.run("lint-imports")
     session.run("repo-review", ".")
 
 
@@ -177,14 +177,14 @@ def lint(session: nox.Session) -> None:
 def docs(session: nox.Session) -> None:
     """The documentation; a failing notebook, a warning, a dead reference are errors.
 
-    Its code is run, too, and its options compared with the command's.
+    The code in it is run too.
     """
     _install(session, *_group("docs"), *_group("test"), extras="[fast,plot,progress]")
     pages = ["-b", "html", "docs", "docs/_build/html"]
     # The notebook tells of the network that ships, whatever this machine has set.
     ours = {"QN_MODEL_FILE": None}
     session.run("sphinx-build", "-W", "-n", "--keep-going", *pages, env=ours)
-    session.run("pytest", *_PARALLEL, "tests/test_docs.py", *session.posargs)
+    session.run("pytest", *_PARALLEL, "tests/docs", *session.posargs)
 
 
 def _check_contents(session: nox.Session, wheel: Path, source: Path) -> None:

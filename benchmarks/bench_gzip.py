@@ -17,19 +17,19 @@ from qnp_xp.io.open import open_spectra
 
 
 def read(path: Path) -> None:
-    """All spectra of a file, as the package reads them."""
+    """Read all spectra of a file, as the package does."""
     with open_spectra(path) as source:
         list(source.read(np.arange(source.n)))
 
 
 def read_without_isal(path: Path) -> None:
-    """The same where the extra `fast` is not installed."""
+    """Read as where the extra `fast` is not installed."""
     with mock.patch.dict(sys.modules, {"isal": None}):
         read(path)
 
 
 def read_with_fitsio(path: Path) -> None:
-    """The same numbers through fitsio alone."""
+    """Read the same arrays through fitsio alone."""
     with fitsio.FITS(str(path)) as f:
         for arm in "BRZ":
             for part in ("WAVELENGTH", "FLUX", "IVAR"):
@@ -37,7 +37,7 @@ def read_with_fitsio(path: Path) -> None:
 
 
 def unpack(path: Path) -> None:
-    """What Python's gzip needs for the file alone."""
+    """Unpack the file through Python's gzip and do nothing else."""
     with gzip.open(path) as f:
         while f.read(1 << 20):
             pass

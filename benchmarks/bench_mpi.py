@@ -79,7 +79,7 @@ def measure(folder: Path, ranks: int, args: argparse.Namespace) -> dict[str, Any
 
 
 def run(folder: Path, files: int, weights: str | None) -> None:
-    """What ``qnp-xp classify --mpi`` does, on one of the ranks."""
+    """Do what ``qnp-xp classify --mpi`` does, on one of the ranks."""
     out = folder / "out"
     out.mkdir(exist_ok=True)
     jobs = [

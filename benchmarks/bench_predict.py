@@ -37,7 +37,7 @@ def pads(net: Network) -> list[tuple[int, int]]:
 
 
 def onnxruntime(net: Network, threads: int) -> Run:
-    """The network as ONNX."""
+    """Write the network as ONNX."""
     import onnx  # noqa: PLC0415
     import onnxruntime as ort  # noqa: PLC0415
     from onnx import TensorProto, helper, numpy_helper  # noqa: PLC0415
@@ -90,7 +90,7 @@ def onnxruntime(net: Network, threads: int) -> Run:
 
 
 def pytorch(net: Network, threads: int) -> Run:
-    """The network in PyTorch, in batches of 64, its fastest."""
+    """Make the network in PyTorch, in batches of 64, its fastest."""
     import torch  # noqa: PLC0415
     from torch.nn import functional  # noqa: PLC0415
 
@@ -124,7 +124,7 @@ def pytorch(net: Network, threads: int) -> Run:
 
 
 def keras(net: Network, threads: int) -> Run:
-    """The network in Keras 3 on PyTorch; the threads are PyTorch's."""
+    """Make the network in Keras 3 on PyTorch; the threads are PyTorch's."""
     del threads
     os.environ["KERAS_BACKEND"] = "torch"
     import keras as k  # noqa: PLC0415

@@ -40,7 +40,7 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 
 def network(filters: int = 100, seed: int = 1) -> Network:
-    """A QuasarNET of DESI's size with random weights of a sensible scale."""
+    """Make a QuasarNET of DESI's size with random weights of a sensible scale."""
     rng = np.random.default_rng(seed)
 
     def weights(*shape: int) -> np.ndarray:
@@ -68,7 +68,7 @@ def network(filters: int = 100, seed: int = 1) -> Network:
 
 
 def model(weights: str | None, **changes: Any) -> QuasarNP:
-    """The model to measure: from a file, or the random one."""
+    """Load the model to measure, from a file or the random one."""
     device = changes.pop("device", "cpu")
     loaded = load_model(weights or data_file(EMBEDDED_NETWORK), device)
     if weights is None:
@@ -114,7 +114,7 @@ def interleave(
 
 
 def median(values: list[float]) -> float:
-    """The middle one."""
+    """Return the middle one."""
     return statistics.median(values)
 
 

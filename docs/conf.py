@@ -12,6 +12,7 @@ extensions = [
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.viewcode",
+    "sphinx_argparse_cli",
     "sphinxcontrib.mermaid",
 ]
 exclude_patterns = ["_build", "**.ipynb_checkpoints", "jupyter_execute"]
@@ -38,6 +39,16 @@ mermaid_fullscreen = False
 mermaid_height = "auto"
 
 numpydoc_show_class_members = False
+# Public names: each parameter with its type, what is returned, and an example.
+numpydoc_validation_checks = {"EX01", "GL08", "PR01", "PR02", "PR04", "RT01", "YD01"}
+# Classes list their attributes, and names for extensions need a sentence.
+numpydoc_validation_exclude = {
+    r"\.errors\.",
+    r"\.(Decoded|Grid|QuasarNP|Status)",
+    r"\.(lines|selection|status)\.",
+    r"\.io\.(desi|memory|open|sdss|source)\.",
+    r"\.(cli\.main|weights\.weights_path)$",
+}
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 python_use_unqualified_type_names = True

@@ -78,6 +78,11 @@ def install_as_quasarnp() -> None:
     ------
     RuntimeError
         If QuasarNP itself was imported before: what it gave away stays its own.
+
+    Examples
+    --------
+    >>> qnp_xp.install_as_quasarnp()  # doctest: +SKIP
+    >>> from quasarnp.io import load_model  # doctest: +SKIP
     """
     present = sys.modules.get("quasarnp")
     if present is not None and present is not sys.modules[__name__]:

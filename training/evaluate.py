@@ -126,7 +126,7 @@ def recall_by_snr(
 def mixed(
     judge: Judge, world: World, objects: Ensemble, rng: np.random.Generator
 ) -> dict[str, Any]:
-    """False positives and more on a mixture of all kinds and brightnesses.
+    """Count false positives and more on a mixture of all kinds and brightnesses.
 
     Parameters
     ----------
@@ -166,7 +166,7 @@ def mixed(
 
 
 def calibration(judge: Judge, observed: Observed) -> dict[str, Any]:
-    """The real quasars whose templates set the simulations.
+    """Test on the real quasars whose templates set the simulations.
 
     Parameters
     ----------

@@ -91,7 +91,7 @@ class QuasarNet(nn.Module):
         self.heads = nn.Linear(COMMON, NHEADS * 2 * NBOXES)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """What the sigmoids of all heads get.
+        """Compute what the sigmoids of all heads get.
 
         Parameters
         ----------
@@ -149,7 +149,7 @@ def loss(said: torch.Tensor, box: torch.Tensor, offset: torch.Tensor) -> torch.T
 
 
 def box_logits(model: QuasarNet, spectra: Array, chunk: int = 2000) -> Array:
-    """What the sigmoids of the boxes get.
+    """Compute what the sigmoids of the boxes get.
 
     Parameters
     ----------
@@ -195,7 +195,7 @@ def settle_norms(model: QuasarNet, batches: list[torch.Tensor]) -> None:
 
 
 def to_keras(model: QuasarNet) -> keras.Model:
-    """The same network in Keras, its layers named as QuasarNET names them."""
+    """Make the same network in Keras, with QuasarNET's names of layers."""
     filters = model.convolutions[0].out_channels
     layers = keras.layers
     spectrum = x = layers.Input((nbins, 1))

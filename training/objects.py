@@ -98,7 +98,7 @@ def _unit(flux: Array) -> Array:
 
 
 def _raw_quasars(rng: Generator, library: Library, shift: Ints, low: bool) -> Array:
-    """Sums of templates that are nowhere negative to speak of."""
+    """Draw sums of templates that are nowhere negative to speak of."""
     templates = library.low if low else library.high
     parents = library.low_parents if low else library.high_parents
     flux = np.zeros((shift.size, nbins), dtype=np.float32)

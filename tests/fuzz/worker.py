@@ -35,7 +35,7 @@ from helpers import (  # noqa: E402
     write_cframes,
     write_hdus,
 )
-from test_sdss import write_spec, write_spplate  # noqa: E402
+from sdss_files import write_spec, write_spplate  # noqa: E402
 
 from qnp_xp import QnpError, load_model  # noqa: E402
 from qnp_xp.io.open import open_spectra  # noqa: E402

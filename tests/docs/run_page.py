@@ -1,6 +1,6 @@
 """Run the code of one page of the documentation, in order, and say what came of it.
 
-A program for `test_docs.py`: it reads blocks as JSON from stdin and writes their
+A program for `test_pages.py`: it reads blocks as JSON from stdin and writes their
 outcomes as JSON to stdout. A process of its own keeps the pages, and what they change
 (modules under another name, say), apart from each other and from the tests.
 """
