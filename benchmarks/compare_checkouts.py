@@ -26,7 +26,7 @@ _DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 def digest(value: Any) -> str:
-    """The SHA-256 of the bytes of a value."""
+    """Return the SHA-256 of the bytes of a value."""
     if isinstance(value, (list, tuple)):
         return digest("".join(map(digest, value)).encode())
     content = value if isinstance(value, bytes) else np.ascontiguousarray(value)
@@ -34,7 +34,7 @@ def digest(value: Any) -> str:
 
 
 def coadds(data: Path) -> list[Path]:
-    """Files of DESI that hold spectra."""
+    """List the files of DESI that hold spectra."""
     found = sorted((data / "desi").glob("coadd-*")) + sorted(
         (data / "desi").glob("spectra-*")
     )
@@ -42,7 +42,7 @@ def coadds(data: Path) -> list[Path]:
 
 
 def results(data: Path, folder: Path) -> Iterator[tuple[str, str]]:
-    """What is compared, by name."""
+    """Compute what is compared, by name."""
     networks = [
         None,
         data / "quasarnp" / "test_weights.h5",
@@ -58,7 +58,7 @@ def results(data: Path, folder: Path) -> Iterator[tuple[str, str]]:
 def _with(
     data: Path, folder: Path, weights: Path | None, dtype: str
 ) -> Iterator[tuple[str, str]]:
-    """Tables of one network."""
+    """Classify all files with one network."""
     from qnp_xp import SpectraError, classify, load_model  # noqa: PLC0415
 
     model = load_model(weights, dtype=dtype)
@@ -87,7 +87,7 @@ def _with(
 
 
 def _arrays(data: Path) -> Iterator[tuple[str, str]]:
-    """Array functions and loaders."""
+    """Call array functions and loaders."""
     from qnp_xp.io import load_desi_coadd, load_file, read_truth  # noqa: PLC0415
     from qnp_xp.utils import (  # noqa: PLC0415
         desi_wave,
@@ -125,7 +125,7 @@ def _arrays(data: Path) -> Iterator[tuple[str, str]]:
 
 
 def _command(data: Path, folder: Path) -> Iterator[tuple[str, str]]:
-    """What the command writes, and says but for times."""
+    """Run commands, and take what they write and say, but for times."""
     import re  # noqa: PLC0415
 
     from qnp_xp.cli import main  # noqa: PLC0415
@@ -156,7 +156,7 @@ def _command(data: Path, folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def _tables(coadd: str, spectra: list[str]) -> list[str]:
-    """Names of the tables of some inputs."""
+    """Name the tables of some inputs."""
     names = [Path(name).name for name in (coadd, *spectra)]
     return [
         f"qn-{name.removesuffix('.gz').removesuffix('.fits')}.fits" for name in names

@@ -5,9 +5,7 @@ Plain data between the reader of weights files and the model that computes.
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,23 +14,19 @@ from ..layers import conv_output
 
 Float64 = NDArray[np.float64]
 
-Layer = TypeVar("Layer", bound="Linear")
 
-
-@dataclass(frozen=True)
-class BatchNorm:
-    """Normalise a batch by the factor and the term that Keras' moments come to."""
-
-    scale: Float64  #: ``gamma / sqrt(var + epsilon)``, shape ``(channels,)``.
-    shift: Float64  #: ``beta - mean * scale``.
-
-    @classmethod
-    def from_moments(
-        cls, mean: Float64, var: Float64, beta: Float64, gamma: Float64, epsilon: float
-    ) -> BatchNorm:
-        """Make it from what Keras stores."""
-        scale = gamma / np.sqrt(var + epsilon)
-        return cls(scale, beta - mean * scale)
+def fold_batch_norm(
+    kernel: Float64,
+    bias: Float64,
+    mean: Float64,
+    var: Float64,
+    beta: Float64,
+    gamma: Float64,
+    epsilon: float,
+) -> tuple[Float64, Float64]:
+    """Fold the batch normalisation that follows a linear layer into it."""
+    scale = gamma / np.sqrt(var + epsilon)
+    return kernel * scale, bias * scale + (beta - mean * scale)
 
 
 @dataclass(frozen=True)
@@ -42,12 +36,6 @@ class Linear:
     name: str  #: Of the layer in the file.
     kernel: Float64  #: Shape ``(..., outputs)``.
     bias: Float64  #: Shape ``(outputs,)``.
-
-    def folded(self: Layer, norm: BatchNorm) -> Layer:
-        """Fold the batch normalisation that follows this layer into it."""
-        kernel = self.kernel * norm.scale
-        bias = self.bias * norm.scale + norm.shift
-        return dataclasses.replace(self, kernel=kernel, bias=bias)
 
 
 @dataclass(frozen=True)

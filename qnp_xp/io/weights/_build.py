@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..._network.description import BatchNorm, Conv, Dense, Head, Network
+from ..._network.description import Conv, Dense, Head, Network, fold_batch_norm
 from ...errors import WeightsError
 from ...layers import ACTIVATIONS, conv_output
 from ._graph import Graph, Layer
@@ -70,7 +70,8 @@ class _Step:
         own = _finite(self.layer, arrays)
         kernel, bias = own["kernel"], own.get("bias", np.zeros(self.units))
         for norm in self.norms:
-            kernel, bias = _batch_norm(norm, arrays, self.units).fold(kernel, bias)
+            moments = _moments(norm, arrays, self.units)
+            kernel, bias = fold_batch_norm(kernel, bias, *moments)
         if not all(np.all(np.abs(x) <= _LARGEST) for x in (kernel, bias)):
             raise self.layer.unsupported("its weights are beyond the range of float32")
         return kernel, bias
@@ -280,15 +281,17 @@ def _single(value: Any) -> Any:
     return value
 
 
-def _batch_norm(layer: Layer, arrays: Arrays, channels: int) -> BatchNorm:
-    """Build a batch normalization from the moments that Keras stores."""
+def _moments(
+    layer: Layer, arrays: Arrays, channels: int
+) -> tuple[Float64, Float64, Float64, Float64, float]:
+    """Take mean, variance, beta, gamma and epsilon of a batch normalization."""
     found, epsilon = _finite(layer, arrays), float(layer.config["epsilon"])
     variance = found["moving_variance"]
     if not math.isfinite(epsilon) or np.any(variance + epsilon <= 0):
         raise layer.unsupported("its variance plus epsilon must be positive")
     beta = found.get("beta", np.zeros(channels))
     gamma = found.get("gamma", np.ones(channels))
-    return BatchNorm.from_moments(found["moving_mean"], variance, beta, gamma, epsilon)
+    return found["moving_mean"], variance, beta, gamma, epsilon
 
 
 def _finite(layer: Layer, arrays: Arrays) -> dict[str, Float64]:
