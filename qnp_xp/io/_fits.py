@@ -196,11 +196,11 @@ class Image:
     ) -> NDArray[Any]:
         """Read runs of rows straight from the file."""
         out = np.empty((count, self.shape[1]), dtype=dtype)
-        done = 0
+        content, width, done = self.file.content, out[:1].nbytes, 0
         for run in runs:
             part = out[done : done + run.size]
-            self.file.content.seek(self.start + int(run[0]) * part[0].nbytes)
-            if self.file.content.readinto(part.view(np.uint8)) != part.nbytes:  # type: ignore[attr-defined]
+            content.seek(self.start + int(run[0]) * width)
+            if content.readinto(part.view(np.uint8)) != part.nbytes:  # type: ignore[attr-defined]
                 raise self.problem("the file ends before the data do")
             done += run.size
         native = dtype.newbyteorder("=")
