@@ -13,8 +13,8 @@ import numpy as np
 from common import coadd, header, interleave, median, model, parser, save
 
 from qnp_xp._classify import classify_file
-from qnp_xp._results import Options, header_cards
-from qnp_xp.io.tables import write_catalog
+from qnp_xp._options import Options
+from qnp_xp.io.tables import header_cards, write_catalog
 
 
 def peak(path: Path, args: Any) -> float:
@@ -54,8 +54,9 @@ def main() -> None:
             results.append(classify_file(path, network, options))
 
         def write() -> None:
-            cards = header_cards(network, options, results[-1])
-            write_catalog(output, results[-1].table, cards, overwrite=True)
+            result = results[-1]
+            cards = header_cards(network, options, result.name, result.arms)
+            write_catalog(output, result.table, cards, overwrite=True)
 
         rivals = {"file to table": classify, "predict": lambda: network.predict(x)}
         seconds = interleave({**rivals, "write": write}, args.repeats)

@@ -12,7 +12,7 @@ from bench_pipeline import peak
 from common import coadd, header, interleave, median, model, parser, save
 
 from qnp_xp._classify import classify_file
-from qnp_xp._results import Options
+from qnp_xp._options import Options
 
 SPECTRA = (1, 3, 10, 30, 100, 300, 1000, 10_000, 100_000)
 ROWS = (500, 2000, 20_000)

@@ -1,9 +1,10 @@
-"""From a file of spectra to a table of quasars."""
+"""From the spectra of one source to a table of quasars."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,23 +12,48 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._options import Options
-from ._results import Result, header_cards, selection_card
-from ._scorer import Selection, score
+from ._scorer import score
 from ._xp.clock import Clock
 from .errors import SpectraError
 from .io._files import ensure_writable
 from .io.memory import open_arrays
 from .io.open import one_group, open_group
 from .io.source import Source
-from .io.tables import table_dtype, write_catalog
+from .io.tables import empty_table, header_cards, selection_card, write_catalog
 from .io.weights import load_model, weights_path
 from .model import QuasarNP
-from .selection import check_indices, row_indices
+from .selection import Selection, check_indices, row_indices, target_indices
 from .status import Status
 
-__all__ = ["as_model", "classify", "classify_file", "classify_source"]
-
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Result:
+    """The table of one source, and how it came about."""
+
+    #: The file, or what messages call the source.
+    name: str
+    #: As `classify` returns it.
+    table: NDArray[Any]
+    #: Names of the arms that were used.
+    arms: tuple[str, ...]
+    #: Time by stage, summed over threads: read, upload, rebin, normalise, predict,
+    #: decode.
+    seconds: dict[str, float] = field(default_factory=dict)
+    #: Activations of each row, shape ``(n, nlines, nboxes)``, where they are kept; NaN
+    #: where a row cannot be scored.
+    boxes: NDArray[np.float64] | None = None
+
+    @property
+    def scored(self) -> int:
+        """Number of rows with a result."""
+        return int(np.sum((self.table["QN_STATUS"] & int(Status.UNSCORED)) == 0))
+
+    @property
+    def quasars(self) -> int:
+        """Number of quasars."""
+        return int(np.sum(self.table["IS_QSO_QN"]))
 
 
 def as_model(
@@ -38,24 +64,7 @@ def as_model(
     lines: Sequence[str] | None = None,
     lines_bal: Sequence[str] | None = None,
 ) -> QuasarNP:
-    """The model that a user means.
-
-    Parameters
-    ----------
-    model
-        A model; or the name of its weights file; or None, as for `qnp_xp.load_model`.
-    device, dtype, lines, lines_bal
-        As for `qnp_xp.load_model`, for a model that is yet to be loaded.
-
-    Returns
-    -------
-    QuasarNP
-
-    Raises
-    ------
-    ValueError, TypeError
-        If the lines of the network have no names, or the model is none of the above.
-    """
+    """Load the model that a user names, unless it is loaded already."""
     given: Any = model
     if not isinstance(given, (QuasarNP, str, Path, type(None))):
         kind = type(given).__name__
@@ -92,7 +101,7 @@ def classify(
 
     Parameters
     ----------
-    spectra
+    spectra : str, pathlib.Path, tuple, list or object
         A file, plain or compressed by gzip: a coadd, ``spectra-*`` file or cframe of
         DESI, a ``spec-*`` or ``spPlate-*`` file of SDSS. Or the cframes of one
         spectrograph in one exposure, as a list or as the folder that holds them. Or
@@ -101,27 +110,30 @@ def classify(
         has its own; flux per wavelength and its inverse variance ``(n, npix)``, or
         ``(npix,)`` for one spectrum. Or spectra of specutils, or records of
         sparclclient.
-    model
+    model : QuasarNP, str, pathlib.Path or None
         A model from `qnp_xp.load_model`; or the name of a weights file; or None for
         ``$QN_MODEL_FILE``, and the network that ships with the package without it.
-    rows
+    rows : array_like, optional
         None for all; a boolean mask or an array of zeros and ones of shape ``(n,)``,
         for all rows of the file; or an array of row numbers.
-    targetids
-        TARGETIDs of the rows to take, shape ``(m,)``, instead of `rows`.
-    output
+    targetids : array_like of int, shape (m,), optional
+        TARGETIDs of the rows to take, instead of `rows`. Those that the file lacks are
+        passed over.
+    output : str or pathlib.Path, optional
         File to write the table to as well.
-    overwrite
+    overwrite : bool
         Replace `output` if it is there.
-    device, dtype
+    device, dtype : str
         As for `qnp_xp.load_model`; not used with a model that is loaded already.
-    c_thresh, n_thresh
-        A quasar has `n_thresh` lines or more of a confidence above `c_thresh`.
-    use_mask
+    c_thresh : float
+        Confidence above which a line counts, 0 to 1.
+    n_thresh : int
+        Number of such lines that makes a quasar.
+    use_mask : bool
         Give no weight to pixels whose MASK is not zero.
-    coadd
+    coadd : bool
         Add up the spectra of each target, and classify the sum.
-    batch_size
+    batch_size : int
         Spectra that are read at a time; up to three times as many are in memory.
         Results do not depend on it.
 
@@ -138,26 +150,42 @@ def classify(
     ------
     FileNotFoundError, SpectraError, WeightsError, DeviceError
         If a file or a device cannot be used.
+    FileExistsError
+        If `output` is there and is not to be replaced.
     ValueError, TypeError
         If an argument is none of the above.
+
+    Examples
+    --------
+    A quasar of redshift 2.3 with three broad lines, and a spectrum without any:
+
+    >>> import numpy as np
+    >>> from qnp_xp import classify
+    >>> wave = np.arange(3600.0, 9824.0, 0.8)
+    >>> flux, ivar = np.ones((2, wave.size)), np.full((2, wave.size), 100.0)
+    >>> for line in (1215.67, 1548.2, 1908.7):
+    ...     flux[0] += 3 * np.exp(-0.5 * ((wave / 3.3 - line) / 12) ** 2)
+    >>> table = classify((wave, flux, ivar))
+    >>> table["IS_QSO_QN"].tolist(), table["QN_STATUS"].tolist()
+    ([1, 0], [0, 2])
+    >>> round(float(table["Z_QN"][0]), 1)
+    2.3
     """
     options = Options(c_thresh, n_thresh, use_mask, batch_size, coadd)
     group = one_group(spectra)
     if output is not None:
-        read = list(group or ())
+        inputs = list(group or ())
         if model is None or isinstance(model, (str, Path)):
-            read.append(weights_path(model))
-        ensure_writable(Path(output), overwrite, read, fits=True)
+            inputs.append(weights_path(model))
+        ensure_writable(Path(output), overwrite, inputs, fits=True)
     network = as_model(model, device, dtype)
+    chosen: dict[str, Any] = {"rows": rows, "targetids": targetids}
     if group is not None:
-        result = classify_file(group, network, options, rows=rows, targetids=targetids)
+        result = classify_file(group, network, options, **chosen)
     else:
-        source = open_arrays(spectra)
-        result = classify_source(
-            source, network, options, rows=rows, targetids=targetids
-        )
+        result = classify_source(open_arrays(spectra), network, options, **chosen)
     if output is not None:
-        cards = header_cards(network, options, result)
+        cards = header_cards(network, options, result.name, result.arms)
         cards.append(selection_card(rows, targetids))
         write_catalog(output, result.table, cards, overwrite=overwrite)
     return result.table
@@ -166,26 +194,7 @@ def classify(
 def classify_file(
     paths: Path | Sequence[Path], model: QuasarNP, options: Options, **selection: Any
 ) -> Result:
-    """Classify the spectra of one file, or of files that belong together.
-
-    Parameters
-    ----------
-    paths
-        A file, or a group as `qnp_xp.io.open.group_inputs` returns it.
-    model, options
-        What to do with it.
-    **selection
-        `rows`, `indices` or `targetids`, as for `classify_source`.
-
-    Returns
-    -------
-    Result
-
-    Raises
-    ------
-    FileNotFoundError, SpectraError, ValueError, TypeError
-        As for `classify`.
-    """
+    """Classify the spectra of one file, or of files that belong together."""
     group = (paths,) if isinstance(paths, Path) else tuple(paths)
     clock = Clock()
     with clock("read"):
@@ -205,106 +214,58 @@ def classify_source(
     clock: Clock | None = None,
     keep_boxes: bool = False,
 ) -> Result:
-    """Classify the spectra of a source.
+    """Classify the spectra of an open source.
 
-    Parameters
-    ----------
-    source
-        An open source.
-    model, options
-        What to do with it.
-    rows, targetids
-        As for `classify`; TARGETIDs that the source lacks are passed over.
-    indices
-        Row numbers, shape ``(m,)``, which `rows` might take for a mask in files of one
-        or two rows.
-    clock
-        Has the time that it took to open the source.
-    keep_boxes
-        Keep the activations of the boxes of each line, for pictures.
-
-    Returns
-    -------
-    Result
-
-    Raises
-    ------
-    SpectraError, ValueError, TypeError
-        As for `classify`.
+    `indices` are row numbers, which `rows` might take for a mask in files of one or two
+    rows. `clock` has the time that it took to open the source.
     """
     clock = clock or Clock()
-    chosen = _indices(source, rows, indices, targetids)
-    if options.coadd:
-        if "TARGETID" not in source.identifiers:
-            msg = f"{source.name}: has no TARGETIDs to coadd spectra by"
-            raise SpectraError(msg)
-        targets = source.identifiers["TARGETID"][chosen]
-        selection = Selection.of_targets(chosen, targets)
-    else:
-        selection = Selection(chosen, np.ones(chosen.size, dtype=np.int64))
-    table = _empty_table(source, selection.first, model)
+    selection = _select(source, rows, indices, targetids, options.coadd)
     if source.missing:
         _log.warning("%s: no arm %s", source.name, ", ".join(source.missing))
-        table["QN_STATUS"] |= int(Status.ARM_MISSING)
     _warn_off_grid(source, model)
+    table = empty_table(source, selection.first, model)
     boxes = None
     if keep_boxes:
         boxes = np.full((table.size, model.nlines, model.nboxes), np.nan)
-    score(source, selection, model, options, table, clock, boxes)
-    names = tuple(arm.name for arm in source.arms)
-    return Result(source.name, table, names, source.missing, clock.seconds, boxes)
+    score(source, selection, model, options, table, boxes, clock)
+    arms = tuple(arm.name for arm in source.arms)
+    return Result(source.name, table, arms, clock.seconds, boxes)
 
 
-def _warn_off_grid(source: Source, model: QuasarNP) -> None:
-    """Say so where no pixel can be used: wavelengths may be in another unit."""
-    low, high = float(model.wave[0]), float(model.wave[-1])
-    spans = [(arm.wave.min(), arm.wave.max()) for arm in source.arms if arm.wave.size]
-    if not any(first <= high and last >= low for first, last in spans):
-        _log.warning(
-            "%s: no wavelength lies on the network's grid, %.0f to %.0f Angstrom; are"
-            " they in Angstrom?", source.name, low, high,
-        )  # fmt: skip
-
-
-def _indices(
+def _select(
     source: Source,
     rows: ArrayLike | None,
     indices: NDArray[np.int64] | None,
     targetids: ArrayLike | None,
-) -> NDArray[np.int64]:
-    """The selected rows, by number."""
+    coadd: bool,
+) -> Selection:
+    """Find the rows that are asked for, those of a target together with `coadd`."""
+    known = source.identifiers.get("TARGETID")
     if indices is not None:
-        return check_indices(indices, source.n, "rows")
-    if targetids is None:
-        return row_indices(rows, source.n)
-    if rows is not None:
+        chosen = check_indices(indices, source.n, "rows")
+    elif targetids is None:
+        chosen = row_indices(rows, source.n)
+    elif rows is None:
+        chosen = target_indices(targetids, known, source.name)
+    else:
         msg = "rows and targetids cannot be given both"
         raise ValueError(msg)
-    if "TARGETID" not in source.identifiers:
-        msg = f"{source.name}: has no TARGETIDs to select targets by"
-        raise ValueError(msg)
-    wanted = np.asarray(targetids)
-    if wanted.dtype.kind not in "iu":
-        msg = f"targetids must be integers, got {wanted.dtype}"
-        raise TypeError(msg)
-    found = np.isin(source.identifiers["TARGETID"], wanted)
-    return np.flatnonzero(found).astype(np.int64)
+    if not coadd:
+        return Selection.of_rows(chosen)
+    if known is None:
+        msg = f"{source.name}: has no TARGETIDs to coadd spectra by"
+        raise SpectraError(msg)
+    return Selection.of_targets(chosen, known[chosen])
 
 
-def _empty_table(
-    source: Source, numbers: NDArray[np.int64], model: QuasarNP
-) -> NDArray[Any]:
-    """A table without results: identifiers, NaN, and what the fibermap says."""
-    known = source.identifiers
-    dtype = table_dtype(model.lines, model.lines_bal, tuple(known))
-    table = np.zeros(numbers.size, dtype=dtype)
-    table["TARGETID"] = -1
-    for name in dtype.names or ():
-        if name in known:
-            table[name] = known[name][numbers]
-        elif dtype[name].kind == "f":
-            table[name] = np.nan
-    if source.target is not None:
-        status = np.where(source.target[numbers], 0, int(Status.NOT_TARGET))
-        table["QN_STATUS"] |= status.astype(np.int32)
-    return table
+def _warn_off_grid(source: Source, model: QuasarNP) -> None:
+    """Warn where no pixel can be used: wavelengths may be in another unit."""
+    low, high = float(model.wave[0]), float(model.wave[-1])
+    inside = ((low <= arm.wave) & (arm.wave <= high) for arm in source.arms)
+    if not any(map(np.any, inside)):
+        _log.warning(
+            "%s: no wavelength lies on the network's grid, %.0f to %.0f Angstrom;"
+            " are they in Angstrom?",
+            *(source.name, low, high),
+        )

@@ -1,4 +1,4 @@
-"""How spectra are selected and judged."""
+"""How spectra are read and judged."""
 
 from __future__ import annotations
 
@@ -6,24 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["Options"]
-
 
 @dataclass(frozen=True)
 class Options:
-    """How spectra are selected and judged.
-
-    Attributes
-    ----------
-    c_thresh, n_thresh
-        A quasar has `n_thresh` lines or more of a confidence above `c_thresh`.
-    use_mask
-        Give no weight to pixels whose MASK is not zero.
-    batch_size
-        Spectra that are read at a time.
-    coadd
-        Add up the spectra of each target.
-    """
+    """How spectra are read and judged; the arguments of `qnp_xp.classify`."""
 
     c_thresh: float = 0.5
     n_thresh: int = 1
@@ -32,14 +18,13 @@ class Options:
     coadd: bool = False
 
     def __post_init__(self) -> None:
-        number, flag = (int, float, np.number), (bool, np.bool_)
         for names, kind, what in (
-            (("c_thresh", "n_thresh", "batch_size"), number, "a number"),
-            (("use_mask", "coadd"), flag, "True or False"),
+            (("c_thresh", "n_thresh", "batch_size"), (int, float, np.number), "number"),
+            (("use_mask", "coadd"), (bool, np.bool_), "boolean"),
         ):
             for name in names:
                 if not isinstance(getattr(self, name), kind):
-                    msg = f"{name} must be {what}, got {getattr(self, name)!r}"
+                    msg = f"{name} must be a {what}, got {getattr(self, name)!r}"
                     raise TypeError(msg)
         if not 0 <= self.c_thresh <= 1:
             msg = f"c_thresh must be between 0 and 1, got {self.c_thresh!r}"

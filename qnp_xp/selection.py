@@ -1,42 +1,22 @@
-"""Which rows of a file a user means."""
+"""Which rows of a source are taken, and which of them make one row of a table."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ._xp.backend import to_host
 
-__all__ = ["check_indices", "row_indices"]
+__all__ = ["Selection", "check_indices", "row_indices", "target_indices"]
+
+Indices = NDArray[np.int64]
 
 
-def row_indices(
-    rows: ArrayLike | None, n: int, name: str = "rows"
-) -> NDArray[np.int64]:
-    """Turn a selection of rows into their numbers.
-
-    Parameters
-    ----------
-    rows
-        None for all; a boolean mask or an array of zeros and ones, of length n; or
-        an array of row numbers, kept in their order.
-    n
-        Number of rows there are.
-    name
-        Name of the argument, for messages.
-
-    Returns
-    -------
-    numpy.ndarray of int64
-        Row numbers from 0 to n - 1, shape ``(m,)``.
-
-    Raises
-    ------
-    ValueError
-        If the selection does not fit n, or zeros and ones could mean either.
-    TypeError
-        If it is neither boolean nor integer.
-    """
+def row_indices(rows: ArrayLike | None, n: int, name: str = "rows") -> Indices:
+    """Turn None (all of n rows), a mask, zeros and ones, or indices into indices."""
     if rows is None:
         return np.arange(n, dtype=np.int64)
     values = to_host(rows)
@@ -48,43 +28,98 @@ def row_indices(
     if values.dtype.kind not in "biu":
         msg = f"{name} must be boolean or integer, got {values.dtype}"
         raise TypeError(msg)
-    full = values.size == n and values.dtype.kind != "b"
-    binary = full and set(values.tolist()) <= {0, 1}
-    if binary and n <= 2 and sorted(values.tolist()) == list(range(n)):
-        msg = (
-            f"{name}={values.tolist()} of {n} rows could be a mask or row numbers;"
-            " pass a boolean mask"
-        )
-        raise ValueError(msg)
-    if binary or values.dtype.kind == "b":
-        if values.size != n:
-            msg = f"{name} is a mask of length {values.size}, and there are {n} rows"
+    is_mask = values.dtype.kind == "b"
+    if not is_mask and values.size == n and set(values.tolist()) <= {0, 1}:
+        is_mask = True
+        if n <= 2 and sorted(values.tolist()) == list(range(n)):
+            msg = (
+                f"{name}={values.tolist()} of {n} rows could be a mask or row numbers;"
+                " pass a boolean mask"
+            )
             raise ValueError(msg)
-        return np.flatnonzero(values).astype(np.int64)
-    return check_indices(values.astype(np.int64), n, name)
-
-
-def check_indices(numbers: NDArray[np.int64], n: int, name: str) -> NDArray[np.int64]:
-    """Check row numbers, and count negative ones from the end.
-
-    Parameters
-    ----------
-    numbers
-        Of rows, shape ``(m,)``, not empty.
-    n, name
-        As for `row_indices`.
-
-    Returns
-    -------
-    numpy.ndarray of int64
-        From 0 to n - 1, of the same shape.
-
-    Raises
-    ------
-    ValueError
-        If one is out of range.
-    """
-    if numbers.min() < -n or numbers.max() >= n:
-        msg = f"{name} has numbers from {numbers.min()} to {numbers.max()} of {n} rows"
+    if not is_mask:
+        return check_indices(values.astype(np.int64), n, name)
+    if values.size != n:
+        msg = f"{name} is a mask of length {values.size}, and there are {n} rows"
         raise ValueError(msg)
-    return np.where(numbers < 0, numbers + n, numbers)
+    return np.flatnonzero(values).astype(np.int64)
+
+
+def check_indices(indices: Indices, n: int, name: str) -> Indices:
+    """Check that one or more indices fit n rows, and count negative ones from n."""
+    if indices.min() < -n or indices.max() >= n:
+        msg = f"{name} has numbers from {indices.min()} to {indices.max()} of {n} rows"
+        raise ValueError(msg)
+    return np.where(indices < 0, indices + n, indices)
+
+
+def target_indices(
+    targetids: ArrayLike,
+    known: NDArray[np.int64] | None,
+    source: str,
+    *,
+    all_known: bool = False,
+) -> Indices:
+    """Find all rows of targets, in increasing order.
+
+    `known` has the TARGETID of each row. A target without a row is passed over, as in a
+    run over many files; with `all_known` it is an error. `source` is for messages.
+    """
+    if known is None:
+        msg = f"{source}: has no TARGETIDs to select targets by"
+        raise ValueError(msg)
+    wanted = to_host(targetids)
+    if wanted.dtype.kind not in "iu":
+        msg = f"targetids must be integers, got {wanted.dtype}"
+        raise TypeError(msg)
+    lacking = wanted[~np.isin(wanted, known)].tolist()
+    if all_known and lacking:
+        msg = f"{source}: no target {', '.join(map(str, lacking[:5]))}"
+        raise ValueError(msg)
+    return np.flatnonzero(np.isin(known, wanted)).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Rows of a source, side by side where they make one row of a table."""
+
+    #: Rows of the source, shape ``(m,)``.
+    indices: Indices
+    #: For each row of the table, how many of these make it, shape ``(n,)``.
+    counts: Indices
+
+    @classmethod
+    def of_rows(cls, indices: Indices) -> Selection:
+        """Make a row of the table of each row."""
+        return cls(indices, np.ones_like(indices))
+
+    @classmethod
+    def of_targets(cls, indices: Indices, targetids: NDArray[np.int64]) -> Selection:
+        """Make a row of the table of each target, in the order of their first rows."""
+        _, first, inverse = np.unique(targetids, return_index=True, return_inverse=True)
+        unknown = targetids == -1  # rows of such stay alone
+        owners = np.where(unknown, np.arange(targetids.size), first[inverse])
+        counts = np.unique(owners, return_counts=True)[1]
+        return cls(indices[np.argsort(owners, kind="stable")], counts)
+
+    @property
+    def first(self) -> Indices:
+        """The first row of the source of each row of the table."""
+        first: Indices = self.indices[np.cumsum(self.counts) - self.counts]
+        return first
+
+    @property
+    def owners(self) -> Indices:
+        """The row of the table that each row of the source belongs to."""
+        return np.repeat(np.arange(self.counts.size), self.counts)
+
+    def batches(self, size: int) -> Iterator[tuple[slice, Selection]]:
+        """Cut it into whole rows of the table, of up to `size` spectra or one row."""
+        ends = np.cumsum(self.counts)
+        low, start = 0, 0
+        while low < ends.size:
+            high = max(int(np.searchsorted(ends, start + size, "right")), low + 1)
+            stop = int(ends[high - 1])
+            batch = Selection(self.indices[start:stop], self.counts[low:high])
+            yield slice(low, high), batch
+            low, start = high, stop

@@ -132,7 +132,7 @@ def test_spectra_without_targets_cannot_be_coadded(
     tmp_path: Path, weights: Path
 ) -> None:
     path = write_coadd(tmp_path / "coadd-1.fits", 2, fibermap=False)
-    with pytest.raises(SpectraError, match=r"coadd-1\.fits: has no TARGETIDs to coadd"):
+    with pytest.raises(SpectraError, match=r"coadd-1\.fits: .*TARGETIDs"):
         classify(path, weights, coadd=True)
 
 

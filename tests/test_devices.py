@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from helpers import coadd_hdus, write_coadd, write_hdus
+from helpers import write_coadd
 
-from qnp_xp import _scorer as scoring
 from qnp_xp import classify, load_model
 from qnp_xp._xp import backend as _backend
 from qnp_xp._xp.backend import Backend, array_namespace, to_host
@@ -217,35 +216,3 @@ def test_the_host_s_memory_is_not_tried_again(
     with pytest.raises(MemoryError):
         load_model(weights).predict(np.zeros((3, 443)))
     assert len(tried) == 1
-
-
-def test_batches_are_halved_where_memory_runs_out(
-    tmp_path: Path,
-    weights: Path,
-    cupy: Cupy,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    hdus = coadd_hdus(7)
-    hdus["B_WAVELENGTH"] = np.tile(hdus["B_WAVELENGTH"], (7, 1))
-    hdus["R_FLUX"][4, 9] = np.nan
-    path = write_hdus(tmp_path / "coadd.fits", hdus)
-    model = on_gpu(load_model(weights), cupy)
-    expected = classify(path, model)
-    original = scoring.sum_arms
-
-    def sum_arms(arms: Any, grid: Any) -> Any:
-        if arms[0][1].shape[0] > 2:
-            raise MemoryError
-        return original(arms, grid)
-
-    monkeypatch.setattr(scoring, "sum_arms", sum_arms)
-    found = classify(path, model)
-    assert found.tobytes() == expected.tobytes()
-    assert "release" in cupy.diary
-
-    def none(*_: Any) -> Any:
-        raise MemoryError
-
-    monkeypatch.setattr(scoring, "sum_arms", none)
-    with pytest.raises(MemoryError):
-        classify(path, model)

@@ -29,8 +29,13 @@ from helpers import (
 
 import qnp_xp
 from qnp_xp import SpectraError, Status, classify, cli, load_model
+from qnp_xp._classify import classify_source
 from qnp_xp._data import EMBEDDED_NETWORK, data_file
+from qnp_xp._options import Options
+from qnp_xp._xp.backend import to_host
 from qnp_xp.grids import wave
+from qnp_xp.io import load_desi_coadd
+from qnp_xp.io.open import open_spectra
 from qnp_xp.model import QuasarNP
 
 if TYPE_CHECKING:
@@ -351,6 +356,25 @@ def test_lines_of_a_network_become_its_columns(
     assert fitsio.read(str(folder / "qn.fits")).dtype.names == table.dtype.names
 
 
+def test_boxes_are_kept_for_pictures_where_that_is_asked_for(
+    backend: ArrayBackend, coadd: Path, weights: Path
+) -> None:
+    model = load_model(weights, **backend.resolve())
+    options = Options(batch_size=4)
+    with open_spectra(coadd) as source:
+        kept = classify_source(source, model, options, keep_boxes=True)
+        assert classify_source(source, model, options).boxes is None
+    x, good = load_desi_coadd(coadd, **backend.resolve())
+    expected = np.full((6, model.nlines, model.nboxes), np.nan)
+    for line, outputs in enumerate(model.predict(x)):
+        expected[good, line] = to_host(outputs)[:, : model.nboxes]
+    assert kept.boxes is not None
+    np.testing.assert_allclose(kept.boxes, expected, rtol=0, atol=TOLERANCE)
+    c = np.stack([kept.table[f"C_{name}"] for name in NAMES], axis=1)
+    np.testing.assert_array_equal(kept.boxes[:, :6].max(axis=2).astype("f4"), c)
+    assert (kept.scored, kept.arms) == (4, ("B", "R", "Z"))
+
+
 # Which rows.
 
 
@@ -395,7 +419,7 @@ def test_unknown_targets_give_a_table_without_rows(
 
 
 def test_rows_and_targets_cannot_be_given_both(coadd: Path, model: QuasarNP) -> None:
-    with pytest.raises(ValueError, match="rows and targetids cannot be given both"):
+    with pytest.raises(ValueError, match="rows and targetids"):
         classify(coadd, model, rows=[1], targetids=[TARGETID])
 
 
@@ -403,7 +427,7 @@ def test_rows_and_targets_cannot_be_given_both(coadd: Path, model: QuasarNP) -> 
 def test_targets_that_are_no_integers_are_refused(
     coadd: Path, model: QuasarNP, targetids: list[Any]
 ) -> None:
-    with pytest.raises(TypeError, match="targetids must be integers"):
+    with pytest.raises(TypeError, match=r"targetids .*integers"):
         classify(coadd, model, targetids=targetids)
 
 
@@ -411,7 +435,7 @@ def test_targets_of_a_file_without_a_fibermap_are_refused(
     tmp_path: Path, model: QuasarNP
 ) -> None:
     path = write_coadd(tmp_path / "coadd.fits", 2, fibermap=False)
-    with pytest.raises(ValueError, match=r"coadd\.fits: has no TARGETIDs to select"):
+    with pytest.raises(ValueError, match=r"coadd\.fits: .*TARGETIDs"):
         classify(path, model, targetids=[1])
 
 
@@ -429,14 +453,14 @@ def test_rows_that_do_not_fit_are_refused(
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"c_thresh": -0.1}, "c_thresh must be between 0 and 1, got -0.1"),
-        ({"c_thresh": 1.1}, "c_thresh must be between 0 and 1, got 1.1"),
-        ({"c_thresh": float("nan")}, "c_thresh must be between 0 and 1, got nan"),
-        ({"n_thresh": 0}, "n_thresh must be a whole number from 1 up, got 0"),
-        ({"n_thresh": 1.5}, "n_thresh must be a whole number from 1 up, got 1.5"),
-        ({"batch_size": 0}, "batch_size must be a whole number from 1 up, got 0"),
-        ({"batch_size": -5}, "batch_size must be a whole number from 1 up, got -5"),
-        ({"batch_size": 2.5}, "batch_size must be a whole number from 1 up"),
+        ({"c_thresh": -0.1}, r"c_thresh .*-0\.1"),
+        ({"c_thresh": 1.1}, r"c_thresh .*1\.1"),
+        ({"c_thresh": float("nan")}, "c_thresh .*nan"),
+        ({"n_thresh": 0}, "n_thresh .*got 0"),
+        ({"n_thresh": 1.5}, r"n_thresh .*1\.5"),
+        ({"batch_size": 0}, "batch_size .*got 0"),
+        ({"batch_size": -5}, "batch_size .*-5"),
+        ({"batch_size": 2.5}, r"batch_size .*2\.5"),
     ],
 )
 def test_thresholds_that_make_no_sense_are_refused_before_anything_is_read(
@@ -631,7 +655,7 @@ def test_an_output_that_exists_is_refused_before_anything_is_read(
 ) -> None:
     output = folder / "qn.fits"
     output.write_text("mine")
-    with pytest.raises(FileExistsError, match=r"qn\.fits exists.*overwrite"):
+    with pytest.raises(FileExistsError, match=r"qn\.fits.*overwrite"):
         classify("absent.fits", "absent.h5", output=output)
     assert output.read_text() == "mine"
 
@@ -639,7 +663,7 @@ def test_an_output_that_exists_is_refused_before_anything_is_read(
 def test_an_output_without_a_folder_is_refused_before_anything_is_read(
     folder: Path,
 ) -> None:
-    with pytest.raises(NotADirectoryError, match=r"nowhere: no such folder.*qn\.fits"):
+    with pytest.raises(NotADirectoryError, match=r"nowhere.*qn\.fits"):
         classify("absent.fits", "absent.h5", output=folder / "nowhere" / "qn.fits")
     assert not list(folder.iterdir())
 

@@ -17,14 +17,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._classify import classify_file
+from .._classify import Result, classify_file
 from .._options import Options
-from .._results import Result, header_cards, selection_card, setting_cards
 from ..decode import prior_width
 from ..errors import USER_ERRORS, NoSpectraError
 from ..io._files import ensure_not_input, ensure_writable, remove_leftovers
 from ..io.open import joint_name
-from ..io.tables import is_current, write_catalog, write_priors
+from ..io.tables import (
+    header_cards,
+    is_current,
+    selection_card,
+    setting_cards,
+    write_catalog,
+    write_priors,
+)
 from ..model import QuasarNP
 
 _log = logging.getLogger(__name__)
@@ -208,7 +214,7 @@ def _classify(job: Job, model: QuasarNP, config: RunConfig) -> Result:
         z = quasars["Z_QN"].astype(np.float64)
         width = prior_width(z, model.wave, model.nboxes)
         write_priors(job.priors, quasars["TARGETID"], z, width, overwrite=replace)
-    cards = header_cards(model, config.options, result)
+    cards = header_cards(model, config.options, result.name, result.arms)
     cards.append(selection_card(config.indices, config.targetids))
     # Last, since resuming goes by it.
     write_catalog(job.output, result.table, cards, overwrite=replace)

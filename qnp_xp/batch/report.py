@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._version import __version__
-from ..io._run_tables import write_summary, write_text
-from ..io.tables import Card
+from ..io._files import atomic_write
+from ..io.tables import Card, write_table
 from ..lines import column_names
 from ..model import QuasarNP
 from .jobs import JobResult, Outcome
@@ -93,8 +93,8 @@ class Report:
     def write_summary(self, name: str | Path, workers: int) -> None:
         """Write what became of each file and of the run, as a table and as a text."""
         table, text = summary_paths(name)
-        write_summary(table, self._table(), self._cards(workers))
-        write_text(text, self._lines(workers))
+        write_table(table, "FILES", self._table(), self._cards(workers))
+        atomic_write(text, "\n".join([*self._lines(workers), ""]).encode())
 
     def _print(self, result: JobResult, write: Callable[[str], None]) -> None:
         name = Path(result.job.name).name

@@ -14,13 +14,12 @@ import numpy as np
 from .._classify import as_model, classify_source
 from .._data import DEMO_COADD, EMBEDDED_NETWORK, data_file
 from .._options import Options
-from .._results import header_cards
 from .._xp.backend import permitted
 from ..batch.report import count, say
 from ..errors import MissingLibraryError
 from ..io._files import atomic_write, ensure_writable
 from ..io.open import open_spectra
-from ..io.tables import write_catalog
+from ..io.tables import header_cards, write_catalog
 from ..lines import column_names
 from ..plot import png, spectrum
 from ._shared import DEVICE, adder
@@ -57,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     with open_spectra(inputs[0]) as source:
         result = classify_source(source, model, options)
         truth = source.columns(["TRUE_SPECTYPE", "TRUE_Z"])
-    table, cards = result.table, header_cards(model, options, result)
+    table, cards = result.table, header_cards(model, options, result.name, result.arms)
     write_catalog(output, table, cards, overwrite=args.overwrite)
     say(f"{'':>20}   simulated           found")
     say(f"{'TARGETID':>20}   {'class':<10} {'z':>6}   {'quasar':<6} {'Z_QN':>6} conf")

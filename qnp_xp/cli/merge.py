@@ -12,9 +12,8 @@ from ..batch.report import count, note, say
 from ..errors import SpectraError
 from ..io._files import ensure_writable
 from ..io._merge import merge_tables, read_part, without_duplicates
-from ..io._run_tables import is_summary
 from ..io.open import read_lists
-from ..io.tables import write_catalog
+from ..io.tables import is_summary, write_catalog
 from ._shared import adder
 
 

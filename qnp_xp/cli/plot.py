@@ -25,8 +25,8 @@ from ..io.source import Source
 from ..io.weights import weights_path
 from ..plot import new_figure, pdf, png, summary
 from ..plot._draw import draw_spectrum
-from ..plot._views import rows_of_targets, views
-from ..selection import check_indices
+from ..plot._views import views
+from ..selection import check_indices, target_indices
 from . import _shared
 from ._shared import adder
 
@@ -129,8 +129,9 @@ def _asked(source: Source, args: argparse.Namespace) -> NDArray[np.int64] | None
         msg = f"{source.name}: holds no spectra"
         raise ValueError(msg)
     if args.targetids is not None:
-        targetids = [_shared.id_list(text) for text in args.targetids]
-        return rows_of_targets(source, np.concatenate(targetids))
+        targetids = np.concatenate([_shared.id_list(text) for text in args.targetids])
+        known = source.identifiers.get("TARGETID")
+        return target_indices(targetids, known, source.name, all_known=True)
     if args.rows is None:
         return None
     indices = check_indices(args.rows, source.n, "rows")

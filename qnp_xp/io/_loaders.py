@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from pathlib import Path
@@ -10,53 +11,45 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._xp.backend import Array, resolve, to_device, to_host
+from .._xp.backend import Array, resolve, to_host
 from ..grids import Grid, wave
-from ..selection import row_indices
-from ..spectra import combine, normalize
+from ..selection import Selection, row_indices
+from ..spectra import sum_arms
+from ._prepare import Preparer
 from .open import open_exposure, open_spectra
 from .source import Source
-
-__all__ = ["load_desi_coadd", "load_desi_daily", "load_desi_exposure"]
 
 _log = logging.getLogger(__name__)
 
 _NERSC = "/global/cfs/cdirs/desi/spectro/redux"
-_CHUNK = 512  # spectra that are in memory at a time
+_BATCH = 512  # spectra that are in memory at a time
 
 
 def _load(
-    source: Source,
-    rows: NDArray[np.int64],
+    opened: Source,
+    rows: ArrayLike | None,
+    name: str,
     out_grid: ArrayLike | None,
     use_mask: bool,
     device: Any,
     xp: Any,
 ) -> tuple[Array, NDArray[np.int64]]:
-    """Rebin and normalise the selected spectra of a file."""
-    backend = resolve(device, xp)
-    grid = wave
-    if out_grid is not None:
-        grid = to_host(out_grid)
+    """Prepare the selected spectra of a source, and close it."""
+    with opened as source:
+        selection = Selection.of_rows(row_indices(rows, source.n, name))
+        backend = resolve(device, xp)
+        grid = to_host(wave if out_grid is None else out_grid)
         Grid.from_wave(grid)  # complains of what is none
-        grid = grid.astype(np.float64)
-    if source.missing:
-        _log.warning("%s: no arm %s", source.name, ", ".join(source.missing))
-    spectra, kept = [], []
-    with backend.active():
+        rebinner = functools.partial(sum_arms, out_grid=grid.astype(np.float64))
+        prepare = Preparer(source, rebinner, backend, use_mask)
+        if source.missing:
+            _log.warning("%s: no arm %s", source.name, ", ".join(source.missing))
         # Once even for no rows: the result needs its width, and the grid its check.
-        for first in range(0, max(rows.size, 1), _CHUNK):
-            chunk = rows[first : first + _CHUNK]
-            arms = [
-                (w, to_device(flux, backend), to_device(ivar, backend))
-                for w, flux, ivar in source.read(chunk, use_mask)
-            ]
-            flux, ivar, _ = combine(arms, grid)
-            x, weighted, varied = normalize(flux, ivar)
-            good = np.flatnonzero(to_host(weighted & varied)).astype(np.int64)
-            spectra.append(backend.xp.take(x, to_device(good, backend), axis=0))
-            kept.append(good + first)
-        return backend.xp.concat(spectra, axis=0), np.concatenate(kept)
+        batches = list(selection.batches(_BATCH)) or [(slice(0, 0), selection)]
+        with backend.active():
+            prepared = [(part.start, prepare(batch)) for part, batch in batches]
+            data = backend.xp.concat([batch.x for _, batch in prepared], axis=0)
+        return data, np.concatenate([start + batch.good for start, batch in prepared])
 
 
 def load_desi_coadd(
@@ -72,25 +65,27 @@ def load_desi_coadd(
 
     Parameters
     ----------
-    filename
+    filename : str or pathlib.Path
         The file, plain or compressed by gzip.
-    rows
+    rows : array_like, optional
         None for all; a boolean mask or an array of zeros and ones of shape ``(n,)``,
         for all rows of the file; or an array of row numbers.
-    out_grid
-        Grid of the network in Angstrom, shape ``(nbins,)``, of constant linear or
-        logarithmic spacing; None is QuasarNET's logarithmic one.
-    use_mask
+    out_grid : array_like, shape (nbins,), optional
+        Grid of the network in Angstrom, of constant linear or logarithmic spacing;
+        None is QuasarNET's logarithmic one.
+    use_mask : bool
         Give no weight to pixels whose MASK is not zero.
-    device, xp
-        Where the result is to be, as for `qnp_xp.load_model`; host numpy by default.
+    device : str or device object
+        Where the result is to be, as for `qnp_xp.load_model`.
+    xp : array API namespace, optional
+        Library of the result, as for `qnp_xp.load_model`; numpy by default.
 
     Returns
     -------
-    data : array
-        Normalised spectra, shape ``(nkept, nbins)``, float64. Spectra without weight
-        or without variance are left out.
-    w : numpy.ndarray of int64
+    data : array, shape (nkept, nbins)
+        Normalised spectra, float64. Spectra without weight or without variance are
+        left out.
+    w : numpy.ndarray of int64, shape (nkept,)
         Positions of the kept spectra within the selection.
 
     Raises
@@ -101,10 +96,18 @@ def load_desi_coadd(
         If it is damaged, holds no spectra, or its parts contradict each other.
     ValueError, TypeError
         If `rows` or `out_grid` is none of the above.
+
+    Examples
+    --------
+    >>> from qnp_xp.io import load_desi_coadd, load_model
+    >>> model, grid = load_model("weights.h5")  # doctest: +SKIP
+    >>> data, w = load_desi_coadd(
+    ...     "coadd-0-80605-thru20210205.fits", rows=[0, 2, 5], out_grid=grid
+    ... )  # doctest: +SKIP
+    >>> preds = model.predict(data)  # doctest: +SKIP
     """
-    with open_spectra(filename) as source:
-        numbers = row_indices(rows, source.n)
-        return _load(source, numbers, out_grid, use_mask, device, xp)
+    source = open_spectra(filename)
+    return _load(source, rows, "rows", out_grid, use_mask, device, xp)
 
 
 def load_desi_exposure(
@@ -121,22 +124,21 @@ def load_desi_exposure(
 
     Parameters
     ----------
-    dir_name
+    dir_name : str or pathlib.Path
         Folder named for the exposure, with ``cframe-{b,r,z}{spec}-{expid}.fits`` or
         ``.fits.gz`` in it.
-    spec_number
+    spec_number : int
         Spectrograph (petal), 0 to 9.
-    fibers
+    fibers : array_like, optional
         Selection of fibers, as `rows` of `load_desi_coadd`.
     out_grid, use_mask, device, xp
         As for `load_desi_coadd`.
 
     Returns
     -------
-    data : array
-        Normalised spectra, shape ``(nkept, nbins)``, float64.
-    w : numpy.ndarray of int64
-        Positions of the kept spectra within the selection.
+    data : array, shape (nkept, nbins)
+    w : numpy.ndarray of int64, shape (nkept,)
+        As for `load_desi_coadd`.
 
     Raises
     ------
@@ -144,10 +146,14 @@ def load_desi_exposure(
         If no arm of this spectrograph is there; one or two missing arms are logged.
     SpectraError, ValueError, TypeError
         As for `load_desi_coadd`.
+
+    Examples
+    --------
+    >>> from qnp_xp.io import load_desi_exposure
+    >>> data, w = load_desi_exposure("20210107/00071246", 3)  # doctest: +SKIP
     """
-    with open_exposure(dir_name, spec_number) as source:
-        numbers = row_indices(fibers, source.n, "fibers")
-        return _load(source, numbers, out_grid, use_mask, device, xp)
+    source = open_exposure(dir_name, spec_number)
+    return _load(source, fibers, "fibers", out_grid, use_mask, device, xp)
 
 
 def load_desi_daily(
@@ -166,11 +172,11 @@ def load_desi_daily(
 
     Parameters
     ----------
-    night, exp_id
-        As 20210107 and 71246; numbers or strings.
+    night, exp_id : int or str
+        As 20210107 and 71246.
     spec_number, fibers, out_grid
         As for `load_desi_exposure`.
-    root
+    root : str or pathlib.Path, optional
         Folder with the nights; by default ``$DESI_SPECTRO_REDUX/daily/exposures``,
         and without that variable DESI's place at NERSC.
     use_mask, device, xp
@@ -178,13 +184,19 @@ def load_desi_daily(
 
     Returns
     -------
-    data, w
-        As for `load_desi_exposure`.
+    data : array, shape (nkept, nbins)
+    w : numpy.ndarray of int64, shape (nkept,)
+        As for `load_desi_coadd`.
 
     Raises
     ------
     FileNotFoundError, SpectraError, ValueError, TypeError
         As for `load_desi_exposure`.
+
+    Examples
+    --------
+    >>> from qnp_xp.io import load_desi_daily
+    >>> data, w = load_desi_daily(20210107, 71246, 3)  # doctest: +SKIP
     """
     if root is None:
         root = Path(os.environ.get("DESI_SPECTRO_REDUX", _NERSC), "daily", "exposures")

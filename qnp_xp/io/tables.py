@@ -1,7 +1,10 @@
-"""The table of results, and redrock's priors, as FITS files."""
+"""The tables that are written: of results, of redrock's priors, and of a run."""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import importlib.metadata
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,22 +14,21 @@ import fitsio
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._data import EMBEDDED_NETWORK
+from .._options import Options
+from .._version import __version__
+from .._xp.backend import to_host
+from ..decode import Decoded
 from ..errors import SpectraError
+from ..grids import Grid
 from ..lines import column_names
+from ..model import QuasarNP
 from ..status import Status
-from ._files import atomic_write, ensure_writable, remove_leftovers
+from ._files import atomic_write, ensure_writable
 from ._fits import FitsFile
+from .source import Source
 
-__all__ = [
-    "Card",
-    "is_current",
-    "missing_value",
-    "read_catalog",
-    "remove_leftovers",
-    "table_dtype",
-    "write_catalog",
-    "write_priors",
-]
+__all__ = ["read_catalog"]
 
 #: Keyword, value and comment of a header.
 Card = tuple[str, Any, str]
@@ -45,116 +47,171 @@ _NOTES = {
     "QN_STATUS": "0 is scored, else bits: see QNBITnn",
 }
 _SDSS = ("PLATE", "MJD", "FIBERID")
+_UNITS = {"TARGET_RA": "deg", "TARGET_DEC": "deg"}
 #: What keywords begin with that say how a table came about.
 _OF_THE_RUN = ("QN", "C_THRESH", "N_THRESH", "USEMASK", "DEPNAM", "DEPVER")
-_UNITS = {"TARGET_RA": "deg", "TARGET_DEC": "deg"}
 
 
 def table_dtype(
     lines: Sequence[str], lines_bal: Sequence[str], identifiers: Sequence[str]
 ) -> np.dtype[Any]:
-    """Columns of the table of results.
-
-    Parameters
-    ----------
-    lines, lines_bal
-        Emission and broad absorption lines of the network.
-    identifiers
-        Those of the identifiers of spectra that are known.
-
-    Returns
-    -------
-    numpy.dtype
-        Structured: TARGETID, TARGET_RA and TARGET_DEC if both are known, those of
-        PLATE, MJD and FIBERID that are, IS_QSO_QN, Z_QN, Z_QN_CONF, C_* and Z_* of
-        each line, C_BAL_* and Z_BAL_*, QN_STATUS.
-    """
-    names, bal = column_names(lines), column_names(lines_bal)
+    """Make the columns of results from lines and the identifiers that are known."""
+    names = column_names(lines)
     columns: list[tuple[str, str]] = [("TARGETID", "i8")]
     if {"TARGET_RA", "TARGET_DEC"} <= set(identifiers):
         columns += [("TARGET_RA", "f8"), ("TARGET_DEC", "f8")]
     columns += [(name, "i4") for name in _SDSS if name in identifiers]
     columns += [("IS_QSO_QN", "i2"), ("Z_QN", "f4"), ("Z_QN_CONF", "f4")]
-    columns += [(f"C_{name}", "f4") for name in names]
-    columns += [(f"Z_{name}", "f4") for name in names]
-    for name in bal:
+    columns += [(f"{kind}_{name}", "f4") for kind in "CZ" for name in names]
+    for name in column_names(lines_bal):
         columns += [(f"C_BAL_{name}", "f4"), (f"Z_BAL_{name}", "f4")]
     return np.dtype([*columns, ("QN_STATUS", "i4")])
 
 
-def _note(column: str) -> str:
-    if column in _NOTES:
-        return _NOTES[column]
-    what = "confidence of" if column.startswith("C_") else "redshift from"
-    line = re.sub("^[CZ]_(BAL_)?", "", column)
-    return f"{what} {'broad absorption in ' if '_BAL_' in column else ''}{line}"
-
-
-def is_current(path: Path, header: Sequence[Card], newest: float) -> bool:
-    """Whether a table is there that need not be made again.
-
-    Parameters
-    ----------
-    path
-        The table.
-    header
-        Keywords and values that it must have.
-    newest
-        When its input was changed last, seconds since 1970.
-
-    Returns
-    -------
-    bool
-        False as well where there is no such file, or it is damaged.
-    """
-    try:
-        if path.stat().st_mtime < newest:
-            return False
-        file = FitsFile(path)
-    except (FileNotFoundError, SpectraError):
-        return False
-    try:
-        if "QN" not in file:
-            return False
-        cards = file.header("QN")
-        return all(cards.get(key) == value for key, value, _ in header)
-    except SpectraError:
-        return False
-    finally:
-        file.close()
-
-
 def missing_value(column: str, dtype: np.dtype[Any]) -> Any:
-    """What stands for an identifier that is not known.
-
-    Parameters
-    ----------
-    column, dtype
-        Name and type of a column of a table of results.
-
-    Returns
-    -------
-    number or None
-        NaN or -1; None for a column that every table has.
-    """
+    """Give NaN or -1 for an identifier that may be unknown, None for other columns."""
     if column not in (*_UNITS, *_SDSS):
         return None
     return np.nan if dtype.kind == "f" else -1
 
 
-def read_catalog(path: Path) -> tuple[NDArray[Any], dict[str, tuple[Any, str]]]:
+def empty_table(
+    source: Source, indices: NDArray[np.int64], model: QuasarNP
+) -> NDArray[Any]:
+    """Make a table without results: what the source says of its rows, else NaN."""
+    known = source.identifiers
+    dtype = table_dtype(model.lines, model.lines_bal, tuple(known))
+    table = np.zeros(indices.size, dtype)
+    table["TARGETID"] = -1
+    for name in dtype.names or ():
+        if name in known:
+            table[name] = known[name][indices]
+        elif dtype[name].kind == "f":
+            table[name] = np.nan
+    if source.missing:
+        table["QN_STATUS"] |= int(Status.ARM_MISSING)
+    if source.target is not None:
+        table["QN_STATUS"][~source.target[indices]] |= int(Status.NOT_TARGET)
+    return table
+
+
+def fill_table(
+    table: NDArray[Any], rows: NDArray[np.int64], found: Decoded, model: QuasarNP
+) -> None:
+    """Fill the confidences and redshifts of some rows of a table."""
+    table["Z_QN"][rows] = to_host(found.zbest)
+    table["Z_QN_CONF"][rows] = to_host(found.cbest)
+    names, names_bal = column_names(model.lines), column_names(model.lines_bal)
+    for kind, names_of_kind, values in (
+        ("C", names, found.c_line),
+        ("Z", names, found.z_line),
+        ("C_BAL", names_bal, found.c_line_bal),
+        ("Z_BAL", names_bal, found.z_line_bal),
+    ):
+        for name, column in zip(names_of_kind, to_host(values), strict=True):
+            table[f"{kind}_{name}"][rows] = column
+
+
+def setting_cards(model: QuasarNP, options: Options) -> list[Card]:
+    """Say which weights and settings results depend on."""
+    return [
+        ("QNSHA256", model.weights_sha256, "SHA-256 of the weights file"),
+        ("QNDTYPE", model.dtype, "what the network computed in"),
+        ("C_THRESH", float(options.c_thresh), "a line counts above this confidence"),
+        ("N_THRESH", int(options.n_thresh), "lines that make a quasar"),
+        ("USEMASK", bool(options.use_mask), "pixels with MASK left out"),
+        ("QNCOADD", bool(options.coadd), "spectra of a target added up"),
+    ]
+
+
+def selection_card(rows: ArrayLike | None, targetids: ArrayLike | None) -> Card:
+    """Say which rows were asked for: ``all``, or the kind and a hash of them."""
+    value = "all"
+    for kind, chosen in (("rows", rows), ("targetids", targetids)):
+        if chosen is not None:
+            numbers = ",".join(map(str, to_host(chosen).tolist()))
+            value = f"{kind} {hashlib.sha256(numbers.encode()).hexdigest()[:16]}"
+    return ("QNSELECT", value, "rows asked for, and a hash of which")
+
+
+def header_cards(
+    model: QuasarNP, options: Options, name: str, arms: Sequence[str]
+) -> list[Card]:
+    """Say what the table of a source, of some name and arms, was made with."""
+    grid = Grid.from_wave(model.wave)
+    own = model.weights_name == EMBEDDED_NETWORK
+    origin = "ships with qnp_xp, not DESI's" if own else "weights file"
+    cards: list[Card] = [
+        ("QNINPUT", _ascii(Path(name).name), "file of the spectra"),
+        ("QNMODEL", _ascii(model.weights_name), origin),
+        ("QNDEVICE", model.device, "device of the network"),
+        *setting_cards(model, options),
+        ("QNGRID", "log" if grid.log else "linear", "spacing of the wavelength grid"),
+        ("QNNBINS", grid.size, "bins of the grid"),
+        ("QNWMIN", float(model.wave[0]), "[Angstrom] first bin"),
+        ("QNWMAX", float(model.wave[-1]), "[Angstrom] last bin"),
+        ("QNARMS", "".join(arms), "arms used"),
+    ]
+    if not model.backend.is_host:
+        cards.append(("QNTILE", model.tile, "spectra of one pass on the device"))
+    libraries = ["numpy", "array-api-compat", "h5py", "fitsio"]
+    libraries += ["cupy"] if model.backend.is_gpu else []
+    versions = [("qnp_xp", __version__), *((lib, _version(lib)) for lib in libraries)]
+    for number, (library, version) in enumerate(versions):
+        cards.append((f"DEPNAM{number:02d}", library, "package"))
+        cards.append((f"DEPVER{number:02d}", version, "its version"))
+    return cards
+
+
+def _ascii(name: str) -> str:
+    """Write a name as a header can hold it, other letters as their escapes."""
+    return name.encode("ascii", "backslashreplace").decode("ascii")
+
+
+def _version(library: str) -> str:
+    """Look the version of a library up; CuPy may be called cupy-cuda12x, say."""
+    if library != "cupy":
+        return importlib.metadata.version(library)
+    found = (d for d in importlib.metadata.distributions() if d.name.startswith("cupy"))
+    return next((d.version for d in found), "unknown")
+
+
+def is_current(path: Path, header: Sequence[Card], newest: float) -> bool:
+    """Tell whether a sound table of these keywords is there, written since `newest`."""
+    try:
+        if path.stat().st_mtime < newest:
+            return False
+        with contextlib.closing(FitsFile(path)) as file:
+            cards = file.header("QN")
+            return all(cards.get(key) == value for key, value, _ in header)
+    except (FileNotFoundError, SpectraError):
+        return False
+
+
+def is_summary(path: Path) -> bool:
+    """Tell whether a file is the summary of a run; False if it cannot be read."""
+    try:
+        with contextlib.closing(FitsFile(path)) as file:
+            return {"NAME", "OUTPUT", "STATE"} <= {*file.column_names("FILES")}
+    except (OSError, SpectraError):
+        return False
+
+
+def read_catalog(
+    path: str | Path,
+) -> tuple[NDArray[Any], dict[str, tuple[Any, str]]]:
     """Read a table of results.
 
     Parameters
     ----------
-    path
-        File that `write_catalog` wrote.
+    path : str or pathlib.Path
+        File that `qnp_xp.classify`, ``qnp-xp classify`` or ``qnp-xp merge`` wrote.
 
     Returns
     -------
     table : numpy.ndarray
-        Structured.
-    header : dict
+        Structured, with the columns of `qnp_xp.classify`.
+    header : dict of str to (value, str)
         Values and comments by keyword, without those that describe columns and bits.
 
     Raises
@@ -163,20 +220,26 @@ def read_catalog(path: Path) -> tuple[NDArray[Any], dict[str, tuple[Any, str]]]:
         If there is no such file.
     SpectraError
         If it is damaged, or holds no such table.
+
+    Examples
+    --------
+    >>> from qnp_xp.io.tables import read_catalog
+    >>> table, header = read_catalog("qn-80605.fits")  # doctest: +SKIP
+    >>> header["C_THRESH"]  # doctest: +SKIP
+    (0.5, 'a line counts above this confidence')
     """
-    file = FitsFile(path)
-    try:
+    path = Path(path)
+    with contextlib.closing(FitsFile(path)) as file:
         if "QN" not in file:
             msg = f"{path}: holds no table of qnp-xp classify"
             raise SpectraError(msg)
         cards = file.header("QN").records()
         if not {"TARGETID", "Z_QN_CONF", "QN_STATUS"} <= {*file.column_names("QN")}:
             raise file.problem("QN", "lacks columns of a table of qnp-xp classify")
-        table = fitsio.read(str(path), ext="QN")
-    except OSError as err:
-        raise SpectraError(f"{path}: cannot be read ({err})") from err
-    finally:
-        file.close()
+        try:
+            table = fitsio.read(str(path), ext="QN")
+        except OSError as err:
+            raise SpectraError(f"{path}: cannot be read ({err})") from err
     table = table.astype(table.dtype.newbyteorder("="))
     header = {
         card["name"]: (card["value"], str(card.get("comment", "")))
@@ -193,49 +256,13 @@ def write_catalog(
     *,
     overwrite: bool = False,
 ) -> None:
-    """Write a table of results, whole or not at all.
-
-    Parameters
-    ----------
-    path
-        File to write.
-    table
-        Structured array of the columns of `table_dtype`.
-    header
-        What else is to be known of the run: keywords, values and comments.
-    overwrite
-        Replace an older file.
-
-    Raises
-    ------
-    OSError
-        If it exists and is not to be replaced, or cannot be written.
-
-    Notes
-    -----
-    HDU QN; units in TUNIT, what a column is in the comment of its TTYPE, the bits of
-    QN_STATUS in QNBITnn.
-    """
-    cards = [{"name": key, "value": v, "comment": c} for key, v, c in header]
-    cards += [
-        {
-            "name": f"QNBIT{bit.bit_length() - 1:02d}",
-            "value": Status(bit).name,
-            "comment": f"bit of value {bit} in QN_STATUS",
-        }
-        for bit in (int(status) for status in Status if status != Status.UNSCORED)
-    ]
-    names = list(table.dtype.names or ())
-    units = [_UNITS.get(name, "") for name in names]
-    path = Path(path)
-    ensure_writable(path, overwrite, fits=True)
-    # In memory first: of what goes wrong on the disk Python says more than cfitsio.
-    with fitsio.FITS("mem://", "rw") as f:
-        f.write(table, extname="QN", header=cards, units=units)
-        for number, name in enumerate(names, start=1):
-            f["QN"].write_key(f"TTYPE{number}", name, comment=_note(name))
-        content = f.read_raw()
-    atomic_write(path, content)
+    """Write a table of results as HDU QN, whole or not at all."""
+    ensure_writable(Path(path), overwrite, fits=True)
+    cards = list(header)
+    for bit in (status for status in Status if status != Status.UNSCORED):
+        note = f"bit of value {int(bit)} in QN_STATUS"
+        cards.append((f"QNBIT{bit.bit_length() - 1:02d}", bit.name, note))
+    write_table(Path(path), "QN", table, cards, described=True)
 
 
 def write_priors(
@@ -246,36 +273,40 @@ def write_priors(
     *,
     overwrite: bool = False,
 ) -> None:
-    """Write priors for ``rrdesi --priors``, whole or not at all.
-
-    Parameters
-    ----------
-    path
-        File to write.
-    targetid, z, width
-        Targets, the redshifts at the middle of their priors, and the full widths of
-        these; shape ``(n,)``.
-    overwrite
-        Replace an older file.
-
-    Raises
-    ------
-    OSError
-        If it exists and is not to be replaced, or cannot be written.
-
-    Notes
-    -----
-    HDU PRIORS with TARGETID, FUNCTION = tophat, Z and SIGMA, as desispec's
-    ``scripts/qsoqn.py`` writes it.
-    """
-    targets = np.asarray(targetid)
+    """Write priors for ``rrdesi --priors``, as desispec's ``scripts/qsoqn.py`` does."""
+    ensure_writable(Path(path), overwrite, fits=True)
     columns = [("TARGETID", "i8"), ("FUNCTION", "S6"), ("Z", "f8"), ("SIGMA", "f8")]
-    table = np.zeros(targets.size, dtype=columns)
-    table["TARGETID"], table["FUNCTION"] = targets, b"tophat"
+    table = np.zeros(np.asarray(targetid).size, dtype=columns)
+    table["TARGETID"], table["FUNCTION"] = targetid, b"tophat"
     table["Z"], table["SIGMA"] = z, width
-    path = Path(path)
-    ensure_writable(path, overwrite, fits=True)
+    write_table(Path(path), "PRIORS", table)
+
+
+def write_table(
+    path: Path,
+    name: str,
+    table: NDArray[Any],
+    header: Sequence[Card] = (),
+    *,
+    described: bool = False,
+) -> None:
+    """Write a table as an HDU, its columns described or not, whole or not at all."""
+    cards = [{"name": key, "value": v, "comment": note} for key, v, note in header]
+    columns = table.dtype.names or ()
+    units = [_UNITS.get(column, "") for column in columns] if described else None
+    # In memory first: of what goes wrong on the disk Python says more than cfitsio.
     with fitsio.FITS("mem://", "rw") as f:
-        f.write(table, extname="PRIORS")
+        f.write(table, extname=name, header=cards, units=units)
+        for number, column in enumerate(columns if described else (), start=1):
+            f[name].write_key(f"TTYPE{number}", column, comment=_note(column))
         content = f.read_raw()
     atomic_write(path, content)
+
+
+def _note(column: str) -> str:
+    """Say what a column of results is."""
+    if column in _NOTES:
+        return _NOTES[column]
+    what = "confidence of" if column.startswith("C_") else "redshift from"
+    line = re.sub("^[CZ]_(BAL_)?", "", column)
+    return f"{what} {'broad absorption in ' if '_BAL_' in column else ''}{line}"

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .._classify import Result
 from .._options import Options
-from .._results import Result
 from .._xp.backend import to_host
 from ..io.source import Source
 from ..lines import column_names, rest_wavelengths

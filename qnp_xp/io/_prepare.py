@@ -1,0 +1,96 @@
+"""From the spectra of a source to the input of the network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._xp.backend import Array, Backend, device, to_device, to_host
+from .._xp.clock import Clock
+from ..coadd import add_rows
+from ..selection import Selection
+from ..spectra import average, normalize
+from ..status import Status
+from .source import Source
+
+#: From the arms of spectra to what `qnp_xp.spectra.sum_arms` makes of them.
+Rebinner = Callable[[list[tuple[Array, Array, Array]]], tuple[Array, Array, Array]]
+_Sums = tuple[Array, Array, NDArray[np.bool_]]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Spectra that are ready for the network."""
+
+    #: Normalised spectra of the rows that can be scored, on the device.
+    x: Array
+    #: Which rows these are.
+    good: NDArray[np.int64]
+    #: What happened to each row: bits of `qnp_xp.Status`.
+    status: NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Preparer:
+    """Reads, rebins, coadds and normalises batches of the spectra of a source."""
+
+    source: Source
+    rebinner: Rebinner
+    backend: Backend
+    use_mask: bool = False
+    #: Spectra that are read at a time where a target has more.
+    batch_size: int = 256
+    clock: Clock = field(default_factory=Clock)
+
+    def __call__(self, batch: Selection) -> Prepared:
+        """Prepare the rows of the table that a batch makes."""
+        if batch.counts.size == batch.indices.size:
+            flux_sum, ivar_sum, cleaned = self._sum_arms(batch.indices)
+        else:
+            flux_sum, ivar_sum, cleaned = self._sum_targets(batch)
+        with self.clock("normalise"):
+            x, weighted, varied = normalize(average(flux_sum, ivar_sum), ivar_sum)
+            unscored = np.select(
+                [~to_host(weighted), ~to_host(varied)],
+                [int(Status.NO_GOOD_PIXEL), int(Status.ZERO_VARIANCE)],
+            )
+            good = np.flatnonzero(unscored == 0).astype(np.int64)
+            x = self.backend.xp.take(x, to_device(good, self.backend), axis=0)
+            self.backend.finish()
+        status = unscored | np.where(cleaned, int(Status.PIXELS_CLEANED), 0)
+        return Prepared(x, good, status.astype(np.int32))
+
+    def _sum_arms(self, indices: NDArray[np.int64]) -> _Sums:
+        """Read, upload and rebin some rows of the source."""
+        with self.clock("read"):
+            arms = list(self.source.read(indices, self.use_mask))
+        with self.clock("upload"):
+            arms = [
+                (wave, to_device(flux, self.backend), to_device(ivar, self.backend))
+                for wave, flux, ivar in arms
+            ]
+        with self.clock("rebin"):
+            flux_sum, ivar_sum, cleaned = self.rebinner(arms)
+            return flux_sum, ivar_sum, to_host(cleaned)
+
+    def _sum_targets(self, batch: Selection) -> _Sums:
+        """Add up the sums of the spectra of each target."""
+        xp, n = self.backend.xp, batch.counts.size
+        parts = [
+            self._sum_arms(batch.indices[low : low + self.batch_size])
+            for low in range(0, batch.indices.size, self.batch_size)
+        ]
+        with self.clock("rebin"):
+            flux, ivar = (
+                xp.concat([part[k] for part in parts], axis=0) for k in (0, 1)
+            )
+            suspect = np.concatenate([part[2] for part in parts])
+            nothing = xp.zeros(
+                (n, flux.shape[1]), dtype=flux.dtype, device=device(flux)
+            )
+            owners = batch.owners.tolist()
+            flux, ivar = (add_rows(nothing, rows, owners) for rows in (flux, ivar))
+        return flux, ivar, np.isin(np.arange(n), batch.owners[suspect])
