@@ -21,16 +21,9 @@ from .._classify import Result, classify_file
 from .._options import Options
 from ..decode import prior_width
 from ..errors import USER_ERRORS, NoSpectraError
+from ..io import tables
 from ..io._files import ensure_not_input, ensure_writable, remove_leftovers
 from ..io.open import joint_name
-from ..io.tables import (
-    header_cards,
-    is_current,
-    selection_card,
-    setting_cards,
-    write_catalog,
-    write_priors,
-)
 from ..model import QuasarNP
 
 _log = logging.getLogger(__name__)
@@ -190,13 +183,13 @@ def _size(job: Job) -> int:
 
 def _is_current(job: Job, model: QuasarNP, config: RunConfig) -> bool:
     """Tell whether the outputs of a job are newer than its files, and made alike."""
-    cards = setting_cards(model, config.options)
-    cards.append(selection_card(config.indices, config.targetids))
+    cards = tables.setting_cards(model, config.options)
+    cards.append(tables.selection_card(config.indices, config.targetids))
     newest = max(path.stat().st_mtime for path in job.files)
     priors = job.priors
     if priors and not (priors.exists() and priors.stat().st_mtime >= newest):
         return False
-    return is_current(job.output, cards, newest)
+    return tables.is_current(job.output, cards, newest)
 
 
 def _classify(job: Job, model: QuasarNP, config: RunConfig) -> Result:
@@ -208,14 +201,14 @@ def _classify(job: Job, model: QuasarNP, config: RunConfig) -> Result:
     result = classify_file(job.files, model, config.options, **selection)
     if job.priors is not None:
         quasars = result.table[result.table["IS_QSO_QN"] == 1]
-        if np.any(quasars["TARGETID"] == -1):
+        targetids, z = quasars["TARGETID"], quasars["Z_QN"].astype(np.float64)
+        if np.any(targetids == -1):
             msg = f"{job.name}: has no TARGETIDs, which priors need"
             raise ValueError(msg)
-        z = quasars["Z_QN"].astype(np.float64)
         width = prior_width(z, model.wave, model.nboxes)
-        write_priors(job.priors, quasars["TARGETID"], z, width, overwrite=replace)
-    cards = header_cards(model, config.options, result.name, result.arms)
-    cards.append(selection_card(config.indices, config.targetids))
+        tables.write_priors(job.priors, targetids, z, width, overwrite=replace)
+    cards = tables.header_cards(model, config.options, result.name, result.arms)
+    cards.append(tables.selection_card(config.indices, config.targetids))
     # Last, since resuming goes by it.
-    write_catalog(job.output, result.table, cards, overwrite=replace)
+    tables.write_catalog(job.output, result.table, cards, overwrite=replace)
     return result

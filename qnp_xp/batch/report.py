@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import logging
 import sys
@@ -65,7 +66,11 @@ class Report:
         start = time.perf_counter()
         write: Callable[[str], None] = say
         if total > 1 and not self.quiet and sys.stderr.isatty():
-            write, results = _with_bar(results, total)
+            with contextlib.suppress(ImportError):
+                from tqdm import tqdm  # noqa: PLC0415
+
+                results = tqdm(results, total=total, unit="file", leave=False)
+                write = tqdm.write
         for result in results:
             for level, line in result.notes:
                 _log.log(level, "%s", line)
@@ -205,24 +210,13 @@ class Report:
         }
 
 
-def _with_bar(
-    results: Iterable[JobResult], total: int
-) -> tuple[Callable[[str], None], Iterable[JobResult]]:
-    """Draw a bar where tqdm is installed, and give a way to print lines beside it."""
-    try:
-        from tqdm import tqdm  # noqa: PLC0415
-    except ImportError:
-        return say, results
-    return tqdm.write, tqdm(results, total=total, unit="file", leave=False)
-
-
 def _quasars(table: NDArray[Any], lines: tuple[str, ...], c_thresh: float) -> list[str]:
     """List the quasars of a file for a terminal."""
     rows = np.flatnonzero(table["IS_QSO_QN"] == 1)
-    if not rows.size:
-        return []
     text = []
-    if table.size > 1:  # else it would stand above each of many small files
+    if (
+        rows.size and table.size > 1
+    ):  # else it would stand above each of many small files
         text.append(
             f"  {'row':>5} {'TARGETID':>20} {'Z_QN':>7} {'conf':>6}"
             "  lines above the threshold"

@@ -129,9 +129,9 @@ def _asked(source: Source, args: argparse.Namespace) -> NDArray[np.int64] | None
         msg = f"{source.name}: holds no spectra"
         raise ValueError(msg)
     if args.targetids is not None:
-        lists = [_shared.id_list(text) for text in args.targetids]
-        wanted, known = np.concatenate(lists), source.identifiers.get("TARGETID")
-        return target_indices(wanted, known, source.name, all_known=True)
+        targetids = np.concatenate([_shared.id_list(text) for text in args.targetids])
+        known = source.identifiers.get("TARGETID")
+        return target_indices(targetids, known, source.name, all_known=True)
     if args.rows is None:
         return None
     indices = check_indices(args.rows, source.n, "rows")
