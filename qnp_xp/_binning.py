@@ -12,6 +12,7 @@ import operator
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -65,12 +66,10 @@ def make_plan(wavelength: ArrayLike, grid: Grid, backend: Backend) -> Plan:
     if np.any(np.diff(bins) < 0):
         order = np.argsort(bins, kind="stable")
         bins = bins[order]
-    blocks = []
-    for low in range(0, grid.size, _BLOCK):
-        first, stop = np.searchsorted(bins, [low, min(low + _BLOCK, grid.size)])
-        matrix = np.equal(bins[first:stop, None], low + np.arange(_BLOCK))
-        pixels = slice(int(first), int(stop))
-        blocks.append((pixels, to_device(matrix, backend, "float64")))
+    edges = np.searchsorted(bins, [*range(0, grid.size, _BLOCK), grid.size])
+    ones = np.equal(bins[:, None] % _BLOCK, np.arange(_BLOCK))
+    ones = to_device(ones, backend, "float64")
+    blocks = ((slice(i, k), ones[i:k, :]) for i, k in pairwise(edges.tolist()))
     return Plan(None if order is None else to_device(order, backend), tuple(blocks))
 
 
