@@ -212,10 +212,8 @@ def _is_elsewhere(kind: int, content: bytes) -> bool:
 
 
 def _read_chunks(dataset: h5py.Dataset, properties: Any) -> NDArray[Any]:
-    """Read a dataset in chunks, unpacking each to its size and no further.
-
-    libhdf5 would take whatever a chunk unpacks to, more or less than its size.
-    """
+    """Read a dataset in chunks, unpacking each to its size and no further."""
+    # libhdf5 would take whatever a chunk unpacks to, more or less than its size.
     filters = [properties.get_filter(i)[0] for i in range(properties.get_nfilters())]
     if not set(filters) <= {_GZIP, _SHUFFLE}:
         raise _refusal(dataset, "has a filter other than gzip and shuffle")
@@ -249,11 +247,9 @@ def _read_chunks(dataset: h5py.Dataset, properties: Any) -> NDArray[Any]:
 
 
 def check_free_lists(file: BinaryIO) -> None:
-    """Refuse a group's heap of names whose free list has no end.
-
-    Heaps are found by their signature, without which libhdf5 takes nothing for one.
-    What is no heap any more may look like one: it is passed over.
-    """
+    """Refuse heaps of names beyond the file, or with a free list that has no end."""
+    # Without their signature libhdf5 takes nothing for one. What is none any more may
+    # have it, and is passed over.
     end = file.seek(0, 2)
     for start in range(0, end, _PIECE):
         file.seek(start)
@@ -262,9 +258,7 @@ def check_free_lists(file: BinaryIO) -> None:
             file.seek(heap + 8)
             size, free, data = struct.unpack("<3Q", file.read(24).ljust(24, b"\0"))
             if size > end or data > _FAR:
-                raise WeightsError(
-                    f"the heap at byte {heap} has {size} bytes at {data}"
-                )
+                raise WeightsError(f"the heap at byte {heap} is not in the file")
             for _ in range(_MOST_FREE):
                 # 1 ends the list; libhdf5 itself refuses a next place of 0, or outside.
                 if free == 1 or free + 16 > size or data + free + 16 > end:
