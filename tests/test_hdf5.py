@@ -20,7 +20,7 @@ from helpers import copy_hdf5
 from hostile import KERNEL, Loader, in_another_dataset, replaced
 
 from qnp_xp import WeightsError
-from qnp_xp.io.weights._hdf5 import check_free_lists, open_hdf5
+from qnp_xp.io.weights._hdf5 import check_heaps, open_hdf5
 from qnp_xp.io.weights._reading import read_weights
 
 
@@ -209,7 +209,7 @@ def test_a_header_that_leads_out_of_the_file_is_refused(
 def test_what_is_left_of_a_heap_that_is_no_more_is_passed_over() -> None:
     for size, free in ((64, 0), (64, 16), (64, 60), (64, 99)):
         heap = struct.pack("<5s3xQQQ", b"HEAP\0", size, free, 32)
-        check_free_lists(io.BytesIO(heap + bytes(64)))
+        check_heaps(io.BytesIO(heap + bytes(64)))
 
 
 @pytest.mark.parametrize("start", [0, 5, (1 << 20) - 3, (1 << 20) - 40, 1 << 20])
@@ -218,14 +218,14 @@ def test_a_local_heap_is_found_wherever_it_is(start: int) -> None:
     circle = struct.pack("<QQQQ", 16, 16, 16, 16)
     file = io.BytesIO(bytes(start) + heap + circle)
     with pytest.raises(WeightsError, match=rf"heap at byte {start} has no end"):
-        check_free_lists(file)
+        check_heaps(file)
 
 
 def test_sound_local_heaps_are_left_alone(data: Path) -> None:
     content = (data / "keras" / "stride3.h5").read_bytes()
     assert content.count(b"HEAP\0") > 5
-    check_free_lists(io.BytesIO(content))
-    check_free_lists(io.BytesIO(content[: content.index(b"HEAP\0") + 20]))
+    check_heaps(io.BytesIO(content))
+    check_heaps(io.BytesIO(content[: content.index(b"HEAP\0") + 20]))
 
 
 def test_a_header_that_goes_on_for_ever_is_refused(

@@ -620,7 +620,7 @@ BAD_NETWORKS: dict[str, tuple[Edit, str]] = {
     ),
     "batch normalisation behind an activation": (
         setting("conv_2", "activation", "relu"),
-        r"'batch_normalization_2'.*not supported behind an activation",
+        r"'batch_normalization_2'.*not supported after an activation",
     ),
     "no flattening": (kind("flatten", "Dropout"), "'fc_common'"),
     "relu with a ceiling": (

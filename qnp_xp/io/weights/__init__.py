@@ -48,10 +48,9 @@ def load_model(
     Parameters
     ----------
     filename : str or pathlib.Path, optional
-        Weights file: Keras 2 or 3 HDF5, or a Keras 3 archive. Without one, the file
-        that ``$QN_MODEL_FILE`` names is used, and where that is not set the network
-        that ships with the package, which is not DESI's.
-    device : str or object, default "cpu"
+        Keras 2 or 3 HDF5, or a Keras 3 archive. Without it, the file that
+        ``$QN_MODEL_FILE`` names is used, else the bundled network, which is not DESI's.
+    device : str or object
         ``"cpu"``, ``"gpu"``, ``"gpu:1"``, or ``"auto"`` for a GPU if there is one;
         with `xp`, that library's own device object.
     dtype : {"float32", "float64"}
@@ -60,8 +59,7 @@ def load_model(
         Any array API namespace; by default numpy on the CPU and CuPy on a GPU.
     lines, lines_bal : sequence of str, optional
         Names of the emission and broad absorption lines in the order of the outputs.
-        The files do not say; by default DESI's six and one where there are seven
-        outputs.
+        The files do not say. By default seven outputs are DESI's six lines and one.
     nproc : int, optional
         Threads to predict with on a CPU; by default ``$OMP_NUM_THREADS``, or the cores
         that the process was granted. Results do not depend on it.
@@ -73,20 +71,16 @@ def load_model(
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
+    FileNotFoundError, DeviceError
+        If there is no such file, or the device cannot be used.
     WeightsError
         If the file is damaged, or holds a network of another kind.
-    DeviceError
-        If the device cannot be used.
     ValueError
         If `dtype`, `device` or a line is unknown, or the number of lines is wrong.
 
     Examples
     --------
-    >>> from qnp_xp import load_model
-    >>> model = load_model()
-    >>> model.lines
+    >>> load_model().lines
     ('LYA', 'CIV(1548)', 'CIII(1909)', 'MgII(2796)', 'Hbeta', 'Halpha')
     """
     backend = resolve(device, xp)
@@ -145,10 +139,9 @@ def load_file(
     Returns
     -------
     weights : dict
-        For each layer with arrays a dictionary of them (``kernel``, ``bias``,
-        ``gamma``, ...). Batch norms count from ``batch_normalization_1`` even where
-        the file counts from ``batch_normalization``. A layer named ``lambda`` is
-        there, empty.
+        The arrays of each layer by name (``kernel``, ``bias``, ...). Batch norms count
+        from ``batch_normalization_1``, whatever the file counts from. A layer named
+        ``lambda`` is there, empty.
     config : dict
         ``padding`` and ``strides`` of each convolution.
     grid : numpy.ndarray, shape (nbins,)
@@ -161,10 +154,7 @@ def load_file(
 
     Examples
     --------
-    >>> from qnp_xp.io import load_file
     >>> weights, config, grid = load_file("weights.h5")  # doctest: +SKIP
-    >>> weights["conv_1"]["kernel"].shape  # doctest: +SKIP
-    (10, 1, 100)
     """
     file = read_weights(filename)
     stem = "batch_normalization"
@@ -194,13 +184,11 @@ def embed_grid(
 
     Parameters
     ----------
-    filename : str or pathlib.Path
-        Weights file without a grid, or with a wrong one.
-    output : str or pathlib.Path
-        The copy, of the same kind; with `overwrite` it may be the file itself.
+    filename, output : str or pathlib.Path
+        Weights file, and the copy, which may replace it with `overwrite`.
     grid : {"log", "linear"}
         `qnp_xp.utils.wave` or `qnp_xp.utils.linear_wave`.
-    overwrite : bool, default False
+    overwrite : bool
         Replace `output` if it is there.
 
     Raises
@@ -214,13 +202,12 @@ def embed_grid(
 
     Notes
     -----
-    QuasarNP's ``scripts/post_process_weights.py`` does the same: a dataset
-    ``model_grid`` and an attribute ``grid_spacing``. In a ``.keras`` archive it is the
+    As QuasarNP's ``scripts/post_process_weights.py``, it writes a dataset
+    ``model_grid`` and an attribute ``grid_spacing``; into a ``.keras`` archive, a
     member ``model_grid.json``, which Keras passes over.
 
     Examples
     --------
-    >>> from qnp_xp.io import embed_grid
     >>> embed_grid("keras.h5", "weights.h5", "linear")  # doctest: +SKIP
     """
     if grid not in _GRIDS:

@@ -1,7 +1,6 @@
 """From a graph of Keras layers to a `Network`: first a plan of it, then its weights.
 
-The plan is made by walking the graph from its outputs back to its input. It says which
-arrays of which shapes are needed before any of them is read.
+The plan says which arrays of which shapes are needed, before any of them is read.
 """
 
 from __future__ import annotations
@@ -129,11 +128,9 @@ def plan_network(graph: Graph) -> Plan:
         (_dense(box, width, "sigmoid"), _dense(offset, width, "sigmoid"), scale, shift)
         for box, offset, scale, shift, _ in ends
     )
-    sizes = {step.units for head in heads for step in head[:2]}
+    sizes = sorted({step.units for head in heads for step in head[:2]})
     if len(sizes) > 1:
-        raise WeightsError(
-            f"the heads have different numbers of boxes: {sorted(sizes)}"
-        )
+        raise WeightsError(f"the heads have different numbers of boxes: {sizes}")
     plan = Plan(nbins, convs, trunk, heads)
     if plan.parameters > _MOST_PARAMETERS:
         what = f"and at most {_MOST_PARAMETERS} are supported"
@@ -188,7 +185,7 @@ def _trunk(
 ) -> tuple[int, tuple[_Step, ...], tuple[_Step, ...], int]:
     """Plan input width, layers before and after the flattening, and output width."""
     source, *rest = reversed(list(graph.upwards(tail.name)))
-    nbins, channels = _input_shape(source)
+    nbins, channels = _nbins(source), 1
     convs: list[_Step] = []
     dense: list[_Step] = []
     length, width = nbins, None
@@ -217,12 +214,12 @@ def _trunk(
     return nbins, tuple(convs), tuple(dense), width
 
 
-def _input_shape(layer: Layer) -> tuple[int, int]:
-    """Read bins and channels of the input."""
+def _nbins(layer: Layer) -> int:
+    """Read the number of bins of the input."""
     shape = layer.config.get("batch_shape", layer.config.get("batch_input_shape"))
     if not isinstance(shape, list) or len(shape) != 3 or not shape[1] or shape[2] != 1:
         raise layer.unsupported(f"its shape must be (None, bins, 1), it is {shape}")
-    return int(shape[1]), int(shape[2])
+    return int(shape[1])
 
 
 def _conv(layer: Layer, channels: int) -> _Step:
@@ -251,7 +248,7 @@ def _followed(step: _Step, layer: Layer) -> _Step:
     if layer.kind not in ("Activation", "BatchNormalization", "ReLU"):
         raise layer.unsupported("not a layer that QuasarNET has here")
     if step.activation != "linear":
-        raise layer.unsupported("not supported behind an activation")
+        raise layer.unsupported("not supported after an activation")
     if layer.kind == "BatchNormalization":
         return replace(step, norms=(*step.norms, layer))
     if layer.kind == "Activation":

@@ -1,7 +1,6 @@
 """The JSON in which Keras 2 and 3 describe a model, read as a graph of layers.
 
-Which layer feeds which is read from the graph, never from names. Nothing in the
-description is ever executed.
+Which layer feeds which is read from the graph, never from names.
 """
 
 from __future__ import annotations

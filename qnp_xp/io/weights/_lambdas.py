@@ -1,9 +1,8 @@
 """QuasarNET's one Lambda layer, told by the bytes of its compiled function.
 
-Keras stores a Lambda as the marshalled code of its Python function. That code is never
-run and never unmarshalled: its bytes are compared with what each CPython makes of
-QuasarNET's function, and all else is refused. The constants alone do not tell:
-``-0.1 * x + 1.2`` has the same ones.
+The marshalled code in the file is never run and never unmarshalled. Its bytes are
+compared with what each CPython makes of QuasarNET's function; the constants alone do
+not tell, since those of ``-0.1 * x + 1.2`` are the same.
 """
 
 from __future__ import annotations

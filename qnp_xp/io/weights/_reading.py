@@ -71,12 +71,10 @@ class WeightsFile:
                 Grid.from_wave(self.grid)
             return self.grid
         if nbins != wave.size:
-            msg = (
-                f"{self.path}: the network takes {nbins} bins, the file holds no"
-                f" model_grid, and the default grid has {wave.size} bins. Add"
-                " a grid with qnp-xp embed-grid"
+            raise WeightsError(
+                f"{self.path}: the network takes {nbins} bins, not the {wave.size} of"
+                " the default grid. Add a grid with qnp-xp embed-grid"
             )
-            raise WeightsError(msg)
         _log.warning(
             "%s has no model_grid: assuming QuasarNET's logarithmic grid", self.path
         )
@@ -184,11 +182,9 @@ def _arrays(
 
 
 def _archive_groups(graph: Graph, h5: Hdf5) -> Mapping[str, str]:
-    """Find the group of each layer in the weights of an archive.
-
-    Groups are named for the class of their layer and numbered within it; later
-    versions also write down the layer's own name, which is taken where it is found.
-    """
+    """Find the group of each layer in the weights of an archive."""
+    # They are named for the class of their layer and numbered within it. Later versions
+    # also write down the layer's own name, which is taken where it is found.
     groups = {}
     counts: Counter[str] = Counter()
     for name, layer in graph.layers.items():
