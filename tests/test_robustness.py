@@ -23,9 +23,9 @@ from typing import Any
 
 import fitsio
 import h5py
+import hostile
 import numpy as np
 import pytest
-import test_hostile_weights as hostile
 from helpers import (
     Hdus,
     coadd_hdus,
