@@ -25,13 +25,7 @@ _MPI = {"OMP_NUM_THREADS": "1", "QNP_XP_REQUIRE_MPI": "1"}
 nox.needs_version = ">=2025.10.14"
 # uv makes a session's environment in seconds; pip takes up to a minute.
 nox.options.default_venv_backend = "uv|virtualenv"
-nox.options.sessions = [
-    "lint",
-    "docs",
-    "build",
-    "coverage",
-    "desispec",
-]
+nox.options.sessions = ["lint", "docs", "build", "coverage", "desispec"]
 # The others run in the workflow. All of them on two cores of five years ago, as
 # Perlmutter has, take half an hour: too long for somebody who waits for it.
 # A machine with one python tests on that one.

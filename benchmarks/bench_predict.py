@@ -8,15 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from common import (
-    FLOP_PER_SPECTRUM,
-    header,
-    interleave,
-    median,
-    model,
-    parser,
-    save,
-)
+from common import FLOP_PER_SPECTRUM, header, interleave, median, model, parser, save
 
 from qnp_xp._network.description import Network
 from qnp_xp.layers import pad_width

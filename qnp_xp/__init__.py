@@ -11,13 +11,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from ._version import __version__
-from .errors import (
-    DeviceError,
-    NoSpectraError,
-    QnpError,
-    SpectraError,
-    WeightsError,
-)
+from .errors import DeviceError, NoSpectraError, QnpError, SpectraError, WeightsError
 from .status import Status
 
 if TYPE_CHECKING:

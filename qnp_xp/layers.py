@@ -239,11 +239,7 @@ def pad_width(length: int, kernel: int, stride: int, padding: str) -> tuple[int,
 
 
 def conv1d(
-    x: Array,
-    w: Array,
-    stride: int = 1,
-    b: Array | None = None,
-    padding: str = "valid",
+    x: Array, w: Array, stride: int = 1, b: Array | None = None, padding: str = "valid"
 ) -> Array:
     """Convolve along the second dimension (a cross-correlation, as in Keras).
 

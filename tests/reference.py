@@ -100,11 +100,7 @@ def normalize(flux: ArrayLike, ivar: ArrayLike) -> Float64:
 
 
 def conv1d(
-    x: ArrayLike,
-    kernel: ArrayLike,
-    stride: int,
-    bias: ArrayLike | None,
-    padding: str,
+    x: ArrayLike, kernel: ArrayLike, stride: int, bias: ArrayLike | None, padding: str
 ) -> Float64:
     """Cross-correlation, channels last; what lies beyond the ends is left out."""
     x, kernel = np.asarray(x, np.float64), np.asarray(kernel, np.float64)

@@ -250,9 +250,7 @@ def test_what_holds_no_spectra_is_an_error_that_says_what_is_expected(
 # Files and folders in one argument.
 
 
-def test_several_files_are_refused_unless_they_belong_together(
-    model: QuasarNP,
-) -> None:
+def test_several_files_are_refused_unless_they_belong_together(model: QuasarNP) -> None:
     with pytest.raises(
         ValueError, match=r"2 files or spectrographs, .*a\.fits, b\.fits"
     ):

@@ -71,9 +71,7 @@ def truth_table() -> np.ndarray:
 
 @pytest.mark.parametrize("change", [np.copy, lower_case])
 def test_truth_is_an_object_for_each_target(
-    tmp_path: Path,
-    truth_table: np.ndarray,
-    change: Callable[[np.ndarray], np.ndarray],
+    tmp_path: Path, truth_table: np.ndarray, change: Callable[[np.ndarray], np.ndarray]
 ) -> None:
     path = write_table(tmp_path / "truth.fits", change(truth_table))
     truth = read_truth([path])
@@ -129,9 +127,7 @@ def test_a_real_spall_is_read(reference: Path) -> None:
 
 @pytest.mark.parametrize("change", [np.copy, lower_case])
 def test_spall_gives_targets_by_plate_mjd_and_fiber(
-    tmp_path: Path,
-    truth_table: np.ndarray,
-    change: Callable[[np.ndarray], np.ndarray],
+    tmp_path: Path, truth_table: np.ndarray, change: Callable[[np.ndarray], np.ndarray]
 ) -> None:
     path = write_table(tmp_path / "spAll.fits", change(truth_table))
     tid, pmf2tid = read_spall(str(path))
@@ -330,9 +326,7 @@ def test_no_file_is_an_error() -> None:
 
 
 def test_nothing_is_printed(
-    path: Path,
-    truth: dict[int, SimpleNamespace],
-    capsys: pytest.CaptureFixture[str],
+    path: Path, truth: dict[int, SimpleNamespace], capsys: pytest.CaptureFixture[str]
 ) -> None:
     read_data([path], truth)
     assert capsys.readouterr() == ("", "")

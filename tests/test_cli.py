@@ -529,14 +529,7 @@ def test_verbose_prints_the_time_of_each_stage(run: Run, inputs: Path) -> None:
     summary, times = out.splitlines()
     assert summary.startswith("coadd-0.fits: ")
     stages = [part.split()[0] for part in times.split(", ")]
-    assert set(stages) == {
-        "read",
-        "upload",
-        "rebin",
-        "normalise",
-        "predict",
-        "decode",
-    }
+    assert set(stages) == {"read", "upload", "rebin", "normalise", "predict", "decode"}
     assert all(part.endswith(" ms") for part in times.split(", "))
 
 
@@ -548,11 +541,7 @@ def test_quiet_and_verbose_exclude_each_other(run: Run, inputs: Path) -> None:
 
 @pytest.mark.parametrize("terminal", [True, False])
 def test_quasars_are_listed_on_a_terminal_only(
-    run: Run,
-    inputs: Path,
-    here: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    terminal: bool,
+    run: Run, inputs: Path, here: Path, monkeypatch: pytest.MonkeyPatch, terminal: bool
 ) -> None:
     path = write_coadd(inputs / "coadd-0.fits", 6)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)

@@ -130,9 +130,7 @@ def test_a_grid_of_no_constant_spacing_is_refused(
 
 
 def test_nothing_is_printed_or_logged_for_a_sound_file(
-    coadd: Path,
-    caplog: pytest.LogCaptureFixture,
-    capsys: pytest.CaptureFixture[str],
+    coadd: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with caplog.at_level(logging.INFO):
         load_desi_coadd(coadd)
@@ -615,22 +613,10 @@ CONTRADICTIONS: dict[str, tuple[Callable[[Hdus], Any], str]] = {
     ),
     "columns of ivar": (shorten("Z_IVAR", 1), r"\[Z_IVAR\]: has shape \(6, 576\)"),
     "columns of mask": (shorten("R_MASK", 1), r"\[R_MASK\]: has shape \(6, 465\)"),
-    "wavelengths": (
-        shorten("R_WAVELENGTH", 0),
-        r"\[R_WAVELENGTH\]: \(465,\) wave",
-    ),
-    "NaN wavelength": (
-        set_wavelength(np.nan),
-        r"\[R_WAVELENGTH\]: wavelengths",
-    ),
-    "infinite wavelength": (
-        set_wavelength(np.inf),
-        r"\[R_WAVELENGTH\]: wavelengths",
-    ),
-    "negative wavelength": (
-        set_wavelength(-1),
-        r"\[R_WAVELENGTH\]: wavelengths",
-    ),
+    "wavelengths": (shorten("R_WAVELENGTH", 0), r"\[R_WAVELENGTH\]: \(465,\) wave"),
+    "NaN wavelength": (set_wavelength(np.nan), r"\[R_WAVELENGTH\]: wavelengths"),
+    "infinite wavelength": (set_wavelength(np.inf), r"\[R_WAVELENGTH\]: wavelengths"),
+    "negative wavelength": (set_wavelength(-1), r"\[R_WAVELENGTH\]: wavelengths"),
     "flux of 3 dimensions": (three_dimensions, r"\[Z_FLUX\]: needs 2 dimensions"),
     "flux of 1 dimension": (one_dimension, r"\[Z_FLUX\]: needs 2 dimensions"),
     "rows of an arm": (arm_of_five, r"\[R_FLUX\]: has 5 spectra, and arm B has 6"),

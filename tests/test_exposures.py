@@ -193,11 +193,7 @@ def test_inputs_are_grouped_in_the_order_in_which_they_are_named(
     cframes = {arm: a / f"cframe-{arm}0-{EXPID}.fits" for arm in "brz"}
     other = b / f"cframe-b0-{EXPID}.fits.gz"
     groups = group_inputs([cframes["z"], "coadd-1.fits", other, cframes["b"]])
-    assert groups == [
-        (cframes["z"], cframes["b"]),
-        (Path("coadd-1.fits"),),
-        (other,),
-    ]
+    assert groups == [(cframes["z"], cframes["b"]), (Path("coadd-1.fits"),), (other,)]
     assert joint_name(groups[0]) == str(a / f"cframe-[zb]0-{EXPID}.fits")
     assert joint_name(groups[1]) == "coadd-1.fits"
     assert joint_name(groups[2]) == str(other)

@@ -14,15 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from qnp_xp._binning import make_plan
 from qnp_xp._xp.backend import resolve
-from qnp_xp.grids import (
-    Grid,
-    desi_wave,
-    linear_wave,
-    nbins,
-    nbins_linear,
-    regrid,
-    wave,
-)
+from qnp_xp.grids import Grid, desi_wave, linear_wave, nbins, nbins_linear, regrid, wave
 
 
 def blocks_of(

@@ -51,11 +51,7 @@ def test_conv1d_agrees_with_the_oracle(
     kernel = draw((k, channels, 4), dtype, seed=2)
     bias = draw((4,), dtype, seed=3)
     found = layers.conv1d(
-        backend.array(x),
-        backend.array(kernel),
-        stride,
-        backend.array(bias),
-        padding,
+        backend.array(x), backend.array(kernel), stride, backend.array(bias), padding
     )
     expected = oracle.conv1d(x, kernel, stride, bias, padding)
     assert_close(backend.host(found, dtype), expected, dtype)

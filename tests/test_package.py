@@ -45,11 +45,7 @@ def python(code: str, path: Path | None = None) -> Any:
     """Run code in an interpreter of its own and return what it prints as JSON."""
     command = [sys.executable, "-W", "error", "-c", code]
     done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=path,
+        command, capture_output=True, text=True, check=False, cwd=path
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)

@@ -674,9 +674,7 @@ def test_outputs_with_brackets_are_written_or_refused_and_leave_nothing_else(
     assert [path.name for path in folder.iterdir()] == left
 
 
-def test_an_output_that_exists_is_refused_before_anything_is_read(
-    folder: Path,
-) -> None:
+def test_an_output_that_exists_is_refused_before_anything_is_read(folder: Path) -> None:
     output = folder / "qn.fits"
     output.write_text("mine")
     with pytest.raises(FileExistsError, match=r"qn\.fits.*overwrite"):

@@ -55,10 +55,7 @@ def coadd(reference: Path) -> dict[str, Arm]:
 
 
 def draw(
-    n: int,
-    pixels: NDArray[np.float64],
-    seed: int = 0,
-    dtype: str = "float32",
+    n: int, pixels: NDArray[np.float64], seed: int = 0, dtype: str = "float32"
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Flux and inverse variance of noisy spectra with some masked pixels."""
     rng = np.random.default_rng(seed)

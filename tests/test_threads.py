@@ -147,10 +147,7 @@ def test_a_model_is_loaded_with_a_number_of_threads() -> None:
 
 @pytest.mark.parametrize(("tile", "block"), [(1, 1), (4, 12), (8, 64), (32, 32)])
 def test_bits_do_not_depend_on_the_tile(
-    wide: qnp_xp.model.QuasarNP,
-    monkeypatch: pytest.MonkeyPatch,
-    tile: int,
-    block: int,
+    wide: qnp_xp.model.QuasarNP, monkeypatch: pytest.MonkeyPatch, tile: int, block: int
 ) -> None:
     expected = np.stack(wide.predict(SPECTRA))
     tiles: list[int] = []

@@ -15,13 +15,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from helpers import (
-    copy_archive,
-    copy_hdf5,
-    edit_member_hdf5,
-    layer,
-    write_coadd,
-)
+from helpers import copy_archive, copy_hdf5, edit_member_hdf5, layer, write_coadd
 
 from qnp_xp import WeightsError, classify, load_model
 from qnp_xp.grids import linear_wave, wave
@@ -624,10 +618,7 @@ BAD_NETWORKS: dict[str, tuple[Edit, str]] = {
     ),
     "no flattening": (kind("flatten", "Dropout"), "'fc_common'"),
     "relu with a ceiling": (
-        both(
-            kind("activation_2", "ReLU"),
-            setting("activation_2", "max_value", 6.0),
-        ),
+        both(kind("activation_2", "ReLU"), setting("activation_2", "max_value", 6.0)),
         r"'activation_2'.*max_value=6.0 is not supported",
     ),
     "softmax behind a head": (

@@ -175,9 +175,7 @@ def write_coadd(path: Path, arms: dict[str, tuple[Array, Array]], seed: int) -> 
         fits[0].write_comment("Made by training/make_demo.py of qnp_xp to try it out.")
         fits[0].write_comment("TRUE_* columns of FIBERMAP tell what was simulated.")
         fits.write(
-            fibermap(),
-            extname="FIBERMAP",
-            units=["", "", "deg", "deg", "", "", "", ""],
+            fibermap(), extname="FIBERMAP", units=["", "", "deg", "deg", "", "", "", ""]
         )
         for arm, (flux, ivar) in arms.items():
             for name, data, unit in (

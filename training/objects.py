@@ -4,15 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from absorption import (
-    CENTRE,
-    Bools,
-    column,
-    dust,
-    forest,
-    metal_lines,
-    troughs,
-)
+from absorption import CENTRE, Bools, column, dust, forest, metal_lines, troughs
 from parents import Observed, Parents, fit_parents
 from scipy.ndimage import gaussian_filter1d
 from templates import (

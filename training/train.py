@@ -105,10 +105,7 @@ def batches(
 
 
 def descend(
-    model: QuasarNet,
-    steps: int,
-    rate: float,
-    make: Callable[[], Batch],
+    model: QuasarNet, steps: int, rate: float, make: Callable[[], Batch]
 ) -> None:
     """Train a network in place.
 
@@ -187,11 +184,7 @@ def train(recipe: Recipe, world: World, seeds: tuple[Seeds, Seeds]) -> QuasarNet
 
 
 def finish(
-    model: QuasarNet,
-    world: World,
-    seeds: Seeds,
-    recipe: Recipe,
-    output: Path,
+    model: QuasarNet, world: World, seeds: Seeds, recipe: Recipe, output: Path
 ) -> None:
     """Calibrate the confidences of a trained network and write it.
 

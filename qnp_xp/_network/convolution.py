@@ -8,14 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .. import layers
-from .._xp.backend import (
-    Array,
-    Backend,
-    array_namespace,
-    device,
-    pad_or_cut,
-    to_device,
-)
+from .._xp.backend import Array, Backend, array_namespace, device, pad_or_cut, to_device
 from .description import Conv
 from .toomcook import MOST_TAPS, toom_cook
 

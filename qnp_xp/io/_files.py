@@ -29,8 +29,7 @@ def ensure_writable(
         msg = f"{path.parent}: no such folder, for the output {path.name}"
         raise NotADirectoryError(msg)
     if path.is_dir():
-        msg = f"{path} is a folder, and the output must be a file"
-        raise IsADirectoryError(msg)
+        raise IsADirectoryError(f"{path} is a folder, and the output must be a file")
     if path.exists() and not overwrite:
         msg = f"{path} exists; replace it with --overwrite (overwrite=True)"
         raise FileExistsError(msg)
@@ -40,8 +39,7 @@ def ensure_writable(
 def ensure_no_brackets(path: Path, error: type[Exception]) -> None:
     """Raise an error for a name that cfitsio takes for a file and a filter."""
     if re.search(r"[\[\](]", str(path)):
-        msg = f"{path}: brackets in the name of a file or folder confuse cfitsio"
-        raise error(msg)
+        raise error(f"{path}: brackets in the name of a file or folder confuse cfitsio")
 
 
 def ensure_not_input(outputs: Iterable[Path], inputs: Iterable[str | Path]) -> None:
@@ -49,8 +47,7 @@ def ensure_not_input(outputs: Iterable[Path], inputs: Iterable[str | Path]) -> N
     read = {_identity(Path(name)) for name in inputs} - {None}
     for path in outputs:
         if _identity(path) in read:
-            msg = f"{path} is an input and cannot be the output"
-            raise ValueError(msg)
+            raise ValueError(f"{path} is an input and cannot be the output")
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -106,8 +106,7 @@ def _rows(x: Any, origin: str) -> Array:
         x = x.astype(x.dtype.newbyteorder("="), copy=False)
     xp = array_namespace(x)
     if not xp.isdtype(x.dtype, ("real floating", "integral")):
-        msg = f"{origin}: real numbers are needed, got {x.dtype}"
-        raise TypeError(msg)
+        raise TypeError(f"{origin}: real numbers are needed, got {x.dtype}")
     return xp.reshape(x, (1, -1)) if len(x.shape) == 1 else x
 
 
@@ -127,8 +126,7 @@ def _angstrom(wave: Any, origin: str) -> NDArray[np.float64]:
     try:
         return to_host(wave).astype(np.float64)
     except (TypeError, ValueError) as err:
-        msg = f"{origin}: wavelengths must be numbers ({err})"
-        raise TypeError(msg) from err
+        raise TypeError(f"{origin}: wavelengths must be numbers ({err})") from err
 
 
 def _from_specutils(spectra: Sequence[Any]) -> Source:

@@ -51,8 +51,7 @@ def coadds_in(specprod: Path, groups: Iterable[str]) -> list[Path]:
         pattern = f"{GROUPS[group]}/coadd-*.fits"
         coadds = [*specprod.glob(pattern), *specprod.glob(f"{pattern}.gz")]
         if not coadds:
-            msg = f"{specprod}: no {pattern}"
-            raise FileNotFoundError(msg)
+            raise FileNotFoundError(f"{specprod}: no {pattern}")
         found += _without_copies(coadds)
     return found
 
@@ -77,13 +76,11 @@ def read_lists(names: Iterable[str]) -> list[str]:
         try:
             text = Path(name[1:]).read_text(encoding="utf-8")
         except (OSError, ValueError) as err:
-            msg = f"{name}: no list of files ({err})"
-            raise ValueError(msg) from err
+            raise ValueError(f"{name}: no list of files ({err})") from err
         lines = (line.strip() for line in text.splitlines())
         listed = [line for line in lines if line and not line.startswith("#")]
         if not listed:
-            msg = f"{name}: holds no names of files"
-            raise ValueError(msg)
+            raise ValueError(f"{name}: holds no names of files")
         found += listed
     return found
 
@@ -115,11 +112,10 @@ def one_group(spectra: Any) -> tuple[Path, ...] | None:
     groups = group_inputs(names)
     if len(groups) > 1:
         first = ", ".join(str(group[0]) for group in groups[:3])
-        msg = (
+        raise ValueError(
             f"{len(groups)} files or spectrographs, and one can be taken at a time:"
             f" {first}{', ...' if len(groups) > 3 else ''}"
         )
-        raise ValueError(msg)
     return groups[0]
 
 
@@ -165,14 +161,12 @@ def open_exposure(dir_name: str | Path, spec_number: int) -> Source:
     """Open the cframes of one spectrograph in the folder of an exposure."""
     folder = Path(dir_name)
     if spec_number not in range(10):
-        msg = f"spec_number must be 0 to 9, got {spec_number!r}"
-        raise ValueError(msg)
+        raise ValueError(f"spec_number must be 0 to 9, got {spec_number!r}")
     name = f"{spec_number}-{folder.resolve().name}.fits"
     named = [folder / f"cframe-{a}{name}{gz}" for a in "brz" for gz in ("", ".gz")]
     paths = _without_copies(path for path in named if path.exists())
     if not paths:
-        msg = f"{folder}: no cframe-[brz]{name}, plain or gzipped"
-        raise FileNotFoundError(msg)
+        raise FileNotFoundError(f"{folder}: no cframe-[brz]{name}, plain or gzipped")
     return open_group(paths)
 
 

@@ -197,9 +197,7 @@ def is_summary(path: Path) -> bool:
         return False
 
 
-def read_catalog(
-    path: str | Path,
-) -> tuple[NDArray[Any], dict[str, tuple[Any, str]]]:
+def read_catalog(path: str | Path) -> tuple[NDArray[Any], dict[str, tuple[Any, str]]]:
     """Read a table of results.
 
     Parameters
@@ -231,8 +229,7 @@ def read_catalog(
     path = Path(path)
     with contextlib.closing(FitsFile(path)) as file:
         if "QN" not in file:
-            msg = f"{path}: holds no table of qnp-xp classify"
-            raise SpectraError(msg)
+            raise SpectraError(f"{path}: holds no table of qnp-xp classify")
         cards = file.header("QN").records()
         if not {"TARGETID", "Z_QN_CONF", "QN_STATUS"} <= {*file.column_names("QN")}:
             raise file.problem("QN", "lacks columns of a table of qnp-xp classify")

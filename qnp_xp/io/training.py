@@ -162,8 +162,7 @@ def read_data(
     names = ["TARGETID", *(_FIBER if return_pmf else ())]
     parts = [_read_file(Path(filename), names, nspec) for filename in fi]
     if not parts:
-        msg = "read_data() needs one file or more"
-        raise ValueError(msg)
+        raise ValueError("read_data() needs one file or more")
     pixels = np.concatenate([image for image, _ in parts]).astype(np.float64)
     table = np.concatenate([ids for _, ids in parts], axis=1)
     x, weighted, varied = normalize(pixels[:, :nbins], pixels[:, nbins:])

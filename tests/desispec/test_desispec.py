@@ -213,10 +213,7 @@ class Rerun:
     calls: list[dict[str, Any]] = field(default_factory=list)
 
     def __call__(
-        self,
-        spectra_name: str,
-        targetid: NDArray[np.int64],
-        **asked: Any,
+        self, spectra_name: str, targetid: NDArray[np.int64], **asked: Any
     ) -> NDArray[Any]:
         """Answer that each target is a quasar close to QuasarNET's redshift."""
         self.calls.append({"spectra_name": spectra_name, "targetid": targetid, **asked})
@@ -470,11 +467,7 @@ def test_selection_with_a_gap_is_refused_by_desispec(
     ids=["first rows", "with a gap"],
 )
 def test_selection_without_a_good_spectrum(
-    qsoqn: ModuleType,
-    weights: Path,
-    reference: Path,
-    rerun: Rerun,
-    rows: list[bool],
+    qsoqn: ModuleType, weights: Path, reference: Path, rerun: Rerun, rows: list[bool]
 ) -> None:
     """Selected rows that are all bad come back as NaN, and redrock is not run."""
     coadd = reference / "desi" / "coadd-sv3-dark-26065.fits"

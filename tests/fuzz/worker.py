@@ -28,13 +28,7 @@ TESTS = Path(__file__).parents[1]
 sys.path[:0] = [str(TESTS), str(TESTS.parent)]
 
 from fuzz.mutations import mutate  # noqa: E402
-from helpers import (  # noqa: E402
-    coadd_hdus,
-    join_arms,
-    peak_memory,
-    write_cframes,
-    write_hdus,
-)
+from helpers import coadd_hdus, join_arms, peak_memory, write_cframes, write_hdus  # noqa: E402
 from sdss_files import write_spec, write_spplate  # noqa: E402
 
 from qnp_xp import QnpError, load_model  # noqa: E402

@@ -101,11 +101,10 @@ def load_model(
         lines, lines_bal = tuple(lines or ()), tuple(lines_bal or ())
         rest_wavelengths([*lines, *lines_bal])
         if len(lines) + len(lines_bal) != count:
-            msg = (
+            raise ValueError(
                 f"{path} has {count} outputs; lines and lines_bal name"
                 f" {len(lines)} and {len(lines_bal)}"
             )
-            raise ValueError(msg)
     return QuasarNP(
         network=network,
         wave=weights.wave(network.nbins),
