@@ -166,8 +166,7 @@ def process_preds(
 
     Parameters
     ----------
-    preds, lines, lines_bal, wave
-        As for `decode`.
+    preds, lines, lines_bal, wave : as for `decode`
     verbose : bool, optional
         Log the numbers of spectra and boxes; nothing is printed.
 

@@ -214,8 +214,7 @@ def pad_width(length: int, kernel: int, stride: int, padding: str) -> tuple[int,
 
     Parameters
     ----------
-    length, kernel, stride, padding
-        As for `conv_output`.
+    length, kernel, stride, padding : as for `conv_output`
 
     Returns
     -------

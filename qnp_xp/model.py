@@ -124,11 +124,8 @@ class QuasarNP:
 
     def _arguments(self) -> dict[str, Any]:
         """Collect what makes this model again."""
-        return {
-            name: value
-            for name, value in vars(self).items()
-            if name not in ("rebinner", "tile", "_weights")
-        }
+        made = ("rebinner", "tile", "_weights")
+        return {name: x for name, x in vars(self).items() if name not in made}
 
     def __reduce__(self) -> tuple[Callable[[], QuasarNP], tuple[()]]:
         # Arrays of a device stay there; they are made again from the host's.
@@ -182,8 +179,7 @@ class QuasarNP:
 
         Parameters
         ----------
-        device, xp
-            As for `qnp_xp.load_model`.
+        device, xp : as for `qnp_xp.load_model`
 
         Returns
         -------
@@ -235,15 +231,12 @@ class QuasarNP:
         (x,) = real_floating(x=x if hasattr(x, "shape") else to_host(x))
         shape = tuple(x.shape)
         if shape[1:] not in ((self.nbins,), (self.nbins, 1)):
-            msg = (
-                f"predict takes (n, {self.nbins}) or (n, {self.nbins}, 1), got {shape}"
-            )
+            wanted = f"(n, {self.nbins}) or (n, {self.nbins}, 1)"
+            msg = f"predict takes {wanted}, got {shape}"
             raise ValueError(msg)
         n, block = shape[0], self.block
-        blocks = [
-            x[first : min(first + block, n), ...]
-            for first in range(0, max(n, 1), block)
-        ]
+        starts = range(0, max(n, 1), block)
+        blocks = [x[first : min(first + block, n), ...] for first in starts]
         if self.backend.is_host:
             done = thread_map(self.forward, blocks, self.threads)
         else:
@@ -275,10 +268,8 @@ class QuasarNP:
                 # Here and not above: the error holds on to the arrays of its frames.
                 self.backend.release()
                 self.tile = min(self.tile, tile // 2)
-                _log.warning(
-                    "%s: out of memory with %d spectra at a time, going on with %d",
-                    self.device, tile, self.tile,
-                )  # fmt: skip
+                text = "%s: out of memory with %d spectra at a time, going on with %d"
+                _log.warning(text, self.device, tile, self.tile)
 
     def split(self, outputs: Array) -> list[Array]:
         """Part the outputs of the lines.
@@ -302,10 +293,8 @@ class QuasarNP:
         if not self.backend.is_host:
             x = pad_or_cut(x, 0, max(-(-n // tile), 1) * tile, axis=0)
         x = self.backend.xp.expand_dims(x, axis=2)
-        tiles = [
-            self._forward_tile(x[first : first + tile, :, :])
-            for first in range(0, max(n, 1), tile)
-        ]
+        starts = range(0, max(n, 1), tile)
+        tiles = [self._forward_tile(x[first : first + tile, :, :]) for first in starts]
         return self.backend.xp.concat(tiles, axis=0)[:n, :]
 
     def _forward_tile(self, x: Array) -> Array:

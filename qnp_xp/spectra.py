@@ -182,8 +182,7 @@ def combine(
 
     Parameters
     ----------
-    arms, out_grid
-        As for `sum_arms`.
+    arms, out_grid : as for `sum_arms`
 
     Returns
     -------

@@ -130,8 +130,7 @@ def load_desi_exposure(
         Spectrograph (petal), 0 to 9.
     fibers : array_like, optional
         Selection of fibers, as `rows` of `load_desi_coadd`.
-    out_grid, use_mask, device, xp
-        As for `load_desi_coadd`.
+    out_grid, use_mask, device, xp : as for `load_desi_coadd`
 
     Returns
     -------
@@ -173,13 +172,11 @@ def load_desi_daily(
     ----------
     night, exp_id : int or str
         As 20210107 and 71246.
-    spec_number, fibers, out_grid
-        As for `load_desi_exposure`.
+    spec_number, fibers, out_grid : as for `load_desi_exposure`
     root : str or pathlib.Path, optional
         Folder with the nights; by default ``$DESI_SPECTRO_REDUX/daily/exposures``,
         and without that variable DESI's place at NERSC.
-    use_mask, device, xp
-        As for `load_desi_coadd`.
+    use_mask, device, xp : as for `load_desi_coadd`
 
     Returns
     -------

@@ -49,15 +49,13 @@ def spectrum(
 
     Parameters
     ----------
-    spectra, model
-        As for `qnp_xp.classify`.
+    spectra, model : as for `qnp_xp.classify`
     row, targetid : int, optional
         Number of the spectrum, from 0 or negative from the end; or its TARGETID. The
         first spectrum by default.
     smooth : float
         Standard deviation of the smoothing Gaussian in pixels, 0 (for none) to 1000.
-    c_thresh, n_thresh, use_mask
-        As for `qnp_xp.classify`.
+    c_thresh, n_thresh, use_mask : as for `qnp_xp.classify`
     figure : matplotlib.figure.Figure, optional
         Empty figure to draw in; a new one by default.
 
