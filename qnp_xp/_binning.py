@@ -182,7 +182,7 @@ def _sum_tile(
     """Sum the arms of up to 64 spectra."""
     xp = array_namespace(parts[0][0])
     n = parts[0][0].shape[0]
-    blocks: list[list[Array]] = [[] for _ in plans[0].blocks]
+    blocks: dict[int, Array] = {}
     cleaned = []
     for part, plan in zip(parts, plans, strict=True):
         flux, ivar, suspect = _clean_tile(*part)
@@ -192,17 +192,15 @@ def _sum_tile(
         both = xp.concat([weighted, weight], axis=0)
         if plan.order is not None:
             both = xp.take(both, plan.order, axis=1)
-        for block, (pixels, matrix) in zip(blocks, plan.blocks, strict=True):
+        for i, (pixels, matrix) in enumerate(plan.blocks):
             if pixels.stop > pixels.start:
-                block.append(xp.matmul(both[:, pixels], matrix))
+                block = xp.matmul(both[:, pixels], matrix)
+                blocks[i] = blocks[i] + block if i in blocks else block
     zero = xp.zeros((2 * _ROWS, _BLOCK), dtype=xp.float64, device=device(parts[0][0]))
-    sums = [functools.reduce(operator.add, block or [zero]) for block in blocks]
-    both = xp.concat(sums, axis=1)[:, :size]
-    return (
-        both[:n, :],
-        both[_ROWS : _ROWS + n, :],
-        functools.reduce(operator.or_, cleaned),
-    )
+    all_blocks = [blocks.get(i, zero) for i in range(len(plans[0].blocks))]
+    sums = xp.concat(all_blocks, axis=1)[:, :size]
+    cleaned = functools.reduce(operator.or_, cleaned)
+    return sums[:n, :], sums[_ROWS : _ROWS + n, :], cleaned
 
 
 def _clean_tile(flux: Array, ivar: Array) -> Sums:

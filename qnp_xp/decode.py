@@ -72,8 +72,6 @@ def decode(
     ------
     ValueError
         If `preds` has not one array for each line, or a line is unknown.
-    TypeError
-        If `preds` is none of the above, or its numbers are not real.
 
     Notes
     -----
@@ -84,9 +82,6 @@ def decode(
 
     Examples
     --------
-    One line in the second of two boxes, at its beginning:
-
-    >>> import numpy as np
     >>> preds = [np.asarray([[0.1, 0.9, 0.5, 0.0]])]
     >>> grid = np.asarray([4000.0, 4862.68, 6000.0, 7000.0])
     >>> found = decode(preds, ["LYA"], wave=grid)
@@ -181,12 +176,11 @@ def process_preds(
 
     Raises
     ------
-    ValueError, TypeError
+    ValueError
         As for `decode`.
 
     Examples
     --------
-    >>> import numpy as np
     >>> preds = [np.asarray([[0.1, 0.9, 0.5, 0.0]])]
     >>> c_line, z_line, zbest, c_bal, z_bal = process_preds(preds, ["LYA"], [])
     >>> c_line.tolist(), zbest.round(2).tolist()
@@ -217,7 +211,6 @@ def is_quasar(c_line: Array, c_thresh: float = 0.5, n_thresh: int = 1) -> Array:
 
     Examples
     --------
-    >>> import numpy as np
     >>> is_quasar(np.asarray([[0.9, 0.5], [0.1, 0.2]])).tolist()
     [True, False]
     """
@@ -232,8 +225,8 @@ def prior_width(z: Array, wave: Array = _wave, nboxes: int = 13) -> Array:
 
     Parameters
     ----------
-    z : array or float
-        Redshifts, of any shape.
+    z : array or float, any shape
+        Redshifts.
     wave : array, shape (nbins,), optional
         Grid of the network in Angstrom.
     nboxes : int, optional
@@ -241,9 +234,8 @@ def prior_width(z: Array, wave: Array = _wave, nboxes: int = 13) -> Array:
 
     Returns
     -------
-    array
-        Of the shape of `z`: two boxes,
-        ``2 * (10 ** ((log10 g[-1] - log10 g[0]) / nboxes) - 1) * (1 + z)``.
+    array, shape of `z`
+        Two boxes, ``2 * (10 ** ((log10 g[-1] - log10 g[0]) / nboxes) - 1) * (1 + z)``.
 
     Notes
     -----

@@ -1,7 +1,8 @@
 """The layers of QuasarNET as pure array functions, with the argument order of QuasarNP.
 
 Arrays are channels-last, as Keras has them, and hold real numbers of any dtype:
-integers and bools become float64. `conv1d` is the plain, direct layer.
+integers and bools become float64. What is no array, or not real, is a TypeError that
+names the argument. `conv1d` is the plain, direct layer.
 """
 
 from __future__ import annotations
@@ -31,13 +32,11 @@ def linear(x: Array) -> Array:
 
     Parameters
     ----------
-    x : array or float
-        Of any shape.
+    x : array or float, any shape
 
     Returns
     -------
     array or float
-        `x` itself.
 
     Examples
     --------
@@ -52,17 +51,14 @@ def relu(x: Array) -> Array:
 
     Parameters
     ----------
-    x : array or float
-        Of any shape.
+    x : array or float, any shape
 
     Returns
     -------
-    array
-        Of the shape and dtype of `x`.
+    array, shape and dtype of `x`
 
     Examples
     --------
-    >>> import numpy as np
     >>> relu(np.asarray([-2.0, 3.0])).tolist()
     [0.0, 3.0]
     """
@@ -76,13 +72,11 @@ def sigmoid(x: Array) -> Array:
 
     Parameters
     ----------
-    x : array or float
-        Of any shape.
+    x : array or float, any shape
 
     Returns
     -------
-    array
-        Of the shape and dtype of `x`.
+    array, shape and dtype of `x`
 
     Examples
     --------
@@ -101,7 +95,6 @@ def dense(x: Array, w: Array, b: Array, phi: Callable[[Array], Array]) -> Array:
     Parameters
     ----------
     x : array, shape (..., n_in)
-        Input.
     w : array, shape (n_in, n_out)
         Kernel.
     b : array, shape (n_out,)
@@ -115,7 +108,6 @@ def dense(x: Array, w: Array, b: Array, phi: Callable[[Array], Array]) -> Array:
 
     Examples
     --------
-    >>> import numpy as np
     >>> w, b = np.asarray([[1.0], [10.0]]), np.asarray([-50.0])
     >>> dense(np.asarray([[1.0, 2.0], [5.0, 6.0]]), w, b, relu).tolist()
     [[0.0], [15.0]]
@@ -133,7 +125,6 @@ def batch_normalization(
     Parameters
     ----------
     x : array or float, shape (..., channels)
-        Input.
     mean, var : array or float, shape (channels,)
         Moving mean and variance.
     beta, gamma : array or float, shape (channels,)
@@ -143,8 +134,8 @@ def batch_normalization(
 
     Returns
     -------
-    array
-        ``(x - mean) / sqrt(var + epsilon) * gamma + beta``, of the shape of `x`.
+    array, shape of `x`
+        ``(x - mean) / sqrt(var + epsilon) * gamma + beta``.
 
     Notes
     -----
@@ -168,7 +159,6 @@ def flatten(x: Array) -> Array:
     Parameters
     ----------
     x : array, shape (n, ...)
-        Of any dtype; n may be 0.
 
     Returns
     -------
@@ -176,7 +166,6 @@ def flatten(x: Array) -> Array:
 
     Examples
     --------
-    >>> import numpy as np
     >>> flatten(np.zeros((2, 3, 4))).shape
     (2, 12)
     """
@@ -245,7 +234,6 @@ def conv1d(
     Parameters
     ----------
     x : array, shape (n, length, channels)
-        Input.
     w : array, shape (k, channels, filters)
         Kernel.
     stride : int, optional
@@ -273,7 +261,6 @@ def conv1d(
 
     Examples
     --------
-    >>> import numpy as np
     >>> x = np.asarray([[[1.0], [2.0], [3.0], [4.0]]])
     >>> conv1d(x, np.asarray([[[1.0]], [[10.0]]]), stride=2).tolist()
     [[[21.0], [43.0]]]

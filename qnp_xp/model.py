@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -45,17 +44,6 @@ _LIVE = 8
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class _Weights:
-    """Hold the arrays of a network on a device, ready for use."""
-
-    convs: list[Callable[[Array], Array]]
-    trunk: list[tuple[Array, Array]]
-    heads: tuple[Array, Array]
-    scale: Array
-    shift: Array
-
-
 class QuasarNP:
     """A trained QuasarNET that predicts on the device it was loaded on.
 
@@ -81,14 +69,12 @@ class QuasarNP:
         Threads to predict with on a CPU; None for ``$OMP_NUM_THREADS``, or the cores
         that the process was granted. Results do not depend on it.
     rebinner : callable
-        `qnp_xp.spectra.sum_arms` onto `wave` for arrays on the model's device. It
-        remembers what it has worked out of the wavelengths that it saw lately.
+        `qnp_xp.spectra.sum_arms` onto `wave`, for arrays on the model's device.
     tile : int
         Spectra of one pass through the network; halved where a GPU's memory runs out.
 
     Examples
     --------
-    >>> import numpy as np
     >>> from qnp_xp import load_model
     >>> model, grid = load_model()  # the network that ships with the package
     >>> preds = model.predict(np.zeros((5, grid.size)))
@@ -120,11 +106,14 @@ class QuasarNP:
         self.nproc = nproc
         self.rebinner = Rebinner(wave, backend)
         self.tile = _first_tile(network, dtype, backend)
-        self._weights = _upload(network, dtype, backend)
+        move = functools.partial(to_device, backend=backend, dtype=dtype)
+        self._convs = [prepare(conv, backend, dtype) for conv in network.convs]
+        self._trunk = [(move(x.kernel), move(x.bias)) for x in network.trunk]
+        self._heads = tuple(map(move, network.joined_heads()))
 
     def _arguments(self) -> dict[str, Any]:
         """Collect what makes this model again."""
-        made = ("rebinner", "tile", "_weights")
+        made = ("rebinner", "tile", "_convs", "_trunk", "_heads")
         return {name: x for name, x in vars(self).items() if name not in made}
 
     def __reduce__(self) -> tuple[Callable[[], QuasarNP], tuple[()]]:
@@ -188,17 +177,7 @@ class QuasarNP:
         return self.__replace__(backend=resolve(device, xp))
 
     def with_nproc(self, nproc: int) -> QuasarNP:
-        """Copy this model, to predict with another number of threads.
-
-        Parameters
-        ----------
-        nproc : int
-            As for `qnp_xp.load_model`.
-
-        Returns
-        -------
-        QuasarNP
-        """
+        """Copy this model, to predict with another number of threads."""
         return self.__replace__(nproc=nproc)
 
     def predict(self, x: Array) -> list[Array]:
@@ -272,18 +251,7 @@ class QuasarNP:
                 _log.warning(text, self.device, tile, self.tile)
 
     def split(self, outputs: Array) -> list[Array]:
-        """Part the outputs of the lines.
-
-        Parameters
-        ----------
-        outputs : array, shape (n, nlines * 2 * nboxes)
-            As `forward` returns them.
-
-        Returns
-        -------
-        list of array, shape (n, 2 * nboxes)
-            As `predict` returns it.
-        """
+        """Part what `forward` returns into what `predict` returns."""
         width = 2 * self.nboxes
         return [outputs[:, i * width : (i + 1) * width] for i in range(self.nlines)]
 
@@ -299,16 +267,16 @@ class QuasarNP:
 
     def _forward_tile(self, x: Array) -> Array:
         """Run the network on one tile."""
-        net, weights = self.network, self._weights
-        for conv, convolve in zip(net.convs, weights.convs, strict=True):
+        for conv, convolve in zip(self.network.convs, self._convs, strict=True):
             x = layers.ACTIVATIONS[conv.activation](convolve(x))
         # A product for each spectrum: BLAS kernels may sum the rows of one product in
         # different orders, and a result would depend on the row that it comes from.
         x = self.backend.xp.expand_dims(layers.flatten(x), axis=1)
-        for dense, (kernel, bias) in zip(net.trunk, weights.trunk, strict=True):
-            x = layers.dense(x, kernel, bias, layers.ACTIVATIONS[dense.activation])
-        heads = layers.dense(x, *weights.heads, layers.sigmoid)
-        return layers.flatten(heads * weights.scale + weights.shift)
+        for dense, weights in zip(self.network.trunk, self._trunk, strict=True):
+            x = layers.dense(x, *weights, layers.ACTIVATIONS[dense.activation])
+        kernel, bias, scale, shift = self._heads
+        heads = layers.dense(x, kernel, bias, layers.sigmoid)
+        return layers.flatten(heads * scale + shift)
 
 
 def _check(dtype: Any, nproc: Any) -> None:
@@ -323,18 +291,6 @@ def _check(dtype: Any, nproc: Any) -> None:
         if nproc < 1:
             msg = f"nproc must be 1 or more, got {nproc!r}"
             raise ValueError(msg)
-
-
-def _upload(net: Network, dtype: str, backend: Backend) -> _Weights:
-    """Put the weights of a network onto a device."""
-
-    def move(x: NDArray[np.float64]) -> Array:
-        return to_device(x, backend, dtype)
-
-    kernel, bias, scale, shift = map(move, net.joined_heads())
-    convs = [prepare(conv, backend, dtype) for conv in net.convs]
-    trunk = [(move(dense.kernel), move(dense.bias)) for dense in net.trunk]
-    return _Weights(convs, trunk, (kernel, bias), scale, shift)
 
 
 def _first_tile(network: Network, dtype: str, backend: Backend) -> int:

@@ -2,7 +2,8 @@
 
 Pure array functions: the pixels of all arms are summed into the bins of one grid,
 weighted by their inverse variance, then each spectrum is normalised. Arrays hold real
-numbers of any dtype: integers and bools become float64.
+numbers of any dtype: integers and bools become float64. What is no array, or not real,
+is a TypeError that names the argument.
 """
 
 from __future__ import annotations
@@ -32,10 +33,8 @@ def clean(flux: Array, ivar: Array) -> tuple[Array, Array, Array]:
 
     Parameters
     ----------
-    flux : array, shape (n, npix)
-        Flux.
-    ivar : array, shape (n, npix)
-        Inverse variance of the flux.
+    flux, ivar : array, shape (n, npix)
+        Flux and its inverse variance.
 
     Returns
     -------
@@ -46,14 +45,8 @@ def clean(flux: Array, ivar: Array) -> tuple[Array, Array, Array]:
         Whether a pixel was left out that had a weight or an impossible one. A NaN flux
         of weight 0 is usual and does not count.
 
-    Raises
-    ------
-    TypeError
-        If these are not arrays of real numbers.
-
     Examples
     --------
-    >>> import numpy as np
     >>> flux, ivar = np.asarray([[1.0, np.nan, 3.0]]), np.asarray([[1.0, 1.0, 0.0]])
     >>> [x.tolist() for x in clean(flux, ivar)]
     [[[1.0, 0.0, 0.0]], [[1.0, 0.0, 0.0]], [True]]
@@ -69,11 +62,8 @@ def rebin(
 
     Parameters
     ----------
-    flux : array, shape (n, npix)
-        Flux.
-    ivar : array, shape (n, npix)
-        Inverse variance of the flux. Pixels without a usable flux or weight count for
-        nothing; see `clean`.
+    flux, ivar : array, shape (n, npix)
+        Flux and its inverse variance; for pixels that count for nothing see `clean`.
     w_grid : array, shape (npix,) or (n, npix)
         Wavelengths of the pixels in Angstrom, in any order, or those of each spectrum;
         pixels off the grid are left out.
@@ -91,8 +81,6 @@ def rebin(
     ------
     ValueError
         If the shapes do not fit, or a grid is none.
-    TypeError
-        If flux and ivar are not arrays of real numbers.
 
     Notes
     -----
@@ -103,7 +91,6 @@ def rebin(
 
     Examples
     --------
-    >>> import numpy as np
     >>> flux, ivar = np.asarray([[1.0, 2.0, 5.0]]), np.asarray([[2.0, 2.0, 1.0]])
     >>> grid = np.asarray([4000.0, 4010.0])
     >>> [x.tolist() for x in rebin(flux, ivar, np.asarray([4001, 4009, 4011]), grid)]
@@ -122,7 +109,7 @@ def sum_arms(
     arms : iterable of (array, array, array)
         For each arm its wavelengths, flux and inverse variance, as for `rebin`.
     out_grid : array, shape (nbins,), optional
-        Grid of constant linear or logarithmic spacing in Angstrom.
+        As for `rebin`.
 
     Returns
     -------
@@ -135,12 +122,9 @@ def sum_arms(
     ------
     ValueError
         If there is no arm, or the shapes do not fit, or a grid is none.
-    TypeError
-        If flux and ivar are not arrays of real numbers.
 
     Examples
     --------
-    >>> import numpy as np
     >>> one, grid = np.asarray([[1.0]]), np.asarray([4000.0, 4010.0])
     >>> arms = [(np.asarray([4001.0]), one, one), (np.asarray([4012.0]), one, one)]
     >>> sum_arms(arms, grid)[0].tolist()
@@ -166,7 +150,6 @@ def average(flux_sum: Array, ivar_sum: Array) -> Array:
 
     Examples
     --------
-    >>> import numpy as np
     >>> average(np.asarray([[6.0, 0.0]]), np.asarray([[4.0, 0.0]])).tolist()
     [[1.5, 0.0]]
     """
@@ -196,12 +179,11 @@ def combine(
 
     Raises
     ------
-    ValueError, TypeError
+    ValueError
         As for `sum_arms`.
 
     Examples
     --------
-    >>> import numpy as np
     >>> flux, ivar = np.asarray([[1.0, 2.0]]), np.asarray([[3.0, 1.0]])
     >>> arm = np.asarray([4001.0, 4009.0]), flux, ivar
     >>> [x.tolist() for x in combine([arm], np.asarray([4000.0, 4010.0]))]
@@ -216,10 +198,8 @@ def normalize(flux: Array, ivar: Array) -> tuple[Array, Array, Array]:
 
     Parameters
     ----------
-    flux : array, shape (n, nbins)
-        Flux in bins.
-    ivar : array, shape (n, nbins)
-        Weights, not negative.
+    flux, ivar : array, shape (n, nbins)
+        Flux in bins and its weights, which are not negative.
 
     Returns
     -------
@@ -232,11 +212,6 @@ def normalize(flux: Array, ivar: Array) -> tuple[Array, Array, Array]:
         Whether the rms is not zero, up to rounding, and neither flux nor weights are
         beyond 1e100, or NaN.
 
-    Raises
-    ------
-    TypeError
-        If these are not arrays of real numbers.
-
     Notes
     -----
     Busca & Balland 2018, arXiv:1808.09955, section 2. Bins without weight are
@@ -245,7 +220,6 @@ def normalize(flux: Array, ivar: Array) -> tuple[Array, Array, Array]:
 
     Examples
     --------
-    >>> import numpy as np
     >>> flux, ivar = np.asarray([[0.0, 5.0, 9.0]]), np.asarray([[0.0, 1.0, 1.0]])
     >>> [x.tolist() for x in normalize(flux, ivar)]
     [[[-3.5, -1.0, 1.0]], [True], [True]]
@@ -287,7 +261,6 @@ def renormalize(flux: Array, ivar: Array) -> Array:
 
     Examples
     --------
-    >>> import numpy as np
     >>> renormalize(np.asarray([[5.0, 9.0]]), np.asarray([[1.0, 1.0]])).tolist()
     [[-1.0, 1.0]]
     """

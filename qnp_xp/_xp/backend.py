@@ -295,10 +295,11 @@ def _kind(xp: Any, dtype: Any) -> str:
 def pad_or_cut(x: Array, left: int, length: int, axis: int) -> Array:
     """Put zeros before an axis, then cut its end or fill it with zeros to a length."""
     kept = min(x.shape[axis], length - left)
-    x = x[(slice(None),) * axis + (slice(0, kept), ...)]
+    if kept < x.shape[axis]:
+        x = x[(slice(None),) * axis + (slice(0, kept), ...)]
     widths = left, length - left - kept
     if widths == (0, 0):
-        return x
+        return x  # itself if it can be, which numpy can write its next result into
     xp = array_namespace(x)
     shapes = [(*x.shape[:axis], width, *x.shape[axis + 1 :]) for width in widths]
     before, after = (xp.zeros(s, dtype=x.dtype, device=device(x)) for s in shapes)
