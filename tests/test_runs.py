@@ -7,7 +7,7 @@ import multiprocessing
 import os
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -162,6 +162,37 @@ def test_a_process_that_is_killed_fails_its_file_only(
     assert multiprocessing.active_children() == []
 
 
+class Here(ThreadPoolExecutor):
+    """Stands for a process that is started for a model and a configuration."""
+
+    def __init__(self, number: int, _: Any, begin: Any, arguments: Any) -> None:
+        assert number == 1
+        self.model, self.config, _ = arguments
+        super().__init__(number)
+
+    def submit(self, *args: Any) -> Any:
+        return super().submit(run_job, args[-1], self.model, self.config)
+
+
+def test_a_process_that_dies_between_two_files_is_replaced(
+    coadds: list[Path], weights: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    submitted: list[Path] = []
+
+    class Dying(Here):
+        def submit(self, *args: Any) -> Any:
+            submitted.append(args[-1].files[0])
+            if len(submitted) == 2:
+                raise BrokenExecutor
+            return super().submit(*args)
+
+    monkeypatch.setattr(processes, "ProcessPoolExecutor", Dying)
+    todo = [Job((path,), here / path.name) for path in coadds]
+    results = list(process_results(todo, load_model(weights), RunConfig(), 1))
+    assert [result.outcome for result in results] == [Outcome.DONE] * 3
+    assert submitted == [coadds[0], coadds[1], coadds[1], coadds[2]]
+
+
 @pytest.mark.parametrize(
     ("granted", "nproc", "threads"),
     [(6, 2, 3), (7, 3, 2), (6, 7, 2), (2, 3, 1), (1, 1, 1)],
@@ -181,20 +212,13 @@ def test_processes_share_the_cores_that_are_granted(
     monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
     started: list[tuple[int, str | None]] = []
 
-    class Here(ThreadPoolExecutor):
-        """Stands for a process, and notes what it would be started with."""
-
-        def __init__(self, number: int, _: Any, begin: Any, arguments: Any) -> None:
-            assert number == 1
-            self.model, self.config, _ = arguments
-            super().__init__(number)
-
-        def submit(self, _: Any, job: Job) -> Any:
+    class Noted(Here):
+        def submit(self, *args: Any) -> Any:
             blas = os.environ.get("OPENBLAS_NUM_THREADS")
             started.append((self.model.threads, blas))
-            return super().submit(run_job, job, self.model, self.config)
+            return super().submit(*args)
 
-    monkeypatch.setattr(processes, "ProcessPoolExecutor", Here)
+    monkeypatch.setattr(processes, "ProcessPoolExecutor", Noted)
     todo = [Job((path,), here / path.name) for path in coadds]
     results = list(process_results(todo, load_model(weights), RunConfig(), nproc))
     assert [result.outcome for result in results] == [Outcome.DONE] * 3
