@@ -10,8 +10,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from ._xp.backend import to_host
 
-__all__ = ["Selection", "check_indices", "row_indices", "target_indices"]
-
 Indices = NDArray[np.int64]
 
 

@@ -12,8 +12,6 @@ from ..errors import SpectraError
 from ._fits import FitsFile
 from .source import Arm, Source, science_targets
 
-__all__ = ["cframe_source", "coadd_source", "is_cframe", "is_coadd"]
-
 _ARMS = ("B", "R", "Z")
 _JOINED = "BRZ"  # what DESI calls arms that are coadded to one
 

@@ -16,8 +16,6 @@ from .._xp.backend import Array, array_namespace, to_host
 from ..errors import SpectraError
 from .source import IDENTIFIERS, Arm, HeldRows, Source, science_targets
 
-__all__ = ["open_arrays"]
-
 _HELP = (
     "expected a file, or (wave, flux, ivar), or a list of such, one for each arm, or"
     " spectra of specutils, or records of sparclclient"

@@ -18,20 +18,6 @@ from .desi import cframe_source, coadd_source, is_cframe, is_coadd
 from .sdss import is_spec, is_spplate, spec_source, spplate_source
 from .source import Source
 
-__all__ = [
-    "GROUPS",
-    "cframes_in",
-    "coadds_in",
-    "group_inputs",
-    "joint_name",
-    "one_group",
-    "open_exposure",
-    "open_group",
-    "open_spectra",
-    "read_lists",
-    "stem",
-]
-
 # Arm; spectrograph and exposure.
 _CFRAME = re.compile(r"cframe-([brz])(\d-\d+)\.fits(?:\.gz)?")
 

@@ -16,8 +16,6 @@ from numpy.typing import NDArray
 from ._fits import FitsFile
 from .source import Arm, HeldRows, Source
 
-__all__ = ["is_spec", "is_spplate", "spec_source", "spplate_source"]
-
 _FIBER = ("PLATE", "MJD", "FIBERID")
 _SPECTRUM = ["FLUX", "IVAR", "LOGLAM"]
 _OBJECT = ["THING_ID", "PLUG_RA", "PLUG_DEC", *_FIBER, "OBJTYPE"]
