@@ -41,8 +41,8 @@ def open_arrays(spectra: Any) -> Source:
         if items and all(map(is_kind, items)):
             return source(items)
     names = ", ".join(sorted({type(item).__name__ for item in items}))
-    msg = f"{type(spectra).__name__}{f' of {names}' if names else ''}: {_HELP}"
-    raise TypeError(msg)
+    given = type(spectra).__name__ + (f" of {names}" if names else "")
+    raise TypeError(f"{given}: {_HELP}")
 
 
 def _is_arm(item: Any) -> bool:
@@ -164,22 +164,18 @@ def _specutils_parts(spectrum: Any, origin: str) -> tuple[Any, Any, Any]:
 
 def _from_records(records: Sequence[Any]) -> Source:
     """Take each record for a spectrum."""
+    parts = []
     for index, record in enumerate(records):
-        lacking = [name for name in _RECORD if record.get(name) is None]
-        if lacking:
-            msg = f"record {index}: has no {lacking[0]}; name it in retrieve(include=)"
-            raise SpectraError(msg)
-    arm = _stack(
-        [
-            tuple(np.asarray(r[name], dtype=np.float64) for name in _RECORD)
-            for r in records
-        ]
-    )
+        for name in _RECORD:
+            if record.get(name) is None:
+                msg = f"record {index}: has no {name}; name it in retrieve(include=)"
+                raise SpectraError(msg)
+        parts.append([np.asarray(record[name], np.float64) for name in _RECORD])
     known = _known(lambda name: [r[_RECORD_NAMES[name]] for r in records], len(records))
-    return Source("records", (arm,), identifiers=known)
+    return Source("records", (_stack(parts),), identifiers=known)
 
 
-def _stack(parts: Sequence[tuple[Any, ...]]) -> Arm:
+def _stack(parts: Sequence[Sequence[Any]]) -> Arm:
     """Make one arm of spectra of any lengths, filled up with pixels without weight."""
     for index, part in enumerate(parts):
         shapes = [np.shape(x) for x in part]
