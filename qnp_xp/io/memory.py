@@ -137,10 +137,8 @@ def _from_specutils(spectra: Sequence[Any]) -> Source:
         msg = f"spectra of 1 or of 2 dimensions are needed, not {sorted(dimensions)}"
         raise SpectraError(msg)
     arms = tuple(_arm(f"spectrum {i}", *part) for i, part in enumerate(parts))
-    fibermap = (getattr(spectra[0], "meta", None) or {}).get("fibermap")
-    if fibermap is None:
-        return Source("spectra", arms)
-    known = _known(fibermap.__getitem__, arms[0].flux.shape[0])
+    fibermap: Any = (getattr(spectra[0], "meta", None) or {}).get("fibermap")
+    known = _known(lambda name: fibermap[name], arms[0].flux.shape[0])
     objtype = known.pop("OBJTYPE", None)
     target = None if objtype is None else science_targets(objtype)
     return Source("spectra", arms, identifiers=known, target=target)
@@ -197,7 +195,7 @@ def _known(column: Callable[[str], Any], n: int) -> dict[str, NDArray[Any]]:
     for name in (*IDENTIFIERS, "OBJTYPE"):
         try:
             values = np.asarray(column(name))
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError):  # TypeError where there is no table
             continue
         kinds = "SU" if name == "OBJTYPE" else "iuf"
         if values.shape == (n,) and values.dtype.kind in kinds:
