@@ -42,8 +42,8 @@ def row_indices(rows: ArrayLike | None, n: int, name: str = "rows") -> Indices:
 
 
 def check_indices(indices: Indices, n: int, name: str) -> Indices:
-    """Check that one or more indices fit n rows, and count negative ones from n."""
-    if indices.min() < -n or indices.max() >= n:
+    """Check that indices fit n rows, and count negative ones from n."""
+    if indices.size and (indices.min() < -n or indices.max() >= n):
         msg = f"{name} has numbers from {indices.min()} to {indices.max()} of {n} rows"
         raise ValueError(msg)
     return np.where(indices < 0, indices + n, indices)
