@@ -23,7 +23,7 @@ def is_coadd(file: FitsFile) -> bool:
 
 def is_cframe(file: FitsFile) -> bool:
     """Tell whether a file has the HDUs of a cframe: one arm of one spectrograph."""
-    return {"FLUX", "IVAR", "WAVELENGTH"} <= set(file.names)
+    return {"FLUX", "IVAR", "WAVELENGTH"} <= file.indices.keys()
 
 
 def coadd_source(file: FitsFile) -> Source:

@@ -173,5 +173,5 @@ def _source(files: Sequence[FitsFile], name: str) -> Source:
     images = any(file.image_shape(hdu) for hdu in range(len(file)))
     sound = catalog or (any(tables) and not images)
     error = NoSpectraError if sound else SpectraError
-    names = ", ".join(file.names) or "HDUs without a name"
+    names = ", ".join(file.indices) or "HDUs without a name"
     raise error(f"{file.path}: holds no spectra of DESI or SDSS, only {names}")
