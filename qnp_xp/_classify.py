@@ -22,7 +22,7 @@ from .io.source import Source
 from .io.tables import empty_table, header_cards, selection_card, write_catalog
 from .io.weights import load_model, weights_path
 from .model import QuasarNP
-from .selection import Selection, check_indices, row_indices, target_indices
+from .selection import Indices, Selection, check_indices, row_indices, target_indices
 from .status import Status
 
 _log = logging.getLogger(__name__)
@@ -172,6 +172,9 @@ def classify(
     2.3
     """
     options = Options(c_thresh, n_thresh, use_mask, batch_size, coadd)
+    if rows is not None and targetids is not None:
+        msg = "rows and targetids cannot be given both"
+        raise ValueError(msg)
     group = one_group(spectra)
     if output is not None:
         inputs = list(group or ())
@@ -179,11 +182,11 @@ def classify(
             inputs.append(weights_path(model))
         ensure_writable(Path(output), overwrite, inputs, fits=True)
     network = as_model(model, device, dtype)
-    chosen: dict[str, Any] = {"rows": rows, "targetids": targetids}
-    if group is not None:
-        result = classify_file(group, network, options, **chosen)
-    else:
-        result = classify_source(open_arrays(spectra), network, options, **chosen)
+    with open_arrays(spectra) if group is None else open_group(group) as source:
+        indices = None if rows is None else row_indices(rows, source.n)
+        result = classify_source(
+            source, network, options, indices=indices, targetids=targetids
+        )
     if output is not None:
         cards = header_cards(network, options, result.name, result.arms)
         cards.append(selection_card(rows, targetids))
@@ -208,19 +211,17 @@ def classify_source(
     model: QuasarNP,
     options: Options,
     *,
-    rows: ArrayLike | None = None,
-    indices: NDArray[np.int64] | None = None,
+    indices: Indices | None = None,
     targetids: ArrayLike | None = None,
     clock: Clock | None = None,
     keep_boxes: bool = False,
 ) -> Result:
-    """Classify the spectra of an open source.
+    """Classify the spectra of an open source: all of them, or some rows or targets.
 
-    `indices` are row numbers, which `rows` might take for a mask in files of one or two
-    rows. `clock` has the time that it took to open the source.
+    `clock` has the time that it took to open the source.
     """
     clock = clock or Clock()
-    selection = _select(source, rows, indices, targetids, options.coadd)
+    selection = _select(source, indices, targetids, options.coadd)
     if source.missing:
         _log.warning("%s: no arm %s", source.name, ", ".join(source.missing))
     _warn_off_grid(source, model)
@@ -234,23 +235,16 @@ def classify_source(
 
 
 def _select(
-    source: Source,
-    rows: ArrayLike | None,
-    indices: NDArray[np.int64] | None,
-    targetids: ArrayLike | None,
-    coadd: bool,
+    source: Source, indices: Indices | None, targetids: ArrayLike | None, coadd: bool
 ) -> Selection:
     """Find the rows that are asked for, those of a target together with `coadd`."""
     known = source.identifiers.get("TARGETID")
     if indices is not None:
         chosen = check_indices(indices, source.n, "rows")
-    elif targetids is None:
-        chosen = row_indices(rows, source.n)
-    elif rows is None:
+    elif targetids is not None:
         chosen = target_indices(targetids, known, source.name)
     else:
-        msg = "rows and targetids cannot be given both"
-        raise ValueError(msg)
+        chosen = row_indices(None, source.n)
     if not coadd:
         return Selection.of_rows(chosen)
     if known is None:

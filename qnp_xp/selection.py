@@ -10,8 +10,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from ._xp.backend import to_host
 
-__all__ = ["Selection", "check_indices", "row_indices", "target_indices"]
-
 Indices = NDArray[np.int64]
 
 
@@ -28,17 +26,15 @@ def row_indices(rows: ArrayLike | None, n: int, name: str = "rows") -> Indices:
     if values.dtype.kind not in "biu":
         msg = f"{name} must be boolean or integer, got {values.dtype}"
         raise TypeError(msg)
-    is_mask = values.dtype.kind == "b"
-    if not is_mask and values.size == n and set(values.tolist()) <= {0, 1}:
-        is_mask = True
+    if values.dtype.kind != "b":
+        if values.size != n or not set(values.tolist()) <= {0, 1}:
+            return check_indices(values.astype(np.int64), n, name)
         if n <= 2 and sorted(values.tolist()) == list(range(n)):
             msg = (
                 f"{name}={values.tolist()} of {n} rows could be a mask or row numbers;"
                 " pass a boolean mask"
             )
             raise ValueError(msg)
-    if not is_mask:
-        return check_indices(values.astype(np.int64), n, name)
     if values.size != n:
         msg = f"{name} is a mask of length {values.size}, and there are {n} rows"
         raise ValueError(msg)
@@ -46,8 +42,8 @@ def row_indices(rows: ArrayLike | None, n: int, name: str = "rows") -> Indices:
 
 
 def check_indices(indices: Indices, n: int, name: str) -> Indices:
-    """Check that one or more indices fit n rows, and count negative ones from n."""
-    if indices.min() < -n or indices.max() >= n:
+    """Check that indices fit n rows, and count negative ones from n."""
+    if indices.size and (indices.min() < -n or indices.max() >= n):
         msg = f"{name} has numbers from {indices.min()} to {indices.max()} of {n} rows"
         raise ValueError(msg)
     return np.where(indices < 0, indices + n, indices)

@@ -36,8 +36,10 @@ def documented() -> dict[str, Any]:
     for module, members in re.findall(
         r"automodule:: qnp_xp\.(\S+)\n +:members:([^\n]*)", text
     ):
-        everything = ", ".join(importlib.import_module(f"qnp_xp.{module}").__all__)
-        paths += [f"{module}.{n}" for n in (members.strip() or everything).split(", ")]
+        names = members.strip().split(", ")
+        if names == [""]:  # all of them
+            names = importlib.import_module(f"qnp_xp.{module}").__all__
+        paths += [f"{module}.{name}" for name in names]
     return {path: pkgutil.resolve_name(f"qnp_xp.{path}") for path in paths}
 
 

@@ -11,12 +11,10 @@ from contextlib import contextmanager
 class Clock:
     """Add up the time that is spent in each stage of a run."""
 
-    #: Time by stage, in the order of their first use. Stages of several threads at
-    #: once add up to more than the clock on the wall.
-    seconds: dict[str, float]
-
     def __init__(self) -> None:
-        self.seconds = {}
+        #: Time by stage, in the order of their first use. Stages of several threads at
+        #: once add up to more than the clock on the wall.
+        self.seconds: dict[str, float] = {}
         self._lock = threading.Lock()
 
     @contextmanager

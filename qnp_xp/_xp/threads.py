@@ -6,7 +6,7 @@ import functools
 import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, TypeVar
 
 import numpy as np
@@ -55,11 +55,8 @@ def worker_pool(threads: int) -> Iterator[ThreadPoolExecutor]:
     """
     _keep_memory()
     blas = _blas()
-    if blas is None:
-        with ThreadPoolExecutor(1) as pool:
-            yield pool
-        return
-    with blas.limit(limits=1), ThreadPoolExecutor(max(threads, 1)) as pool:
+    held = nullcontext() if blas is None else blas.limit(limits=1)
+    with held, ThreadPoolExecutor(1 if blas is None else max(threads, 1)) as pool:
         yield pool
 
 

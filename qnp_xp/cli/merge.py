@@ -11,9 +11,9 @@ from pathlib import Path
 from ..batch.report import count, note, say
 from ..errors import SpectraError
 from ..io._files import ensure_writable
-from ..io._merge import merge_tables, read_part, without_duplicates
+from ..io._merge import Part, merge_tables, without_duplicates
 from ..io.open import read_lists
-from ..io.tables import is_summary, write_catalog
+from ..io.tables import is_summary, read_catalog, write_catalog
 from ._shared import adder
 
 
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     parts = []
     for name in files:
         try:
-            parts.append(read_part(name))
+            parts.append(Part(Path(name), *read_catalog(name)))
         except SpectraError:
             if not is_summary(Path(name)):  # which lies beside the tables
                 raise

@@ -66,7 +66,8 @@ class FitsFile:
                     f" byte {end}, the file at {self.size})"
                 )
             self._opened = opened.pop_all()
-        self._indices = {name.upper(): i for i, name in enumerate(names) if name}
+        #: Indices of the HDUs that have a name, by their names, upper case.
+        self.indices = {name.upper(): i for i, name in enumerate(names) if name}
 
     def close(self) -> None:
         """Close the file."""
@@ -79,15 +80,10 @@ class FitsFile:
         self.close()
 
     def __contains__(self, name: str) -> bool:
-        return name in self._indices
+        return name in self.indices
 
     def __len__(self) -> int:
         return len(self._fits)
-
-    @property
-    def names(self) -> list[str]:
-        """Names of the HDUs that have one, upper case."""
-        return list(self._indices)
 
     def problem(self, hdu: str | int, what: str) -> SpectraError:
         """Make an error that names the file and an HDU."""
@@ -98,7 +94,7 @@ class FitsFile:
         self, hdu: str | int, failure: str = "its header is damaged"
     ) -> Iterator[Any]:
         """Give fitsio's HDU of a name or index, and name it where reading it fails."""
-        index = self._indices.get(hdu, len(self)) if isinstance(hdu, str) else hdu
+        index = self.indices.get(hdu, len(self)) if isinstance(hdu, str) else hdu
         if index >= len(self):
             raise SpectraError(f"{self.path}: has no HDU {hdu}")
         try:

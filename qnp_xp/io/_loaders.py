@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._binning import Rebinner
-from .._xp.backend import Array, resolve, to_host
-from ..grids import Grid, wave
+from .._xp.backend import Array, resolve
+from ..grids import wave
 from ..selection import Selection, row_indices
 from ._prepare import Preparer
 from .open import open_exposure, open_spectra
@@ -37,9 +37,7 @@ def _load(
     with opened as source:
         selection = Selection.of_rows(row_indices(rows, source.n, name))
         backend = resolve(device, xp)
-        grid = to_host(wave if out_grid is None else out_grid)
-        Grid.from_wave(grid)  # complains of what is none
-        rebinner = Rebinner(grid.astype(np.float64), backend)
+        rebinner = Rebinner(wave if out_grid is None else out_grid, backend)
         prepare = Preparer(source, rebinner, backend, use_mask)
         if source.missing:
             _log.warning("%s: no arm %s", source.name, ", ".join(source.missing))

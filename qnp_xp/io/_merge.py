@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import SpectraError
-from .tables import Card, missing_value, read_catalog
+from .tables import Card, missing_value
 
 #: Keywords of `setting_cards`, which must be the same in all tables.
 _SETTINGS = ("QNSHA256", "QNDTYPE", "C_THRESH", "N_THRESH", "USEMASK", "QNCOADD")
@@ -36,10 +36,11 @@ class Part:
         """Types of the columns by name."""
         return {name: self.table.dtype[name] for name in self.table.dtype.names or ()}
 
-
-def read_part(path: str | Path) -> Part:
-    """Read a table."""
-    return Part(Path(path), *read_catalog(path))
+    def column(self, name: str, missing: Any) -> NDArray[Any]:
+        """Give the values of a column, all of them `missing` where it is not there."""
+        if name in self.columns:
+            return self.table[name]
+        return np.full(self.table.size, missing)
 
 
 def merge_tables(parts: Sequence[Part]) -> tuple[NDArray[Any], list[Card]]:
@@ -56,15 +57,8 @@ def merge_tables(parts: Sequence[Part]) -> tuple[NDArray[Any], list[Card]]:
     merged = np.zeros(inputs.size, [*columns.items(), ("QNINPUT", inputs.dtype)])
     merged["QNINPUT"] = inputs
     for name, dtype in columns.items():
-        unknown = missing_value(name, dtype)
-        merged[name] = np.concatenate(
-            [
-                part.table[name]
-                if name in part.columns
-                else np.full(part.table.size, unknown)
-                for part in parts
-            ]
-        )
+        missing = missing_value(name, dtype)
+        merged[name] = np.concatenate([part.column(name, missing) for part in parts])
     return merged, _common_cards(parts)
 
 
@@ -105,10 +99,8 @@ def _duplicates(table: NDArray[Any], targets: NDArray[np.int64]) -> SpectraError
 
 def _inputs(part: Part) -> NDArray[Any]:
     """Name the file of each spectrum, as a table says that was merged before."""
-    if "QNINPUT" in part.columns:
-        return part.table["QNINPUT"].astype("S")
     name = str(part.value("QNINPUT", part.path.name)).encode()
-    return np.full(part.table.size, name)
+    return part.column("QNINPUT", name).astype("S")
 
 
 def _check_settings(first: Part, other: Part) -> None:

@@ -81,13 +81,11 @@ class Preparer:
             for low in range(0, batch.indices.size, self.batch_size)
         ]
         with self.clock("rebin"):
-            flux, ivar = (
-                xp.concat([part[k] for part in parts], axis=0) for k in (0, 1)
-            )
-            suspect = np.concatenate([part[2] for part in parts])
-            nothing = xp.zeros(
-                (n, flux.shape[1]), dtype=flux.dtype, device=device(flux)
-            )
+            *sums, suspect = zip(*parts, strict=True)
+            flux, ivar = (xp.concat(part, axis=0) for part in sums)
+            shape = (n, flux.shape[1])
+            nothing = xp.zeros(shape, dtype=flux.dtype, device=device(flux))
             owners = batch.owners.tolist()
             flux, ivar = (add_rows(nothing, rows, owners) for rows in (flux, ivar))
-        return flux, ivar, np.isin(np.arange(n), batch.owners[suspect])
+        cleaned = batch.owners[np.concatenate(suspect)]
+        return flux, ivar, np.isin(np.arange(n), cleaned)

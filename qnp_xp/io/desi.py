@@ -12,8 +12,6 @@ from ..errors import SpectraError
 from ._fits import FitsFile
 from .source import Arm, Source, science_targets
 
-__all__ = ["cframe_source", "coadd_source", "is_cframe", "is_coadd"]
-
 _ARMS = ("B", "R", "Z")
 _JOINED = "BRZ"  # what DESI calls arms that are coadded to one
 
@@ -25,7 +23,7 @@ def is_coadd(file: FitsFile) -> bool:
 
 def is_cframe(file: FitsFile) -> bool:
     """Tell whether a file has the HDUs of a cframe: one arm of one spectrograph."""
-    return {"FLUX", "IVAR", "WAVELENGTH"} <= set(file.names)
+    return {"FLUX", "IVAR", "WAVELENGTH"} <= file.indices.keys()
 
 
 def coadd_source(file: FitsFile) -> Source:

@@ -16,8 +16,6 @@ from .._xp.backend import Array, array_namespace, to_host
 from ..errors import SpectraError
 from .source import IDENTIFIERS, Arm, HeldRows, Source, science_targets
 
-__all__ = ["open_arrays"]
-
 _HELP = (
     "expected a file, or (wave, flux, ivar), or a list of such, one for each arm, or"
     " spectra of specutils, or records of sparclclient"
@@ -43,8 +41,8 @@ def open_arrays(spectra: Any) -> Source:
         if items and all(map(is_kind, items)):
             return source(items)
     names = ", ".join(sorted({type(item).__name__ for item in items}))
-    msg = f"{type(spectra).__name__}{f' of {names}' if names else ''}: {_HELP}"
-    raise TypeError(msg)
+    given = type(spectra).__name__ + (f" of {names}" if names else "")
+    raise TypeError(f"{given}: {_HELP}")
 
 
 def _is_arm(item: Any) -> bool:
@@ -139,10 +137,8 @@ def _from_specutils(spectra: Sequence[Any]) -> Source:
         msg = f"spectra of 1 or of 2 dimensions are needed, not {sorted(dimensions)}"
         raise SpectraError(msg)
     arms = tuple(_arm(f"spectrum {i}", *part) for i, part in enumerate(parts))
-    fibermap = (getattr(spectra[0], "meta", None) or {}).get("fibermap")
-    if fibermap is None:
-        return Source("spectra", arms)
-    known = _known(fibermap.__getitem__, arms[0].flux.shape[0])
+    fibermap: Any = (getattr(spectra[0], "meta", None) or {}).get("fibermap")
+    known = _known(lambda name: fibermap[name], arms[0].flux.shape[0])
     objtype = known.pop("OBJTYPE", None)
     target = None if objtype is None else science_targets(objtype)
     return Source("spectra", arms, identifiers=known, target=target)
@@ -166,22 +162,18 @@ def _specutils_parts(spectrum: Any, origin: str) -> tuple[Any, Any, Any]:
 
 def _from_records(records: Sequence[Any]) -> Source:
     """Take each record for a spectrum."""
+    parts = []
     for index, record in enumerate(records):
-        lacking = [name for name in _RECORD if record.get(name) is None]
-        if lacking:
-            msg = f"record {index}: has no {lacking[0]}; name it in retrieve(include=)"
-            raise SpectraError(msg)
-    arm = _stack(
-        [
-            tuple(np.asarray(r[name], dtype=np.float64) for name in _RECORD)
-            for r in records
-        ]
-    )
+        for name in _RECORD:
+            if record.get(name) is None:
+                msg = f"record {index}: has no {name}; name it in retrieve(include=)"
+                raise SpectraError(msg)
+        parts.append([np.asarray(record[name], np.float64) for name in _RECORD])
     known = _known(lambda name: [r[_RECORD_NAMES[name]] for r in records], len(records))
-    return Source("records", (arm,), identifiers=known)
+    return Source("records", (_stack(parts),), identifiers=known)
 
 
-def _stack(parts: Sequence[tuple[Any, ...]]) -> Arm:
+def _stack(parts: Sequence[Sequence[Any]]) -> Arm:
     """Make one arm of spectra of any lengths, filled up with pixels without weight."""
     for index, part in enumerate(parts):
         shapes = [np.shape(x) for x in part]
@@ -203,7 +195,7 @@ def _known(column: Callable[[str], Any], n: int) -> dict[str, NDArray[Any]]:
     for name in (*IDENTIFIERS, "OBJTYPE"):
         try:
             values = np.asarray(column(name))
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError):  # TypeError where there is no table
             continue
         kinds = "SU" if name == "OBJTYPE" else "iuf"
         if values.shape == (n,) and values.dtype.kind in kinds:

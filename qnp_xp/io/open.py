@@ -18,20 +18,6 @@ from .desi import cframe_source, coadd_source, is_cframe, is_coadd
 from .sdss import is_spec, is_spplate, spec_source, spplate_source
 from .source import Source
 
-__all__ = [
-    "GROUPS",
-    "cframes_in",
-    "coadds_in",
-    "group_inputs",
-    "joint_name",
-    "one_group",
-    "open_exposure",
-    "open_group",
-    "open_spectra",
-    "read_lists",
-    "stem",
-]
-
 # Arm; spectrograph and exposure.
 _CFRAME = re.compile(r"cframe-([brz])(\d-\d+)\.fits(?:\.gz)?")
 
@@ -172,23 +158,20 @@ def open_exposure(dir_name: str | Path, spec_number: int) -> Source:
 
 def _source(files: Sequence[FitsFile], name: str) -> Source:
     """Make a source of open files by what they hold."""
-    if len(files) > 1:
-        return cframe_source(files, name)
-    (file,) = files
-    if is_coadd(file):
+    file = files[0]
+    if len(files) == 1 and is_coadd(file):
         return coadd_source(file)
-    if is_cframe(file):
+    if len(files) > 1 or is_cframe(file):
         return cframe_source(files, name)
     if is_spec(file):
         return spec_source(file)
     if is_spplate(file):
         return spplate_source(file)
     # Tables that lie beside spectra are in order; anything else is a mistake.
-    what = f"only {', '.join(file.names) or 'HDUs without a name'}"
-    msg = f"{file.path}: holds no spectra of DESI or SDSS, {what}"
     tables = [set(file.column_names(hdu)) for hdu in range(len(file))]
     catalog = any({"PLATE", "FIBERID"} <= columns for columns in tables)
     images = any(file.image_shape(hdu) for hdu in range(len(file)))
     sound = catalog or (any(tables) and not images)
     error = NoSpectraError if sound else SpectraError
-    raise error(msg)
+    names = ", ".join(file.indices) or "HDUs without a name"
+    raise error(f"{file.path}: holds no spectra of DESI or SDSS, only {names}")

@@ -14,20 +14,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._fits import FitsFile
-from .source import Arm, HeldRows, Source
-
-__all__ = ["is_spec", "is_spplate", "spec_source", "spplate_source"]
+from .source import IDENTIFIERS, Arm, HeldRows, Source
 
 _FIBER = ("PLATE", "MJD", "FIBERID")
 _SPECTRUM = ["FLUX", "IVAR", "LOGLAM"]
 _OBJECT = ["THING_ID", "PLUG_RA", "PLUG_DEC", *_FIBER, "OBJTYPE"]
-_PLUGGED = {"RA": "PLUG_RA", "DEC": "PLUG_DEC"}
+# Identifiers by what SDSS calls them, with or without PLUG_ before it.
+_NAMES = {"RA": "TARGET_RA", "DEC": "TARGET_DEC", "PLATEID": "PLATE"}
 _FLUX, _IVAR, _AND_MASK, _PLUGMAP = 0, 1, 2, 5  # HDUs of an spPlate file
 # Columns that a table of objects may lack, and keywords of the first header for them.
-_KEYWORDS = (
-    ("PLATE", "PLATEID"),
-    *((name, name) for name in (*_FIBER, "PLUG_RA", "PLUG_DEC")),
-)
+_KEYWORDS = ("PLATEID", *_FIBER, "PLUG_RA", "PLUG_DEC")
 
 
 def is_spec(file: FitsFile) -> bool:
@@ -71,7 +67,6 @@ def spplate_source(file: FitsFile) -> Source:
     mask = file.image(_AND_MASK) if len(file.image_shape(_AND_MASK)) == 2 else None
     arm = Arm("SDSS", wave, flux, ivar, mask)
     known = file.columns(_PLUGMAP, ["FIBERID", "RA", "DEC", "OBJTYPE"], n)
-    known = {_PLUGGED.get(name, name): values for name, values in known.items()}
     known.setdefault("FIBERID", np.arange(1, n + 1))
     things = _thing_ids(file.path)
     if things:
@@ -92,26 +87,28 @@ def _thing_ids(path: Path) -> dict[int, int]:
     return dict(zip(table["FIBERID"].tolist(), table["THING_ID"].tolist(), strict=True))
 
 
+def _identifier(name: str) -> str:
+    """Give the name that a column or keyword of SDSS has in tables of results."""
+    return _NAMES.get(name.removeprefix("PLUG_"), name)
+
+
 def _source(file: FitsFile, arm: Arm, known: dict[str, NDArray[Any]]) -> Source:
     """Make a source of an arm, and of what is known by SDSS' names of its spectra."""
     n, header = arm.flux.shape[0], file.header(0)
-    for name, key in _KEYWORDS:
-        if name not in known and header.get(key) is not None:
-            known[name] = np.full(n, header.get(key))
-    identifiers = {name: known[name] for name in _FIBER if name in known}
+    known = {_identifier(name): values for name, values in known.items()}
+    for key in _KEYWORDS:
+        if header.get(key) is not None:
+            known.setdefault(_identifier(key), np.full(n, header.get(key)))
     if "THING_ID" in known:  # -1 where there is none
         things = known["THING_ID"].astype(np.int64)
-        identifiers["TARGETID"] = np.where(things > 0, things, -1)
-    if "PLUG_RA" in known and "PLUG_DEC" in known:
-        identifiers["TARGET_RA"] = known["PLUG_RA"]
-        identifiers["TARGET_DEC"] = known["PLUG_DEC"]
+        known["TARGETID"] = np.where(things > 0, things, -1)
     target = None
     if "OBJTYPE" in known:
         target = np.char.strip(known["OBJTYPE"].astype("U")) != "SKY"
     return Source(
         str(file.path),
         (arm,),
-        identifiers={name: v.reshape(n) for name, v in identifiers.items()},
+        identifiers={k: known[k].reshape(n) for k in IDENTIFIERS if k in known},
         target=target,
         closing=(file.close,),
     )

@@ -15,8 +15,6 @@ from numpy.typing import ArrayLike, NDArray
 from .._xp.backend import Array, array_namespace, backend_of, to_device
 from ..errors import SpectraError
 
-__all__ = ["IDENTIFIERS", "Arm", "HeldRows", "Rows", "Source", "science_targets"]
-
 #: Columns that say which spectrum a row is; a source has some of them.
 IDENTIFIERS = ("TARGETID", "TARGET_RA", "TARGET_DEC", "PLATE", "MJD", "FIBERID")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib.metadata
 import re
@@ -181,7 +180,7 @@ def is_current(path: Path, header: Sequence[Card], newest: float) -> bool:
     try:
         if path.stat().st_mtime < newest:
             return False
-        with contextlib.closing(FitsFile(path)) as file:
+        with FitsFile(path) as file:
             cards = file.header("QN")
             return all(cards.get(key) == value for key, value, _ in header)
     except (FileNotFoundError, SpectraError):
@@ -191,7 +190,7 @@ def is_current(path: Path, header: Sequence[Card], newest: float) -> bool:
 def is_summary(path: Path) -> bool:
     """Tell whether a file is the summary of a run; False if it cannot be read."""
     try:
-        with contextlib.closing(FitsFile(path)) as file:
+        with FitsFile(path) as file:
             return {"NAME", "OUTPUT", "STATE"} <= {*file.column_names("FILES")}
     except (OSError, SpectraError):
         return False
@@ -227,7 +226,7 @@ def read_catalog(path: str | Path) -> tuple[NDArray[Any], dict[str, tuple[Any, s
     (0.5, 'a line counts above this confidence')
     """
     path = Path(path)
-    with contextlib.closing(FitsFile(path)) as file:
+    with FitsFile(path) as file:
         if "QN" not in file:
             raise SpectraError(f"{path}: holds no table of qnp-xp classify")
         cards = file.header("QN").records()
