@@ -32,6 +32,7 @@ from helpers import (
     copy_hdf5,
     fibermap_table,
     gzipped,
+    interruptible,
     layer,
     names,
     write_cframes,
@@ -856,6 +857,7 @@ def test_a_full_disk(case: Case) -> None:
     assert names(case.folder / "out") == []
 
 
+@interruptible()
 def test_an_interrupt_or_sigterm(case: Case) -> None:
     path = case.coadd(1)
     original = Path.write_bytes
