@@ -95,10 +95,8 @@ def _label_axes(axes: Axes, x: str = "", y: str = "") -> None:
 
 def _draw_arms(axes: Axes, view: SpectrumView) -> None:
     """Draw the pixels of each arm, the smoothed flux, and the noise about it."""
-    wave, flux, sigma = (
-        np.concatenate([np.empty(0), *(getattr(trace, part) for trace in view.traces)])
-        for part in ("wave", "despiked", "sigma")
-    )
+    parts = [(trace.wave, trace.despiked, trace.sigma) for trace in view.traces]
+    wave, flux, sigma = np.hstack([np.empty((3, 0)), *parts])
     low, high = flux_range(wave, flux, sigma, view.edges[0], view.edges[-1])
     span = high - low
     # Room for the labels of lines; what is far outside would slow the drawing down.
@@ -137,11 +135,8 @@ def _draw_lines(axes: Axes, view: SpectrumView) -> None:
     """Draw each line at the redshift of the spectrum, with its confidence."""
     left, right = axes.get_xlim()
     # Broad absorption is where its emission line is, and seldom there.
-    shown = [
-        line
-        for line in view.lines
-        if left < line.wave < right and (line.above or not line.name.startswith("BAL_"))
-    ]
+    inside = [line for line in view.lines if left < line.wave < right]
+    shown = [line for line in inside if line.above or not line.name.startswith("BAL_")]
     width = 0.09 * (right - left)
     levels = stagger([line.wave for line in shown], width)
     for line, level in zip(shown, levels, strict=True):
@@ -259,12 +254,12 @@ def draw_summary(view: SummaryView, figure: Figure, title: str) -> tuple[Axes, .
     above = f"with a confidence above {view.c_thresh:g}"
     _draw_redshifts(redshifts, view)
     _draw_confidences(confidences, view)
-    numbers = range(len(view.names) + 1)
+    numbers = [str(number) for number in range(len(view.names) + 1)]
     counts = np.bincount(view.above.sum(axis=0)[view.quasar], minlength=len(numbers))
-    _draw_bars(line_counts, numbers, counts, color=_BLUE)
     _label_axes(line_counts, f"lines {above}", "quasars")
-    _draw_bars(lines, view.names, view.above.sum(axis=1), color=_ORANGE, hatch="//")
+    _draw_bars(line_counts, numbers, counts, color=_BLUE)
     _label_axes(lines, f"line, {above}", "quasars")
+    _draw_bars(lines, view.names, view.above.sum(axis=1), color=_ORANGE, hatch="//")
     if not quasars:
         for panel in (redshifts, line_counts, lines):
             _write_in_middle(panel, "no quasar", _LARGE)
@@ -296,7 +291,7 @@ def _draw_confidences(axes: Axes, view: SummaryView) -> None:
     axes.legend(fontsize=_SMALL, loc="best")
 
 
-def _draw_bars(axes: Axes, names: Sequence[Any], counts: Any, **style: Any) -> None:
+def _draw_bars(axes: Axes, names: Sequence[str], counts: Any, **style: Any) -> None:
     """Draw a bar of each count, with its name below and its number above."""
     bars = axes.bar(range(len(names)), counts, **style, **_BARS)
     axes.bar_label(bars, fmt="%d", padding=1, fontsize=_SMALL)

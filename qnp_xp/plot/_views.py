@@ -181,8 +181,7 @@ def summarize(table: NDArray[Any], c_thresh: float) -> SummaryView:
     names = [name for name in names if not name.startswith("BAL_")]
     scored = table[np.isfinite(table["Z_QN"])]
     quasar = scored["IS_QSO_QN"] == 1
-    above = np.zeros((len(names), scored.size), dtype=bool)
-    for line, name in enumerate(names):
-        above[line] = quasar & (scored[f"C_{name}"].astype(np.float64) > c_thresh)
+    confidences = [scored[f"C_{name}"].astype(np.float64) for name in names]
+    above = quasar & (np.reshape(confidences, (len(names), scored.size)) > c_thresh)
     z, confidence = (scored[name].astype(np.float64) for name in ("Z_QN", "Z_QN_CONF"))
     return SummaryView(table.size, z, confidence, quasar, names, above, c_thresh)
