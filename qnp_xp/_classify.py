@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +44,11 @@ class Result:
     #: Activations of each row, shape ``(n, nlines, nboxes)``, where they are kept; NaN
     #: where a row cannot be scored.
     boxes: NDArray[np.float64] | None = None
+
+    def take(self, rows: NDArray[np.int64]) -> Result:
+        """Keep some rows of the table, and their boxes."""
+        boxes = None if self.boxes is None else self.boxes[rows]
+        return replace(self, table=self.table[rows], boxes=boxes)
 
     @property
     def scored(self) -> int:

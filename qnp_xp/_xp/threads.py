@@ -17,14 +17,19 @@ Outcome = TypeVar("Outcome")
 _KEPT = 30 << 20  # bytes; glibc learns from arrays of up to 32 MiB
 
 
+def own_cores() -> set[int]:
+    """Give the cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return set(os.sched_getaffinity(0))
+    return set(range(os.cpu_count() or 1))
+
+
 def granted_cores() -> int:
     """Count the cores of ``$OMP_NUM_THREADS``, or else those the scheduler grants."""
     asked = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     if asked.isdigit() and int(asked):
         return int(asked)
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return len(own_cores())
 
 
 @functools.cache

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import collections
 import contextlib
-import os
 import queue
 import sys
 import threading
@@ -20,7 +19,7 @@ from dataclasses import dataclass
 from traceback import format_exc
 from typing import Any, TypeVar
 
-from .._xp.threads import granted_cores
+from .._xp.threads import granted_cores, own_cores
 from ..errors import USER_ERRORS, QnpError
 from ..model import QuasarNP
 from .jobs import Job, JobResult, RunConfig, largest_first, run_elsewhere, run_job
@@ -110,7 +109,7 @@ def world() -> Iterator[Ranks]:
         raise ValueError(msg) from err
     comm = MPI.COMM_WORLD
     node = comm.Split_type(MPI.COMM_TYPE_SHARED)
-    cores = _cores()
+    cores = own_cores()
     sharing = sum(not cores.isdisjoint(other) for other in node.allgather(cores))
     threads = max(1, min(granted_cores(), len(cores) // sharing))
     ranks = Ranks(comm, comm.rank, comm.size, node.rank, threads)
@@ -121,13 +120,6 @@ def world() -> Iterator[Ranks]:
         if not (ranks.root and isinstance(err, USER_ERRORS)):
             _abort(ranks, err)
         raise
-
-
-def _cores() -> set[int]:
-    """Give the cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return set(os.sched_getaffinity(0))
-    return set(range(os.cpu_count() or 1))
 
 
 def _abort(ranks: Ranks, err: BaseException) -> None:

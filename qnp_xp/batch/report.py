@@ -8,7 +8,7 @@ import dataclasses
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,11 @@ class Report:
         self.verbose = verbose
         self.c_thresh = c_thresh
         self.results: list[JobResult] = []
+        self.outcomes: collections.Counter[Outcome] = collections.Counter()
+        #: Rows, those of them with a result, and quasars of all files.
+        self.rows = self.scored = self.quasars = 0
+        #: Seconds of each stage, summed over threads, processes and files.
+        self.stages = dict.fromkeys(_STAGES, 0.0)
         self.seconds = 0.0
 
     def follow(self, results: Iterable[JobResult], total: int) -> None:
@@ -76,24 +81,33 @@ class Report:
                 _log.log(level, "%s", line)
             self._print(result, write)
             sys.stdout.flush()  # a log that is watched, and one of a run that is killed
-            # Tables would fill the memory.
-            self.results.append(dataclasses.replace(result, table=None))
+            self._add(result)
         self.seconds = time.perf_counter() - start
+
+    def _add(self, result: JobResult) -> None:
+        # Tables would fill the memory.
+        self.results.append(dataclasses.replace(result, table=None))
+        self.outcomes[result.outcome] += 1
+        self.rows += result.rows
+        self.scored += result.scored
+        self.quasars += result.quasars
+        for stage in _STAGES:
+            self.stages[stage] += result.stages.get(stage, 0.0)
 
     def exit_status(self, targetids: NDArray[np.int64] | None) -> int:
         """Print what is wrong with the run as a whole, and return the exit status."""
-        inputs = collections.Counter(result.outcome for result in self.results)
-        failed, total = inputs[Outcome.FAILED], len(self.results)
+        failed, total = self.outcomes[Outcome.FAILED], len(self.results)
         if failed and total > 1:
             complain(f"{failed} of {total} inputs failed")
         lost: list[int] = []
-        if targetids is not None and not inputs[Outcome.KEPT]:  # whose are not known
+        # The targets of outputs that were kept are not known.
+        if targetids is not None and not self.outcomes[Outcome.KEPT]:
             found = frozenset().union(*(result.targetids for result in self.results))
             lost = sorted({*targetids.tolist()} - found)
         if lost:
             several = f"{len(lost)} TARGETIDs are in no file, {lost[0]} first"
             complain(several if lost[1:] else f"TARGETID {lost[0]} is in no file")
-        return int(bool(failed or lost or inputs[Outcome.SKIPPED] == total))
+        return int(bool(failed or lost or self.outcomes[Outcome.SKIPPED] == total))
 
     def write_summary(self, name: str | Path, workers: int) -> None:
         """Write what became of each file and of the run, as a table and as a text."""
@@ -147,24 +161,22 @@ class Report:
 
     def _cards(self, workers: int) -> list[Card]:
         """Describe the run for a header."""
-        inputs = collections.Counter(result.outcome for result in self.results)
-        rows, scored, quasars = self._rows()
         cards: list[Card] = [
             ("QNFILES", len(self.results), "inputs"),
-            ("QNDONE", inputs[Outcome.DONE], "of these, classified in this run"),
-            ("QNKEPT", inputs[Outcome.KEPT], "in order since an earlier run"),
-            ("QNSKIP", inputs[Outcome.SKIPPED], "hold no spectra"),
-            ("QNFAIL", inputs[Outcome.FAILED], "failed"),
-            ("QNROWS", rows, "rows classified in this run"),
-            ("QNSCORED", scored, "of these, scored"),
-            ("QNQUASAR", quasars, "of these, quasars"),
+            ("QNDONE", self.outcomes[Outcome.DONE], "of these, classified in this run"),
+            ("QNKEPT", self.outcomes[Outcome.KEPT], "in order since an earlier run"),
+            ("QNSKIP", self.outcomes[Outcome.SKIPPED], "hold no spectra"),
+            ("QNFAIL", self.outcomes[Outcome.FAILED], "failed"),
+            ("QNROWS", self.rows, "rows classified in this run"),
+            ("QNSCORED", self.scored, "of these, scored"),
+            ("QNQUASAR", self.quasars, "of these, quasars"),
             ("QNWALL", self.seconds, "[s] time of the run"),
-            ("QNRATE", _rate(rows, self.seconds), "rows per second of the run"),
+            ("QNRATE", self._rate(self.seconds), "rows per second of the run"),
             ("QNRANKS", workers, "processes"),
         ]
-        for stage, seconds in self._stages().items():
+        for stage, seconds in self.stages.items():
             comment = f"rows per second of {stage}, in one thread"
-            cards.append((f"QR_{stage[:5].upper()}", _rate(rows, seconds), comment))
+            cards.append((f"QR_{stage[:5].upper()}", self._rate(seconds), comment))
         return [
             *cards,
             ("QNMODEL", self.model.weights_name, "weights file"),
@@ -175,67 +187,46 @@ class Report:
 
     def _lines(self, workers: int) -> list[str]:
         """Say the same in words, with the reason of each input that is not done."""
-        inputs = collections.Counter(result.outcome for result in self.results)
-        rows, scored, quasars = self._rows()
         lines = [
             f"qnp_xp {__version__}, {self.model.weights_name}"
             f" (sha256 {self.model.weights_sha256})",
             f"{len(self.results)} inputs: "
-            + ", ".join(f"{inputs[outcome]} {outcome.word}" for outcome in Outcome),
-            f"{rows} rows, {scored} scored, {quasars} quasars",
+            + ", ".join(f"{self.outcomes[known]} {known.word}" for known in Outcome),
+            f"{self.rows} rows, {self.scored} scored, {self.quasars} quasars",
             f"{self.seconds:.1f} s in {workers} processes,"
-            f" {_rate(rows, self.seconds):.0f} rows/s",
+            f" {self._rate(self.seconds):.0f} rows/s",
             "",
             f"{'stage':<10} {'seconds':>10} {'rows/s in one thread':>22}",
         ]
-        for stage, seconds in self._stages().items():
-            lines.append(f"{stage:<10} {seconds:>10.2f} {_rate(rows, seconds):>22.0f}")
+        for stage, seconds in self.stages.items():
+            lines.append(f"{stage:<10} {seconds:>10.2f} {self._rate(seconds):>22.0f}")
         for outcome in (Outcome.FAILED, Outcome.SKIPPED):
             found = [r.message for r in self.results if r.outcome is outcome]
             lines += ["", f"{outcome.word}:"] if found else []
             lines += [f"  {message}" for message in sorted(found)]
         return lines
 
-    def _rows(self) -> tuple[int, int, int]:
-        """Add up the rows, those of them with a result, and the quasars."""
-        rows = sum(result.rows for result in self.results)
-        scored = sum(result.scored for result in self.results)
-        return rows, scored, sum(result.quasars for result in self.results)
-
-    def _stages(self) -> dict[str, float]:
-        """Add up the seconds of each stage, over threads, processes and files."""
-        return {
-            stage: sum(result.stages.get(stage, 0.0) for result in self.results)
-            for stage in _STAGES
-        }
+    def _rate(self, seconds: float) -> float:
+        return self.rows / seconds if seconds > 0 else 0.0
 
 
-def _quasars(table: NDArray[Any], lines: tuple[str, ...], c_thresh: float) -> list[str]:
+def _quasars(
+    table: NDArray[Any], lines: tuple[str, ...], c_thresh: float
+) -> Iterator[str]:
     """List the quasars of a file for a terminal."""
     rows = np.flatnonzero(table["IS_QSO_QN"] == 1)
-    text = []
-    if (
-        rows.size and table.size > 1
-    ):  # else it would stand above each of many small files
-        text.append(
-            f"  {'row':>5} {'TARGETID':>20} {'Z_QN':>7} {'conf':>6}"
-            "  lines above the threshold"
-        )
+    # Else the heading would stand above each of many small files.
+    if rows.size and table.size > 1:
+        columns = f"{'row':>5} {'TARGETID':>20} {'Z_QN':>7} {'conf':>6}"
+        yield f"  {columns}  lines above the threshold"
     for index in rows[:_MOST_ROWS]:
         row = table[index]
         found = {name: row[f"C_{name}"] for name in column_names(lines)}
         above = [f"{name} {c:.2f}" for name, c in found.items() if c > c_thresh]
-        text.append(
-            f"  {index:>5} {row['TARGETID']:>20} {row['Z_QN']:7.4f}"
-            f" {row['Z_QN_CONF']:6.3f}  {', '.join(above)}"
-        )
+        best = f"{row['Z_QN']:7.4f} {row['Z_QN_CONF']:6.3f}"
+        yield f"  {index:>5} {row['TARGETID']:>20} {best}  {', '.join(above)}"
     if rows.size > _MOST_ROWS:
-        text.append(f"  ... and {rows.size - _MOST_ROWS} more")
-    return text
-
-
-def _rate(rows: int, seconds: float) -> float:
-    return rows / seconds if seconds > 0 else 0.0
+        yield f"  ... and {rows.size - _MOST_ROWS} more"
 
 
 def _ascii(text: str) -> bytes:

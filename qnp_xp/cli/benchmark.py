@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +18,6 @@ from .._options import Options
 from .._xp.backend import permitted
 from ..batch.report import say
 from ..io.open import open_spectra
-from ..model import QuasarNP
 from ._shared import DEVICE, add_dtype, add_model, adder
 
 
@@ -38,25 +36,17 @@ def run(args: argparse.Namespace) -> int:
     """Run the command."""
     model = as_model(args.model, permitted(args.device), args.dtype)
     path = Path(args.file) if args.file else data_file(DEMO_COADD)
-    for line in _measure(model, path, args.spectra, args.repeats):
-        say(line)
-    return 0
-
-
-def _measure(model: QuasarNP, path: Path, spectra: int, repeats: int) -> Iterator[str]:
-    """Classify so many spectra of a file, those it has again and again, in rounds.
-
-    The medians of the rounds are reported, behind one that does not count.
-    """
+    spectra, repeats = args.spectra, args.repeats
     with open_spectra(path) as source:
         rows = source.n
     if min(spectra, repeats, rows) < 1:
         msg = "a benchmark needs one spectrum or more, and one round or more"
         raise ValueError(msg)
+    # Those that the file has, again and again.
     indices = np.arange(spectra, dtype=np.int64) % rows
     x = np.random.default_rng(0).normal(size=(spectra, model.nbins))
     rounds: list[dict[str, float]] = []
-    for _ in range(repeats + 1):
+    for _ in range(repeats + 1):  # the first does not count
         start = time.perf_counter()
         result = classify_file(path, model, Options(), indices=indices)
         middle = time.perf_counter()
@@ -67,12 +57,13 @@ def _measure(model: QuasarNP, path: Path, spectra: int, repeats: int) -> Iterato
             del stages["  upload"]  # there is none
         whole = {"file to table": middle - start, "predict() alone": end - middle}
         rounds.append({**stages, **whole})
-    yield (
+    say(
         f"{spectra} spectra of {path.name}, {model.weights_name}, {model.device},"
         f" {model.dtype}, {model.threads} threads; medians of {repeats}"
     )
-    yield f"{'stage':<22} {'ms':>8} {'spectra/s':>11}"
+    say(f"{'stage':<22} {'ms':>8} {'spectra/s':>11}")
     for name in rounds[0]:
         seconds = statistics.median(found[name] for found in rounds[1:])
-        yield f"{name:<22} {1e3 * seconds:8.1f} {spectra / seconds:11.0f}"
-    yield "Stages are summed over threads that work at the same time."
+        say(f"{name:<22} {1e3 * seconds:8.1f} {spectra / seconds:11.0f}")
+    say("Stages are summed over threads that work at the same time.")
+    return 0

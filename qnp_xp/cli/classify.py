@@ -100,18 +100,18 @@ def run(args: argparse.Namespace) -> int:
     if args.mpi:
         with world() as ranks:
             return _run_on(ranks, args)
-    plan = _plan(args)
+    plan = _plan(args, args.nproc)
     model = _model(args, plan.device)
-    if args.nproc > 1:
-        results = process_results(plan.jobs, model, plan.config, args.nproc)
+    if plan.workers > 1:
+        results = process_results(plan.jobs, model, plan.config, plan.workers)
     else:
         results = (run_job(job, model, plan.config) for job in plan.jobs)
-    return _report(args, plan, model, results, args.nproc)
+    return _report(args, plan, model, results)
 
 
 def _run_on(ranks: Ranks, args: argparse.Namespace) -> int:
     """Run on one of the ranks of MPI: what the root reads, the others are given."""
-    shared = ranks.share(lambda: (_plan(args), _model(args, "cpu")))
+    shared = ranks.share(lambda: (_plan(args, ranks.size), _model(args, "cpu")))
     if shared is None:
         return 1
     plan, model = shared
@@ -127,7 +127,7 @@ def _run_on(ranks: Ranks, args: argparse.Namespace) -> int:
         serve(ranks, own, plan.config)
         return 0
     results = mpi_results(ranks, plan.jobs, own, plan.config)
-    return _report(args, plan, own, results, ranks.size)
+    return _report(args, plan, own, results)
 
 
 @dataclass(frozen=True)
@@ -139,9 +139,11 @@ class _Plan:
     #: Name of the summary, where one is written.
     summary: Path | None
     device: str
+    #: Processes, or ranks of MPI.
+    workers: int
 
 
-def _plan(args: argparse.Namespace) -> _Plan:
+def _plan(args: argparse.Namespace, workers: int) -> _Plan:
     """Name and check all outputs, before anything is read."""
     options = Options(
         args.c_thresh, args.n_thresh, args.use_mask, args.batch_size, args.coadd
@@ -162,7 +164,7 @@ def _plan(args: argparse.Namespace) -> _Plan:
     for path in others:
         ensure_writable(path, args.overwrite or args.resume, fits=True)
     prepare_outputs(jobs, [weights_path(args.model)], others)
-    return _Plan(jobs, config, summary, permitted(args.device or "cpu"))
+    return _Plan(jobs, config, summary, permitted(args.device or "cpu"), workers)
 
 
 def _model(args: argparse.Namespace, device: str) -> QuasarNP:
@@ -172,16 +174,12 @@ def _model(args: argparse.Namespace, device: str) -> QuasarNP:
 
 
 def _report(
-    args: argparse.Namespace,
-    plan: _Plan,
-    model: QuasarNP,
-    results: Iterable[JobResult],
-    workers: int,
+    args: argparse.Namespace, plan: _Plan, model: QuasarNP, results: Iterable[JobResult]
 ) -> int:
     """Say what becomes of the files, and sum it up."""
     report = Report(model, args.quiet, args.verbose, args.c_thresh)
     report.follow(results, len(plan.jobs))
     model.backend.release()
     if plan.summary is not None:
-        report.write_summary(plan.summary, workers)
+        report.write_summary(plan.summary, plan.workers)
     return report.exit_status(plan.config.targetids)

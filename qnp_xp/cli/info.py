@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
-from pathlib import Path
 
 from ..batch.report import say
 from ..grids import Grid
@@ -19,13 +17,7 @@ def add_options(p: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    say("\n".join(_describe(args.weights)))
-    return 0
-
-
-def _describe(filename: str | Path) -> Iterator[str]:
-    """Describe the network in a weights file, line by line."""
-    file = read_weights(filename)
+    file = read_weights(args.weights)
     net = file.network()
     names = [*LINES, *(f"BAL {line}" for line in LINES_BAL)]
     if len(net.heads) != len(names):
@@ -34,19 +26,20 @@ def _describe(filename: str | Path) -> Iterator[str]:
     grid = Grid.from_wave(wave)
     spacing = f"{grid.step:g} in log10" if grid.log else f"{grid.step:g} Angstrom"
     source = "in the file" if file.grid is not None else "assumed, none in the file"
-    yield f"file        {file.path}"
-    yield f"sha256      {file.sha256}"
-    yield f"written by  Keras {file.keras_version}"
-    yield f"parameters  {net.parameters:,}"
+    say(f"file        {file.path}")
+    say(f"sha256      {file.sha256}")
+    say(f"written by  Keras {file.keras_version}")
+    say(f"parameters  {net.parameters:,}")
     for conv in net.convs:
         k, channels, filters = conv.kernel.shape
         size = f"{channels} -> {filters}, kernel {k}, stride {conv.stride}"
-        yield f"  conv      {size}, {conv.padding}, {conv.activation}  ({conv.name})"
+        say(f"  conv      {size}, {conv.padding}, {conv.activation}  ({conv.name})")
     for dense in net.trunk:
         size = f"{dense.kernel.shape[0]} -> {dense.kernel.shape[1]}"
-        yield f"  dense     {size}, {dense.activation}  ({dense.name})"
-    yield f"lines       {len(net.heads)}: {', '.join(names)}"
-    yield f"boxes       {net.nboxes} for each line"
-    yield f"offsets     {'rescaled' if net.rescaled else 'not rescaled'}"
+        say(f"  dense     {size}, {dense.activation}  ({dense.name})")
+    say(f"lines       {len(net.heads)}: {', '.join(names)}")
+    say(f"boxes       {net.nboxes} for each line")
+    say(f"offsets     {'rescaled' if net.rescaled else 'not rescaled'}")
     span = f"{wave[0]:.1f} to {wave[-1]:.1f} Angstrom"
-    yield f"grid        {net.nbins} bins of {spacing}, {span} ({source})"
+    say(f"grid        {net.nbins} bins of {spacing}, {span} ({source})")
+    return 0

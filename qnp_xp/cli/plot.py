@@ -7,7 +7,6 @@ pip install 'qnp-xp[plot]' brings.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -99,10 +98,7 @@ def _plot_spectra(args: argparse.Namespace) -> None:
         )
         if indices is None:
             indices, remark = _by_default(result.table)
-            boxes: Any = result.boxes
-            result = dataclasses.replace(
-                result, table=result.table[indices], boxes=boxes[indices]
-            )
+            result = result.take(indices)
         suffix = ".png" if indices.size == 1 else ".pdf"
         output = Path(args.output or f"plot-{stem(group)}{suffix}")
         paths = [output]

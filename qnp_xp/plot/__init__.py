@@ -89,10 +89,8 @@ def spectrum(
         chosen = np.asarray([0 if row is None else operator.index(row)])
         indices = check_indices(chosen, source.n, "row")
         if targetid is not None:
-            wanted, known = (
-                [operator.index(targetid)],
-                source.identifiers.get("TARGETID"),
-            )
+            wanted = [operator.index(targetid)]
+            known = source.identifiers.get("TARGETID")
             indices = target_indices(wanted, known, source.name, all_known=True)
             if indices.size > 1:
                 rows = ", ".join(map(str, indices.tolist()))

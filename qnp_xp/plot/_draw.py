@@ -66,13 +66,12 @@ def draw_spectrum(
     waves = np.concatenate([view.edges, *(trace.wave for trace in view.traces)])
     margin = 0.01 * (waves.max() - waves.min())
     top.set_xlim(waves.min() - margin, waves.max() + margin)
-    top.set_ylabel(_PHYSICAL if physical else "flux", fontsize=_FONT)
-    top.tick_params(labelbottom=False, labelsize=_SMALL)
-    strip.set_xlabel(_OBSERVED, fontsize=_FONT)
-    strip.tick_params(axis="x", labelsize=_SMALL)
+    _label_axes(top, y=_PHYSICAL if physical else "flux")
+    top.tick_params(labelbottom=False)
+    _label_axes(strip, x=_OBSERVED)
     strip.set_ylim(len(view.lines), 0)
     heights = np.arange(len(view.lines)) + 0.5
-    strip.set_yticks(heights, [line.name for line in view.lines], fontsize=_SMALL)
+    strip.set_yticks(heights, [line.name for line in view.lines])
     scale = figure.add_subplot(grid[1, 1])
     _draw_arms(top, view)
     if view.scored:
@@ -87,12 +86,17 @@ def draw_spectrum(
     return top, strip
 
 
+def _label_axes(axes: Axes, x: str = "", y: str = "") -> None:
+    """Say what the axes are, in letters of the size that all pictures have."""
+    axes.set_xlabel(x, fontsize=_FONT)
+    axes.set_ylabel(y, fontsize=_FONT)
+    axes.tick_params(labelsize=_SMALL)
+
+
 def _draw_arms(axes: Axes, view: SpectrumView) -> None:
     """Draw the pixels of each arm, the smoothed flux, and the noise about it."""
-    wave, flux, sigma = (
-        np.concatenate([np.empty(0), *(getattr(trace, part) for trace in view.traces)])
-        for part in ("wave", "despiked", "sigma")
-    )
+    parts = [(trace.wave, trace.despiked, trace.sigma) for trace in view.traces]
+    wave, flux, sigma = np.hstack([np.empty((3, 0)), *parts])
     low, high = flux_range(wave, flux, sigma, view.edges[0], view.edges[-1])
     span = high - low
     # Room for the labels of lines; what is far outside would slow the drawing down.
@@ -131,11 +135,8 @@ def _draw_lines(axes: Axes, view: SpectrumView) -> None:
     """Draw each line at the redshift of the spectrum, with its confidence."""
     left, right = axes.get_xlim()
     # Broad absorption is where its emission line is, and seldom there.
-    shown = [
-        line
-        for line in view.lines
-        if left < line.wave < right and (line.above or not line.name.startswith("BAL_"))
-    ]
+    inside = [line for line in view.lines if left < line.wave < right]
+    shown = [line for line in inside if line.above or not line.name.startswith("BAL_")]
     width = 0.09 * (right - left)
     levels = stagger([line.wave for line in shown], width)
     for line, level in zip(shown, levels, strict=True):
@@ -152,8 +153,7 @@ def _draw_rest_axis(axes: Axes, z: float) -> None:
     rest = axes.secondary_xaxis(
         "top", functions=(lambda wave: wave / (1 + z), lambda wave: wave * (1 + z))
     )
-    rest.set_xlabel(f"rest wavelength [Å] at z = {z:.4f}", fontsize=_FONT)
-    rest.tick_params(labelsize=_SMALL)
+    _label_axes(rest, x=f"rest wavelength [Å] at z = {z:.4f}")
 
 
 def _draw_boxes(axes: Axes, scale: Axes, view: SpectrumView) -> None:
@@ -166,12 +166,12 @@ def _draw_boxes(axes: Axes, scale: Axes, view: SpectrumView) -> None:
     rows = np.arange(len(view.lines) + 1)
     mesh = axes.pcolormesh(view.edges, rows, view.boxes, linewidth=0.5, **_BOXES)
     for row, line in enumerate(view.lines):
-        middle, edge = row + 0.5, _BLACK if line.above else _GREY
+        middle, weight = row + 0.5, _WEIGHTS[line.above]
+        edge, dashes = (_BLACK, "-") if line.above else (_GREY, ":")
         circle = {"color": "white", "markeredgecolor": edge, "markersize": 5}
         axes.plot([line.found], [middle], "o", zorder=4, **circle)
-        text, weight = f"{line.confidence:.2f}", _WEIGHTS[line.above]
+        text = f"{line.confidence:.2f}"
         axes.annotate(text, (1.005, middle), fontweight=weight, **_BESIDE)
-        dashes = "-" if line.above else ":"
         upright = [line.wave, line.wave], [row, row + 1]
         axes.plot(*upright, color=_VERMILION, linestyle=dashes, linewidth=2)
     bar = axes.figure.colorbar(mesh, cax=scale)
@@ -249,21 +249,20 @@ def stagger(positions: Sequence[float], width: float) -> list[int]:
 def draw_summary(view: SummaryView, figure: Figure, title: str) -> tuple[Axes, ...]:
     """Draw what a table holds, under its name."""
     axes = tuple(figure.subplots(2, 2).ravel())
+    redshifts, confidences, line_counts, lines = axes
     quasars = int(view.quasar.sum())
-    _draw_redshifts(axes[0], view)
-    _draw_confidences(axes[1], view)
     above = f"with a confidence above {view.c_thresh:g}"
-    names = [str(count) for count in range(view.by_line_count.size)]
-    _draw_bars(axes[2], names, view.by_line_count, color=_BLUE)
-    axes[2].set_xlabel(f"lines {above}", fontsize=_FONT)
-    _draw_bars(axes[3], view.names, view.by_line, color=_ORANGE, hatch="//")
-    axes[3].set_xlabel(f"line, {above}", fontsize=_FONT)
-    for panel in (axes[0], axes[2], axes[3]):
-        panel.set_ylabel("quasars", fontsize=_FONT)
-        if not quasars:
+    _draw_redshifts(redshifts, view)
+    _draw_confidences(confidences, view)
+    numbers = [str(number) for number in range(len(view.names) + 1)]
+    counts = np.bincount(view.above.sum(axis=0)[view.quasar], minlength=len(numbers))
+    _label_axes(line_counts, f"lines {above}", "quasars")
+    _draw_bars(line_counts, numbers, counts, color=_BLUE)
+    _label_axes(lines, f"line, {above}", "quasars")
+    _draw_bars(lines, view.names, view.above.sum(axis=1), color=_ORANGE, hatch="//")
+    if not quasars:
+        for panel in (redshifts, line_counts, lines):
             _write_in_middle(panel, "no quasar", _LARGE)
-    for panel in axes:
-        panel.tick_params(labelsize=_SMALL)
     first = f"{_plain(title)}: " if title else ""
     text = f"{first}{view.total} rows, {view.z.size} scored, {quasars} quasars"
     figure.suptitle(text, fontsize=_LARGE, parse_math=False)
@@ -275,7 +274,7 @@ def _draw_redshifts(axes: Axes, view: SummaryView) -> None:
     z = view.z[view.quasar]
     low, high = np.floor(10 * z.min(initial=0)), np.ceil(10 * z.max(initial=1))
     axes.hist(z, bins=np.arange(low, high + 1) / 10, color=_GREEN, **_BARS)
-    axes.set_xlabel("Z_QN of the quasars", fontsize=_FONT)
+    _label_axes(axes, "Z_QN of the quasars", "quasars")
     axes.yaxis.get_major_locator().set_params(integer=True)
 
 
@@ -288,8 +287,7 @@ def _draw_confidences(axes: Axes, view: SummaryView) -> None:
     axes.plot(z[quasar], confidence[quasar], "o", color=_BLUE, label="quasars", **style)
     axes.axhline(view.c_thresh, color=_VERMILION, linestyle="--", label="threshold")
     axes.set_ylim(-0.03, 1.05)
-    axes.set_xlabel("Z_QN", fontsize=_FONT)
-    axes.set_ylabel("Z_QN_CONF", fontsize=_FONT)
+    _label_axes(axes, "Z_QN", "Z_QN_CONF")
     axes.legend(fontsize=_SMALL, loc="best")
 
 

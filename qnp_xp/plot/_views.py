@@ -76,9 +76,8 @@ class SummaryView:
     z: Float64  #: Z_QN of each row with a result, as are the next two
     confidence: Float64
     quasar: NDArray[np.bool_]
-    names: tuple[str, ...]  #: of the emission lines
-    by_line_count: NDArray[np.int64]  #: quasars with 0, 1, ... lines above c_thresh
-    by_line: NDArray[np.int64]  #: quasars with each line above c_thresh
+    names: list[str]  #: of the emission lines
+    above: NDArray[np.bool_]  #: whether a line of a quasar counts, by line and row
     c_thresh: float
 
 
@@ -172,29 +171,17 @@ def box_edges(wave: ArrayLike, nboxes: int) -> Float64:
 
 
 def summarize(table: NDArray[Any], c_thresh: float) -> SummaryView:
-    """Count quasars by their lines in a table of results."""
+    """Find the quasars in a table of results, and the lines that count."""
     columns = table.dtype.names or ()
     for name in ("IS_QSO_QN", "Z_QN", "Z_QN_CONF"):
         if name not in columns:
             msg = f"no table of qnp-xp classify: it has no column {name}"
             raise ValueError(msg)
-    names = tuple(
-        name.removeprefix("C_")
-        for name in columns
-        if name.startswith("C_") and not name.startswith("C_BAL_")
-    )
+    names = [name.removeprefix("C_") for name in columns if name.startswith("C_")]
+    names = [name for name in names if not name.startswith("BAL_")]
     scored = table[np.isfinite(table["Z_QN"])]
     quasar = scored["IS_QSO_QN"] == 1
-    above = np.zeros((len(names), scored.size), dtype=bool)
-    for line, name in enumerate(names):
-        above[line] = quasar & (scored[f"C_{name}"].astype(np.float64) > c_thresh)
-    return SummaryView(
-        total=table.size,
-        z=scored["Z_QN"].astype(np.float64),
-        confidence=scored["Z_QN_CONF"].astype(np.float64),
-        quasar=quasar,
-        names=names,
-        by_line_count=np.bincount(above.sum(axis=0)[quasar], minlength=len(names) + 1),
-        by_line=above.sum(axis=1),
-        c_thresh=c_thresh,
-    )
+    confidences = [scored[f"C_{name}"].astype(np.float64) for name in names]
+    above = quasar & (np.reshape(confidences, (len(names), scored.size)) > c_thresh)
+    z, confidence = (scored[name].astype(np.float64) for name in ("Z_QN", "Z_QN_CONF"))
+    return SummaryView(table.size, z, confidence, quasar, names, above, c_thresh)
