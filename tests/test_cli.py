@@ -882,3 +882,21 @@ def test_without_tqdm_there_is_no_bar_and_all_else_is_said(
     assert [line.split(":")[0] for line in out.splitlines()[:2]] == [
         coadd.name for coadd in coadds
     ]
+
+
+def test_the_package_is_a_command_as_well() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "qnp_xp", "--version"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == f"qnp-xp {qnp_xp.__version__}\n"
+
+
+def test_info_without_a_file_describes_the_network_that_would_be_used(
+    run: Run, weights: Path
+) -> None:
+    status, out, _ = run("info")  # $QN_MODEL_FILE is set to these weights
+    assert status == 0
+    assert out.splitlines()[0].split() == ["file", str(weights)]

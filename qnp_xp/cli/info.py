@@ -6,18 +6,23 @@ import argparse
 
 from ..batch.report import say
 from ..grids import Grid
+from ..io.weights import weights_path
 from ..io.weights._reading import read_weights
 from ..lines import LINES, LINES_BAL
 
 
 def add_options(p: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    p.add_argument("weights", metavar="WEIGHTS", help="Keras .h5 or .keras file")
+    meaning = (
+        "Keras .h5 or .keras file; without it $QN_MODEL_FILE is used, else the network"
+        " that ships with the package"
+    )
+    p.add_argument("weights", metavar="WEIGHTS", nargs="?", help=meaning)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    file = read_weights(args.weights)
+    file = read_weights(weights_path(args.weights))
     net = file.network()
     names = [*LINES, *(f"BAL {line}" for line in LINES_BAL)]
     if len(net.heads) != len(names):
