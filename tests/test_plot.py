@@ -650,10 +650,10 @@ def test_without_matplotlib_the_extra_is_named(
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     status, out, err = run("plot", coadd)
     assert (status, out) == (1, "")
-    assert "pictures need matplotlib: pip install 'qnp-xp[plot]'" in err
+    assert "pip install '.[plot]'" in err
     assert names(here) == []
     for draw in (lambda: plot.spectrum(coadd, model), lambda: plot.summary(made_up())):
-        with pytest.raises(MissingLibraryError, match=re.escape("'qnp-xp[plot]'")):
+        with pytest.raises(MissingLibraryError, match=re.escape("'.[plot]'")):
             draw()
     assert issubclass(MissingLibraryError, QnpError)
     assert issubclass(MissingLibraryError, ImportError)

@@ -139,8 +139,8 @@ def _gpu(index: int | None) -> Backend:
         import cupy  # noqa: PLC0415
     except ImportError as err:
         msg = (
-            "device='gpu' needs CuPy, which is not installed: pip install"
-            " 'qnp-xp[gpu]' (cupy-cuda12x), cupy-cuda13x for CUDA 13, or conda-forge's"
+            "device='gpu' needs CuPy, which is not installed: pip install '.[gpu]' in a"
+            " checkout (cupy-cuda12x), cupy-cuda13x for CUDA 13, or conda-forge's"
             " cupy-core where CUDA is the system's own, as at NERSC. Python says:"
             f" {err}"
         )

@@ -103,8 +103,8 @@ def world() -> Iterator[Ranks]:
     except (ImportError, RuntimeError) as err:
         # A RuntimeError is what it raises where it finds no MPI library to load.
         msg = (
-            "--mpi needs mpi4py and an MPI library: pip install 'qnp-xp[mpi]', on a"
-            f" cluster built with its own MPI. Python says: {err}"
+            "--mpi needs mpi4py and an MPI library: pip install '.[mpi]' in a checkout,"
+            f" on a cluster built with its own MPI. Python says: {err}"
         )
         raise ValueError(msg) from err
     comm = MPI.COMM_WORLD

@@ -1,7 +1,7 @@
 """Draw the quasars of FILE, or other spectra of it.
 
 Several make the pages of a PDF file, or a PNG file each. Needs matplotlib, which
-pip install 'qnp-xp[plot]' brings.
+pip install '.[plot]' brings in a checkout.
 """
 
 from __future__ import annotations

@@ -172,7 +172,7 @@ def new_figure() -> Figure:
         from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415
         from matplotlib.figure import Figure  # noqa: PLC0415
     except ImportError as err:
-        msg = f"pictures need matplotlib: pip install 'qnp-xp[plot]' ({err})"
+        msg = f"pictures need matplotlib: pip install '.[plot]' in a checkout ({err})"
         raise MissingLibraryError(msg) from err
     figure = Figure(figsize=_SIZE, dpi=_DPI, layout="constrained")
     FigureCanvasAgg(figure)
