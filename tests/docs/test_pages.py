@@ -36,16 +36,15 @@ import pytest
 
 import qnp_xp
 from qnp_xp import cli
-from qnp_xp._data import DEMO_COADD, EMBEDDED_NETWORK, data_file
+from qnp_xp._data import DEMO_COADD, data_file
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 #: Pages on scripts beside the package, whose code must be code, but is not run.
 SCRIPTS = [ROOT / "benchmarks" / "README.md", ROOT / "training" / "README.md"]
 
-#: Files in the folder of each page, and what of the package they are copies of. The
-#: network stands for the weights file that a user has, DESI's say.
-FIXTURES = {"demo-coadd.fits": DEMO_COADD, "weights.h5": EMBEDDED_NETWORK}
+#: What is in the folder of each page: the coadd that the first command leaves there.
+FIXTURES = {"demo-coadd.fits": DEMO_COADD}
 
 #: Why a block may not be run.
 REASONS = (
