@@ -79,7 +79,7 @@ def test_version(run: Run) -> None:
     assert run("--version") == (0, f"qnp-xp {qnp_xp.__version__}\n", "")
 
 
-@pytest.mark.parametrize("command", [[], ["classify"], ["info"], ["embed-grid"]])
+@pytest.mark.parametrize("command", [[], ["classify"], ["merge"], ["embed-grid"]])
 def test_too_few_arguments_are_said_to_be_missing(run: Run, command: list[str]) -> None:
     status, out, err = run(*command)
     assert (status, out) == (2, "")
