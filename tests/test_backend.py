@@ -123,9 +123,7 @@ def test_other_devices_than_the_cpu_are_refused_for_numpy(device: str) -> None:
 @pytest.mark.parametrize("device", ["gpu", "gpu:0", "gpu:7"])
 @pytest.mark.usefixtures("no_cupy")
 def test_gpu_without_cupy_says_what_to_install(device: str) -> None:
-    with pytest.raises(
-        DeviceError, match=r"needs CuPy, .* pip install '\.\[gpu\]'"
-    ):
+    with pytest.raises(DeviceError, match=r"needs CuPy, .* pip install '\.\[gpu\]'"):
         resolve(device)
 
 
