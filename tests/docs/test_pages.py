@@ -1,7 +1,7 @@
 """The documentation does what it says: its code runs, its options exist.
 
 Every fenced block of python or bash in README.md and docs/ is run, those of a page one
-after the other, in an empty folder but for `FIXTURES`. Blocks of python share one
+after the other, in a folder with the coadd that ``qnp-xp demo --keep-coadd`` leaves. Blocks of python share one
 namespace, each block of bash has a shell of its own. What differs on purpose is told by
 a comment directly before the fence:
 
@@ -42,9 +42,6 @@ ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 #: Pages on scripts beside the package, whose code must be code, but is not run.
 SCRIPTS = [ROOT / "benchmarks" / "README.md", ROOT / "training" / "README.md"]
-
-#: What is in the folder of each page: the coadd that the first command leaves there.
-FIXTURES = {"demo-coadd.fits": DEMO_COADD}
 
 #: Why a block may not be run.
 REASONS = (
@@ -125,8 +122,8 @@ def test_the_code_of_a_page_runs_and_prints_what_the_page_says(
 ) -> None:
     blocks = blocks_of(page)
     todo = [block for block in blocks if block.runs]
-    for name, source in FIXTURES.items():
-        shutil.copyfile(data_file(source), tmp_path / name)
+    if not any("--keep-coadd" in block.code for block in todo):  # it makes its own
+        shutil.copyfile(data_file(DEMO_COADD), tmp_path / DEMO_COADD)
     asked = [{**dataclasses.asdict(block), "padded": block.padded} for block in todo]
     done = subprocess.run(
         [sys.executable, Path(__file__).with_name("run_page.py")],
