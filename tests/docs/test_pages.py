@@ -1,9 +1,9 @@
 """The documentation does what it says: its code runs, its options exist.
 
 Every fenced block of python or bash in README.md and docs/ is run, those of a page one
-after the other, in a folder with the coadd that ``qnp-xp demo --keep-coadd`` leaves. Blocks of python share one
-namespace, each block of bash has a shell of its own. What differs on purpose is told by
-a comment directly before the fence:
+after the other, in a folder with the coadd that ``qnp-xp demo --keep-coadd`` leaves.
+Blocks of python share one namespace, each block of bash has a shell of its own. What
+differs on purpose is told by a comment directly before the fence:
 
 `<!-- not run: REASON -->`
     It cannot run here, for one of `REASONS`. It still has to be code, with options
