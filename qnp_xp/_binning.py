@@ -240,9 +240,8 @@ def add_rows(total: Array, rows: Array, owners: Sequence[int]) -> Array:
     n, m = rows.shape[0], total.shape[0]
     edges = np.searchsorted(owners, np.arange(m + 1))
     counts = np.diff(edges)
-    rows = pad_or_cut(
-        rows, 0, n + 1, axis=0
-    )  # the last one is for who has no more of them
+    # The row of zeros at the end is for owners that have no more of them.
+    rows = pad_or_cut(rows, 0, n + 1, axis=0)
     for k in range(counts.max(initial=0)):
         index = np.where(k < counts, edges[:-1] + k, n)
         index = to_device(index, backend_of(rows))
