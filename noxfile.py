@@ -122,12 +122,11 @@ def cupy(session: nox.Session) -> None:
 
 @nox.session(python="3.11")
 def interop(session: nox.Session) -> None:
-    """Spectra as specutils and sparclclient give them."""
-    packages = ["sparclclient==1.3.1", "specutils==2.4.0"]
-    _install(
-        session, *packages, "hypothesis>=6.100", "pytest>=8.2", "pytest-xdist>=3.5"
-    )
-    session.run("pytest", *_PARALLEL, "tests/test_arrays.py", *session.posargs)
+    """Run the tests that need specutils, sparclclient or JAX."""
+    packages = ["jax>=0.4.30", "sparclclient==1.3.1", "specutils==2.4.0"]
+    _install(session, *packages, *_group("test"))
+    asked = ["tests/test_arrays.py", "tests/test_spectra.py", "--backend", "numpy"]
+    session.run("pytest", *_PARALLEL, *asked, *session.posargs)
 
 
 @nox.session(python="3.11")
