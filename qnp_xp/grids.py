@@ -15,27 +15,45 @@ from numpy.typing import ArrayLike, NDArray
 __all__ = [
     "Grid",
     "desi_wave",
+    "dl",
+    "l_max",
+    "l_min",
     "linear_wave",
     "nbins",
     "nbins_linear",
     "regrid",
     "wave",
+    "wdelta",
+    "wdelta_qnet",
+    "wmax",
+    "wmin",
 ]
 
 Float64 = NDArray[np.float64]
 
+#: First and last pixel of DESI's spectra, and the step between pixels, in Angstrom.
+wmin: float = 3600.0
+wmax: float = 9824.0
+wdelta: float = 0.8
+#: Width of a bin of `linear_wave` in Angstrom: 17 of DESI's pixels.
+wdelta_qnet: float = 17 * wdelta
+#: Ends of QuasarNET's logarithmic grid and the width of its bins, in log10 of Angstrom.
+l_min = np.log10(3600.0)
+l_max = np.log10(10000.0)
+dl: float = 1e-3
+
 #: Number of bins of `wave`.
 nbins: int = 443
 #: QuasarNET's logarithmic grid, 443 bins of 1e-3 in log10 from 3600 Angstrom up.
-wave: Float64 = 10 ** (np.log10(3600.0) + 1e-3 * np.arange(nbins))
+wave: Float64 = 10 ** (l_min + dl * np.arange(nbins))
 
 #: Number of bins of `linear_wave`.
 nbins_linear: int = 458
 #: QuasarNET's linear grid, 458 bins of 13.6 Angstrom (17 DESI pixels) from 3600 up.
-linear_wave: Float64 = np.round(3600 + 13.6 * np.arange(nbins_linear), 1)
+linear_wave: Float64 = np.round(wmin + wdelta_qnet * np.arange(nbins_linear), 1)
 
 #: The pixels of DESI's spectra, 3600 to 9824 Angstrom in steps of 0.8.
-desi_wave: Float64 = np.round(3600 + 0.8 * np.arange(7781), 1)
+desi_wave: Float64 = np.round(wmin + wdelta * np.arange(7781), 1)
 
 for _grid in (wave, linear_wave, desi_wave):
     _grid.setflags(write=False)
@@ -71,9 +89,7 @@ class Grid:
             raise ValueError(msg)
         for log in (False, True):
             edges = np.log10(values) if log else values
-            # Twelve digits of the step are more than rounded wavelengths carry, and
-            # shed the noise that a difference of logarithms has in its last places.
-            step = float(f"{(edges[-1] - edges[0]) / (edges.size - 1):.12g}")
+            step = float(edges[-1] - edges[0]) / (edges.size - 1)
             ideal = edges[0] + step * np.arange(edges.size)
             if step > 0 and np.max(np.abs(edges - ideal)) <= _TOLERANCE * step:
                 return cls(float(edges[0]), step, edges.size, log)
@@ -89,12 +105,10 @@ class Grid:
         if not np.all(np.isfinite(values)) or np.any(values <= 0):
             msg = "wavelengths must be finite and positive (Angstrom)"
             raise ValueError(msg)
-        # As QuasarNP 0.2 bins. The rounding keeps pixels on the edge of a linear bin
-        # (every 17th of DESI's) in the bin that they open.
         if self.log:
-            position = (np.log10(values) - self.start) / self.step
-        else:
-            position = np.round((values - self.start) / self.step, 10)
+            values = np.log10(values)
+        # The rounding keeps a pixel on the edge of a bin in the bin that it opens.
+        position = np.round((values - self.start) / self.step, 9)
         return np.floor(position).astype(np.int64)
 
 
@@ -124,8 +138,9 @@ def regrid(
 
     Notes
     -----
-    ``floor((log10 w - log10 g0) / dl)`` on logarithmic grids and
-    ``floor(round((w - g0) / dw, 10))`` on linear ones.
+    ``floor(round((log10 w - log10 g0) / dl, 9))`` on logarithmic grids and
+    ``floor(round((w - g0) / dw, 9))`` on linear ones. A pixel on the edge of a bin lies
+    in the bin that it opens.
 
     Examples
     --------

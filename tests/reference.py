@@ -27,11 +27,11 @@ def bin_of(wavelength: float, grid: ArrayLike) -> int | None:
     widths = [edges[i + 1] - edges[i] for i in range(last)]
     if max(widths) - min(widths) < 1e-3 * max(widths):
         step = (edges[last] - edges[0]) / last
-        place = math.floor(round((wavelength - edges[0]) / step, 10))
+        position = (wavelength - edges[0]) / step
     else:
-        # The steps of logarithmic grids are round numbers, their logarithms are not.
-        step = round((math.log10(edges[last]) - math.log10(edges[0])) / last, 12)
-        place = math.floor((math.log10(wavelength) - math.log10(edges[0])) / step)
+        step = (math.log10(edges[last]) - math.log10(edges[0])) / last
+        position = (math.log10(wavelength) - math.log10(edges[0])) / step
+    place = math.floor(round(position, 9))
     return place if 0 <= place <= last else None
 
 
@@ -50,8 +50,12 @@ def suspect(flux: float, ivar: float) -> bool:
 def rebin(
     flux: ArrayLike, ivar: ArrayLike, wavelengths: ArrayLike, grid: ArrayLike
 ) -> tuple[Float64, Float64]:
-    """Sums of ``flux * ivar`` and of ``ivar`` in the bins of a grid."""
-    flux, ivar = np.asarray(flux, np.float64), np.asarray(ivar, np.float64)
+    """Sums of ``flux * ivar`` and of ``ivar`` in the bins of a grid.
+
+    A product has the precision of the pixels, the sums have float64.
+    """
+    pixels = np.asarray(flux), np.asarray(ivar)
+    flux, ivar = (x if x.dtype.kind == "f" else x + 0.0 for x in pixels)
     size = len(np.asarray(grid))
     flux_sum = np.zeros((len(flux), size))
     ivar_sum = np.zeros((len(flux), size))
@@ -61,8 +65,8 @@ def rebin(
             continue
         for row in range(len(flux)):
             if usable(flux[row, pixel], ivar[row, pixel]):
-                flux_sum[row, place] += flux[row, pixel] * ivar[row, pixel]
-                ivar_sum[row, place] += ivar[row, pixel]
+                flux_sum[row, place] += float(flux[row, pixel] * ivar[row, pixel])
+                ivar_sum[row, place] += float(ivar[row, pixel])
     return flux_sum, ivar_sum
 
 

@@ -96,11 +96,6 @@ def test_kind_of_a_grid_is_found_out(
     np.testing.assert_allclose([grid.start, grid.step], [start, step], rtol=1e-6)
 
 
-def test_noise_in_the_step_of_the_logarithmic_grid_is_shed() -> None:
-    assert Grid.from_wave(wave).step == 1e-3
-    assert Grid.from_wave(linear_wave).step == 13.6
-
-
 def test_a_grid_is_frozen() -> None:
     grid = Grid.from_wave(wave)
     with pytest.raises(dataclasses.FrozenInstanceError):
@@ -181,9 +176,31 @@ def test_every_seventeenth_desi_pixel_opens_a_linear_bin() -> None:
     assert keep.all()
 
 
-def test_pixels_on_the_edges_of_a_linear_grid_open_their_bins() -> None:
-    for grid in (linear_wave, desi_wave, np.round(3500 + 0.1 * np.arange(999), 1)):
-        np.testing.assert_array_equal(regrid(grid, grid)[0], np.arange(grid.size))
+@pytest.mark.parametrize(
+    "grid",
+    [
+        wave,
+        linear_wave,
+        desi_wave,
+        np.round(3500 + 0.1 * np.arange(999), 1),
+        10 ** (3.5441 + 1e-4 * np.arange(4800)),
+        10 ** np.linspace(np.log10(3600), 4, 444),
+    ],
+    ids=["log", "linear", "desi", "tenths", "boss", "linspace"],
+)
+def test_pixels_on_the_edges_of_a_grid_open_their_bins(
+    grid: NDArray[np.float64],
+) -> None:
+    bins, keep = regrid(grid, grid)
+    np.testing.assert_array_equal(bins, np.arange(grid.size))
+    assert keep.all()
+
+
+def test_boss_pixels_on_the_edges_open_bins_of_quasarnet_s_grid() -> None:
+    # Every tenth of BOSS' pixels of 1e-4 in log10 lies on an edge of 1e-3, where its
+    # own start is a whole number of bins from that of the grid.
+    pixels = 10 ** (np.log10(3600.0) + 1e-4 * np.arange(4430))
+    np.testing.assert_array_equal(regrid(pixels)[0], np.arange(4430) // 10)
 
 
 @pytest.mark.parametrize("grid", [wave, linear_wave], ids=["log", "linear"])
