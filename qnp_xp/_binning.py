@@ -187,9 +187,8 @@ def _sum_tile(
     for part, plan in zip(parts, plans, strict=True):
         flux, ivar, suspect = _clean_tile(*part)
         cleaned.append(suspect)
-        weight = pad_or_cut(xp.astype(ivar, xp.float64), 0, _ROWS, axis=0)
-        weighted = pad_or_cut(xp.astype(flux, xp.float64), 0, _ROWS, axis=0) * weight
-        both = xp.concat([weighted, weight], axis=0)
+        both = [_multiply(flux, ivar), xp.astype(ivar, xp.float64)]
+        both = xp.concat([pad_or_cut(x, 0, _ROWS, axis=0) for x in both], axis=0)
         if plan.order is not None:
             both = xp.take(both, plan.order, axis=1)
         for i, (pixels, matrix) in enumerate(plan.blocks):
@@ -201,6 +200,20 @@ def _sum_tile(
     sums = xp.concat(all_blocks, axis=1)[:, :size]
     cleaned = functools.reduce(operator.or_, cleaned)
     return sums[:n, :], sums[_ROWS : _ROWS + n, :], cleaned
+
+
+def _multiply(flux: Array, ivar: Array) -> Array:
+    """Multiply in the precision of the pixels, as QuasarNP does; float64 comes out."""
+    xp = array_namespace(flux, ivar)
+    dtype = xp.result_type(flux, ivar)
+    product = xp.astype(flux, xp.float64) * xp.astype(ivar, xp.float64)
+    limit = float(xp.finfo(dtype).max)
+    if numpy_within(product, -limit, limit):
+        return xp.astype(xp.astype(product, dtype), xp.float64)
+    # What is too large for the dtype of the pixels stays as it is.
+    fits = xp.abs(product) <= limit
+    rounded = xp.astype(xp.where(fits, product, xp.zeros_like(product)), dtype)
+    return xp.where(fits, xp.astype(rounded, xp.float64), product)
 
 
 def _clean_tile(flux: Array, ivar: Array) -> Sums:

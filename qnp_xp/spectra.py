@@ -24,8 +24,9 @@ __all__ = [
     "sum_arms",
 ]
 
-# A spectrum whose rms is below this part of its mean is rounding noise on a constant.
-_FLAT = 1e-10
+# A spectrum whose rms is below this part of its mean is rounding noise on a constant:
+# products of float32 pixels are rounded at 6e-8.
+_FLAT = 1e-7
 
 
 def clean(flux: Array, ivar: Array) -> tuple[Array, Array, Array]:
@@ -74,8 +75,9 @@ def rebin(
     -------
     flux_sum, ivar_sum : array of float64, shape (n, nbins)
         Sums of ``flux * ivar`` and of ``ivar`` over the pixels of each bin, on the
-        device of `flux`. As in QuasarNP, the first is not yet divided by the second:
-        sums of several arms can be added. `combine` adds and divides.
+        device of `flux`. A product is rounded to the dtype of the pixels, sums are
+        float64. As in QuasarNP, the first sum is not yet divided by the second: sums of
+        several arms can be added. `combine` adds and divides.
 
     Raises
     ------

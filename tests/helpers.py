@@ -330,16 +330,18 @@ def expected_input(
         sums = np.zeros((2, size))
         for arm in arms:
             wave = hdus[f"{arm}_WAVELENGTH"].astype(np.float64)
-            flux = hdus[f"{arm}_FLUX"][row].astype(np.float64)
-            ivar = hdus[f"{arm}_IVAR"][row].astype(np.float64)
+            pixels = hdus[f"{arm}_FLUX"][row], hdus[f"{arm}_IVAR"][row]
+            flux, ivar = (x if x.dtype.kind == "f" else x + 0.0 for x in pixels)
             if linear:
-                bins = np.floor(np.round((wave - 3600) / 13.6, 10)).astype(int)
+                position = (wave - 3600) / 13.6
             else:
-                bins = np.floor((np.log10(wave) - np.log10(3600)) / 1e-3).astype(int)
+                position = (np.log10(wave) - np.log10(3600)) / 1e-3
+            bins = np.floor(np.round(position, 9)).astype(int)
             used = (bins >= 0) & (bins < size) & np.isfinite(flux) & np.isfinite(ivar)
             used &= ivar > 0
             place, weight, value = bins[used], ivar[used], flux[used]
             sums[0] += np.bincount(place, weight, size)
+            # The product has the precision of the pixels.
             sums[1] += np.bincount(place, weight * value, size)
         ivar, flux = sums[0], sums[1]
         flux = np.divide(flux, ivar, out=np.zeros(size), where=ivar > 0)

@@ -76,7 +76,7 @@ def test_a_real_coadd_gives_what_quasarnp_makes_of_it(
     assert w.dtype == np.int64
     np.testing.assert_array_equal(w, GOOD_ROWS)
     expected = np.load(reference / "quasarnp" / "coadd_x.npy")
-    np.testing.assert_allclose(x, expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(x, expected, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("linear", [False, True])
