@@ -6,8 +6,11 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import sys
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ._version import __version__
@@ -48,6 +51,9 @@ _LAZY = {
     "utils": ("utils", ""),
 }
 
+# QuasarNP's modules.
+_QUASARNP = ("io", "layers", "model", "utils")
+
 
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
@@ -66,7 +72,9 @@ def install_as_quasarnp() -> None:
     """Register this package under the name ``quasarnp``.
 
     After it, ``from quasarnp.io import load_model`` and everything else that code
-    written for QuasarNP imports comes from here, unchanged.
+    written for QuasarNP imports comes from here, unchanged. ``quasarnp.__version__`` is
+    ``0.2.1+qnp_xp.VERSION``: the version of QuasarNP that this package stands in for,
+    and its own.
 
     Raises
     ------
@@ -79,14 +87,31 @@ def install_as_quasarnp() -> None:
     >>> from quasarnp.io import load_model  # doctest: +SKIP
     """
     present = sys.modules.get("quasarnp")
-    if present is not None and present is not sys.modules[__name__]:
+    if present is not None and present is not _stand_in():
         where = getattr(present, "__file__", "unknown place")
         msg = (
             f"quasarnp was imported before, from {where}; call install_as_quasarnp()"
             " before anything that imports it"
         )
         raise RuntimeError(msg)
-    sys.modules["quasarnp"] = sys.modules[__name__]
-    for name in ("io", "layers", "model", "utils"):
-        module = importlib.import_module(f".{name}", __name__)
-        sys.modules[f"quasarnp.{name}"] = module
+    sys.modules["quasarnp"] = _stand_in()
+    for name in _QUASARNP:
+        sys.modules[f"quasarnp.{name}"] = getattr(_stand_in(), name)
+
+
+@functools.cache
+def _stand_in() -> ModuleType:
+    """Make the module ``quasarnp``, which says whom it stands in for and who computes.
+
+    desispec writes its version into headers.
+    """
+    module = ModuleType("quasarnp", __doc__)
+    module.__file__ = __file__
+    module.__path__ = []  # a package, without files of its own
+    module.__spec__ = ModuleSpec("quasarnp", None, origin=__file__, is_package=True)
+    names: dict[str, Any] = {
+        name: importlib.import_module(f".{name}", __name__) for name in _QUASARNP
+    }
+    names["__version__"] = f"0.2.1+{__name__}.{__version__}"
+    vars(module).update(names, __getattr__=__getattr__, __dir__=__dir__)
+    return module

@@ -228,8 +228,8 @@ def test_the_same_function_has_one_home() -> None:
 
 def test_code_written_for_quasarnp_gets_this_package() -> None:
     code = """
+import importlib.util
 import json
-import re
 import qnp_xp, qnp_xp.io, qnp_xp.utils
 qnp_xp.install_as_quasarnp()
 import quasarnp
@@ -242,18 +242,30 @@ from quasarnp.layers import batch_normalization, conv1d, dense, flatten
 from quasarnp.layers import linear, relu, sigmoid
 from quasarnp.model import QuasarNP
 from quasarnp.utils import absorber_IGM, desi_wave, linear_wave, nbins, nbins_linear
+from quasarnp.utils import dl, l_max, l_min, wdelta, wdelta_qnet, wmax, wmin
 from quasarnp.utils import process_preds, rebin, regrid, renormalize, wave
 print(json.dumps([
-    quasarnp is qnp_xp,
+    quasarnp.io is io and quasarnp.utils is utils,
     io is qnp_xp.io,
     utils is qnp_xp.utils,
     load_model is qnp_xp.load_model,
     QuasarNP is qnp_xp.model.QuasarNP,
     wave is qnp_xp.utils.wave,
-    quasarnp.__version__ == qnp_xp.__version__,
+    quasarnp.__version__ == "0.2.1+qnp_xp." + qnp_xp.__version__,
+    quasarnp.classify is qnp_xp.classify,
+    {"classify", "io", "load_model"} <= set(dir(quasarnp)),
+    importlib.util.find_spec("quasarnp").name == "quasarnp",
+    importlib.util.find_spec("quasarnp.unknown") is None,
+    "quasarnp" in repr(quasarnp),
+    [round(10**l_min), round(10**l_max), dl] == [3600, 10000, 1e-3],
+    [wmin, wmax, wdelta, wdelta_qnet] == [3600, 9824, 0.8, 17 * 0.8],
+    io.wave is wave and io.nbins == nbins and io.linear_wave is linear_wave,
+    io.rebin is rebin and io.renormalize is renormalize and io.regrid is regrid,
+    io.QuasarNP is QuasarNP,
 ]))
 """
-    assert python(code) == [True] * 7
+    found = python(code)
+    assert found == [True] * len(found)
 
 
 def test_taking_the_place_of_quasarnp_twice_changes_nothing() -> None:
