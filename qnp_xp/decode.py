@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -163,7 +164,8 @@ def process_preds(
     ----------
     preds, lines, lines_bal, wave : as for `decode`
     verbose : bool, optional
-        Log the numbers of spectra and boxes; nothing is printed.
+        Log the numbers of spectra and boxes, or write them to stderr where logging is
+        not set up.
 
     Returns
     -------
@@ -189,7 +191,11 @@ def process_preds(
     found = decode(preds, lines, lines_bal, wave)
     if verbose:
         nboxes = int(preds[0].shape[-1]) // 2
-        _log.info("nspec = %d, nboxes = %d", found.zbest.shape[0], nboxes)
+        line = f"nspec = {found.zbest.shape[0]}, nboxes = {nboxes}"
+        if _log.hasHandlers():
+            _log.info(line)
+        elif sys.stderr is not None:
+            sys.stderr.write(f"INFO: {line}\n")
     return found.c_line, found.z_line, found.zbest, found.c_line_bal, found.z_line_bal
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -320,6 +322,23 @@ def test_process_preds_logs_and_prints_nothing(
         process_preds(list(preds), LINES, LINES_BAL, verbose=True)
     assert caplog.messages == ["nspec = 4, nboxes = 13"]
     assert capsys.readouterr() == ("", "")
+
+
+def test_process_preds_writes_its_line_where_logging_is_not_set_up() -> None:
+    code = """
+import logging, sys
+import numpy as np
+from qnp_xp.utils import process_preds
+preds = [np.zeros((3, 26))]
+process_preds(preds, ["LYA"], [])
+process_preds(preds, ["LYA"], [], verbose=True)
+sys.stderr = None
+process_preds(preds, ["LYA"], [], verbose=True)
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr == "INFO: nspec = 3, nboxes = 13\n"
 
 
 @pytest.mark.parametrize(
