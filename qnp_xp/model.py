@@ -48,7 +48,8 @@ class QuasarNP:
     """A trained QuasarNET that predicts on the device it was loaded on.
 
     Made by `qnp_xp.load_model`. It also unpacks as ``model, grid = load_model(path)``,
-    which is what QuasarNP 0.2 returned and desispec calls.
+    which is what QuasarNP 0.2 returned and desispec calls: so ``len()`` is 2, and
+    ``load_model(path)[0]`` is the model.
 
     Attributes
     ----------
@@ -128,6 +129,12 @@ class QuasarNP:
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self, self.wave))
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> Any:
+        return (self, self.wave)[index]
 
     def __call__(self, x: Array) -> list[Array]:
         """Run the network, as `predict` does and Keras' models do."""

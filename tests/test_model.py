@@ -503,6 +503,9 @@ def test_a_model_unpacks_into_itself_and_its_grid(
     model, grid = load_model(data / "keras" / "linear_grid.h5", **backend.resolve())
     assert isinstance(model, QuasarNP)
     assert grid is model.wave
+    assert (len(model), model[0], model[-1]) == (2, model, grid)
+    with pytest.raises(IndexError):
+        _ = model[2]
     assert type(grid) is np.ndarray
     np.testing.assert_allclose(grid, linear_wave, rtol=1e-14)
 
