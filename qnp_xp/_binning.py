@@ -203,17 +203,17 @@ def _sum_tile(
 
 
 def _multiply(flux: Array, ivar: Array) -> Array:
-    """Multiply in the precision of the pixels, as QuasarNP does; float64 comes out."""
+    """Multiply in the dtype of the pixels, as QuasarNP does; float64 comes out."""
     xp = array_namespace(flux, ivar)
-    dtype = xp.result_type(flux, ivar)
-    product = xp.astype(flux, xp.float64) * xp.astype(ivar, xp.float64)
-    limit = float(xp.finfo(dtype).max)
+    with np.errstate(over="ignore"):
+        product = flux * ivar
+    rounded = xp.astype(product, xp.float64)
+    limit = float(xp.finfo(product.dtype).max)
     if numpy_within(product, -limit, limit):
-        return xp.astype(xp.astype(product, dtype), xp.float64)
-    # What is too large for the dtype of the pixels stays as it is.
-    fits = xp.abs(product) <= limit
-    rounded = xp.astype(xp.where(fits, product, xp.zeros_like(product)), dtype)
-    return xp.where(fits, xp.astype(rounded, xp.float64), product)
+        return rounded
+    # What is too large for the dtype of the pixels is computed in float64.
+    exact = xp.astype(flux, xp.float64) * xp.astype(ivar, xp.float64)
+    return xp.where(xp.isinf(product), exact, rounded)
 
 
 def _clean_tile(flux: Array, ivar: Array) -> Sums:
