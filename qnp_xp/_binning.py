@@ -1,8 +1,10 @@
-"""Sums of pixels into the bins of a grid, as products with a banded matrix.
+"""Sums of pixels into the bins of a grid, as products with a matrix of zeros and ones.
 
 Neighbouring pixels fall into neighbouring bins, so nearly all of the matrix is zero,
-and what is not lies along its diagonal: it is cut into dense blocks of 16 bins. Without
-a scatter the sums have the same bits on every run, on every device.
+and what is not lies along its diagonal: on a CPU it is cut into dense blocks of 16
+bins. A device takes the arms side by side and one product with the whole matrix: what
+counts there is the number of operations. Without a scatter the sums have the same bits
+on every run.
 """
 
 from __future__ import annotations
@@ -34,15 +36,18 @@ from .grids import Grid
 Arm = tuple[Array, Array, Array]  # wavelengths, flux and inverse variance
 Sums = tuple[Array, Array, Array]  # of flux * ivar and of ivar, and what was cleaned
 
-_BLOCK = 16  # bins
+_BLOCK = 16  # bins, on a CPU
 
-# Spectra of one matrix product. The shape is always the same, the last tile being
-# filled up with zeros: a product of another shape may add in another order, and the
-# bits of a spectrum would depend on how many others came with it.
+# Spectra of one matrix product on a CPU. The shape is always the same, the last tile
+# being filled up with zeros: a product of another shape may add in another order, and
+# the bits of a spectrum would depend on how many others came with it.
 _ROWS = 64
+_ROWS_ON_DEVICE = 1024
 
-# Wavelength arrays of which a plan is kept: those of a few files.
+# Wavelength arrays of which a plan is kept: those of a few files. On a device a plan of
+# DESI's pixels takes 28 MB.
 _KEPT = 64
+_KEPT_ON_DEVICE = 8
 
 # Pixels beyond this are as good as infinite: sums of squares would overflow.
 _LARGEST = 1e100
@@ -54,20 +59,21 @@ class Plan:
 
     #: How the pixels are to be sorted first, shape ``(npix,)``; None if they need not.
     order: Array | None
-    #: For each 16 bins, also past the end of the grid, the slice of pixels that fall
-    #: into them, and their matrix of zeros and ones, shape ``(npixels, 16)``.
+    #: For each 16 bins, also past the end of the grid, or all bins on a device, the
+    #: slice of pixels that fall into them, and their matrix of zeros and ones.
     blocks: tuple[tuple[slice, Array], ...]
 
 
 def make_plan(wavelength: ArrayLike, grid: Grid, backend: Backend) -> Plan:
     """Plan the sums of pixels, given by wavelengths in any order, on a device."""
     bins = np.clip(grid.bins(wavelength), -1, grid.size)  # those off it in no block
+    width = _BLOCK if backend.is_host else grid.size
     order = None
     if np.any(np.diff(bins) < 0):
         order = np.argsort(bins, kind="stable")
         bins = bins[order]
-    edges = np.searchsorted(bins, [*range(0, grid.size, _BLOCK), grid.size])
-    ones = np.equal(bins[:, None] % _BLOCK, np.arange(_BLOCK))
+    edges = np.searchsorted(bins, [*range(0, grid.size, width), grid.size])
+    ones = np.equal(bins[:, None] % width, np.arange(width))
     ones = to_device(ones, backend, "float64")
     blocks = ((slice(i, k), ones[i:k, :]) for i, k in pairwise(edges.tolist()))
     return Plan(None if order is None else to_device(order, backend), tuple(blocks))
@@ -94,7 +100,7 @@ class Rebinner:
             if plan is None:
                 plan = make_plan(wavelength, self.grid, self.backend)
             self._plans[key] = plan  # now the last one
-            if len(self._plans) > _KEPT:
+            if len(self._plans) > (_KEPT if self.backend.is_host else _KEPT_ON_DEVICE):
                 del self._plans[next(iter(self._plans))]
         return plan
 
@@ -121,17 +127,18 @@ class Rebinner:
     def _sum(self, arms: Sequence[Arm]) -> Sums:
         """Sum arms in which all spectra have the same wavelengths."""
         xp = array_namespace(arms[0][1])
+        host, n = self.backend.is_host, arms[0][1].shape[0]
+        if len(arms) > 1 and not host:
+            waves, *pixels = zip(*arms, strict=True)
+            flux, ivar = (xp.concat(x, axis=1) for x in pixels)
+            arms = [(np.concatenate(waves), flux, ivar)]
         plans = [self.plan(wavelength) for wavelength, *_ in arms]
-        n = arms[0][1].shape[0]
-        tiles = []
-        for first in range(0, max(n, 1), _ROWS):
-            rows = slice(first, min(first + _ROWS, n))
+        tiles, most = [], _ROWS if host else _ROWS_ON_DEVICE
+        for first in range(0, max(n, 1), most):
+            rows = slice(first, min(first + most, n))
             parts = [(flux[rows, :], ivar[rows, :]) for _, flux, ivar in arms]
-            tiles.append(_sum_tile(parts, plans, self.grid.size))
-        flux_sum, ivar_sum, cleaned = (
-            xp.concat(part, axis=0) for part in zip(*tiles, strict=True)
-        )
-        return flux_sum, ivar_sum, cleaned
+            tiles.append(_sum_tile(parts, plans, self.grid.size, most if host else 0))
+        return tiles[0] if len(tiles) == 1 else _concat(tiles)
 
     def _sum_apart(self, wavelengths: Array, flux: Array, ivar: Array) -> Sums:
         """Sum an arm in which each spectrum has wavelengths of its own."""
@@ -149,8 +156,7 @@ class Rebinner:
         order = np.argsort(np.concatenate(list(groups.values())))  # that of the input
         index = to_device(order, self.backend)
         flux_sum, ivar_sum, cleaned = (
-            xp.take(xp.concat(part, axis=0), index, axis=0)
-            for part in zip(*sums, strict=True)
+            xp.take(part, index, axis=0) for part in _concat(sums)
         )
         return flux_sum, ivar_sum, cleaned
 
@@ -171,77 +177,100 @@ def _check_shapes(wavelength: Array, flux: Array, ivar: Array) -> None:
         raise ValueError(msg)
 
 
+def _concat(sums: Sequence[Sums]) -> Sums:
+    """Join the sums of spectra after each other."""
+    xp = array_namespace(sums[0][0])
+    flux_sum, ivar_sum, cleaned = (
+        xp.concat(part, axis=0) for part in zip(*sums, strict=True)
+    )
+    return flux_sum, ivar_sum, cleaned
+
+
 def _add_sums(one: Sums, other: Sums) -> Sums:
     """Add the sums of other arms of the same spectra."""
     return one[0] + other[0], one[1] + other[1], one[2] | other[2]
 
 
 def _sum_tile(
-    parts: Sequence[tuple[Array, Array]], plans: Sequence[Plan], size: int
+    parts: Sequence[tuple[Array, Array]], plans: Sequence[Plan], size: int, rows: int
 ) -> Sums:
-    """Sum the arms of up to 64 spectra."""
+    """Sum the arms of a few spectra, filled up to a number of rows."""
     xp = array_namespace(parts[0][0])
     n = parts[0][0].shape[0]
+    rows = max(rows, n)
     blocks: dict[int, Array] = {}
     cleaned = []
     for part, plan in zip(parts, plans, strict=True):
-        flux, ivar, suspect = _clean_tile(*part)
+        *both, suspect = _weigh(*part)
         cleaned.append(suspect)
-        both = [_multiply(flux, ivar), xp.astype(ivar, xp.float64)]
-        both = xp.concat([pad_or_cut(x, 0, _ROWS, axis=0) for x in both], axis=0)
+        both = xp.concat([pad_or_cut(x, 0, rows, axis=0) for x in both], axis=0)
         if plan.order is not None:
             both = xp.take(both, plan.order, axis=1)
         for i, (pixels, matrix) in enumerate(plan.blocks):
             if pixels.stop > pixels.start:
                 block = xp.matmul(both[:, pixels], matrix)
                 blocks[i] = blocks[i] + block if i in blocks else block
-    zero = xp.zeros((2 * _ROWS, _BLOCK), dtype=xp.float64, device=device(parts[0][0]))
-    all_blocks = [blocks.get(i, zero) for i in range(len(plans[0].blocks))]
-    sums = xp.concat(all_blocks, axis=1)[:, :size]
+    for i, (_, matrix) in enumerate(plans[0].blocks):
+        if i not in blocks:
+            shape = (2 * rows, matrix.shape[1])
+            blocks[i] = xp.zeros(shape, dtype=xp.float64, device=device(matrix))
+    sums = blocks[0]
+    if len(blocks) > 1:
+        sums = xp.concat([blocks[i] for i in sorted(blocks)], axis=1)[:, :size]
     cleaned = functools.reduce(operator.or_, cleaned)
-    return sums[:n, :], sums[_ROWS : _ROWS + n, :], cleaned
+    return sums[:n, :], sums[rows : rows + n, :], cleaned
 
 
-def _multiply(flux: Array, ivar: Array) -> Array:
-    """Multiply in the dtype of the pixels, as QuasarNP does; float64 comes out."""
+def _weigh(flux: Array, ivar: Array) -> Sums:
+    """Multiply flux and weight, without the pixels that cannot be used, as float64.
+
+    The product is one in the dtype of the pixels, as in QuasarNP.
+    """
     xp = array_namespace(flux, ivar)
-    with np.errstate(over="ignore"):
-        product = flux * ivar
-    rounded = xp.astype(product, xp.float64)
-    limit = float(xp.finfo(product.dtype).max)
-    if numpy_within(product, -limit, limit):
-        return rounded
-    # What is too large for the dtype of the pixels is computed in float64.
-    exact = xp.astype(flux, xp.float64) * xp.astype(ivar, xp.float64)
-    return xp.where(xp.isinf(product), exact, rounded)
-
-
-def _clean_tile(flux: Array, ivar: Array) -> Sums:
-    """Clean pixels, unless a look at them finds nothing: it costs a tenth of it."""
-    xp = array_namespace(flux)
-    if numpy_within(ivar, 0.0, largest(ivar)) and numpy_within(
-        flux, -largest(flux), largest(flux)
+    product = _multiply(flux, ivar)
+    if (  # a look costs a tenth of cleaning
+        numpy_within(ivar, 0.0, largest(ivar))
+        and numpy_within(flux, -largest(flux), largest(flux))
+        and numpy_within(product, -_finite(product), _finite(product))
     ):
-        none = xp.zeros((flux.shape[0],), dtype=xp.bool, device=device(flux))
-        return flux, ivar, none
-    return clean_pixels(flux, ivar)
+        weight = ivar
+        suspect = xp.zeros((flux.shape[0],), dtype=xp.bool, device=device(flux))
+    else:
+        product, weight, suspect = _clean(product, flux, ivar, product)
+    return xp.astype(product, xp.float64), xp.astype(weight, xp.float64), suspect
 
 
 def clean_pixels(flux: Array, ivar: Array) -> Sums:
     """Clean pixels as `qnp_xp.spectra.clean` does."""
+    return _clean(flux, flux, ivar, _multiply(flux, ivar))
+
+
+def _multiply(flux: Array, ivar: Array) -> Array:
+    """Multiply pixels that may be anything."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return flux * ivar
+
+
+def _clean(values: Array, flux: Array, ivar: Array, product: Array) -> Sums:
+    """Set values and weights to zero where a pixel cannot be used."""
     xp = array_namespace(flux, ivar)
     used = (ivar > 0) & (ivar <= largest(ivar)) & (xp.abs(flux) <= largest(flux))
-    return (
-        xp.where(used, flux, xp.zeros_like(flux)),
-        xp.where(used, ivar, xp.zeros_like(ivar)),
-        xp.any((ivar != 0) & ~used, axis=1),
+    used = used & (xp.abs(product) <= _finite(product))
+    values, weight = (
+        xp.where(used, x, xp.zeros((), dtype=x.dtype, device=device(x)))
+        for x in (values, ivar)
     )
+    return values, weight, xp.any(weight != ivar, axis=1)
+
+
+def _finite(x: Array) -> float:
+    """Find the largest number of the dtype of an array."""
+    return float(array_namespace(x).finfo(x.dtype).max)
 
 
 def largest(x: Array) -> float:
     """Find the largest number that counts as finite in the dtype of an array."""
-    xp = array_namespace(x)
-    return min(_LARGEST, float(xp.finfo(x.dtype).max))
+    return min(_LARGEST, _finite(x))
 
 
 def add_rows(total: Array, rows: Array, owners: Sequence[int]) -> Array:

@@ -43,20 +43,23 @@ def score(
     batches = selection.batches(size)
     backend.settle()  # weights, and arrays of the user, are on their way
     with worker_pool(model.threads) as pool:
-        for rows, prepared, outputs in _predict(batches, prepare, model, pool):
-            done = [output.result() for output in outputs]
+        for rows, prepared, futures in _predict(batches, prepare, model, pool):
+            done = [future.result() for future in futures]
             part, good = table[rows], prepared.good
             with clock("decode"), backend.stream("prepare"):
-                preds = model.split(backend.xp.concat(done, axis=0))
+                outputs = done[0] if len(done) == 1 else backend.xp.concat(done, axis=0)
+                preds = model.split(outputs)
                 found = decode(preds, model.lines, model.lines_bal, model.wave)
+                found = found.on_host()
                 quasar = is_quasar(found.c_line, options.c_thresh, options.n_thresh)
                 part["QN_STATUS"] |= prepared.status
                 target = (part["QN_STATUS"][good] & int(Status.NOT_TARGET)) == 0
-                part["IS_QSO_QN"][good] = to_host(quasar) & target
+                part["IS_QSO_QN"][good] = quasar & target
                 fill_table(part, good, found, model)
                 if boxes is not None:
-                    activations = [to_host(line)[:, : model.nboxes] for line in preds]
-                    boxes[rows][good] = np.stack(activations, axis=1)
+                    activations = [line[:, : model.nboxes] for line in preds]
+                    activations = backend.xp.stack(activations, axis=1)
+                    boxes[rows][good] = to_host(activations)
 
 
 def _predict(
@@ -74,8 +77,8 @@ def _predict(
         blocks = [
             prepared.x[low : min(low + step, n), :] for low in range(0, max(n, 1), step)
         ]
-        outputs = [pool.submit(_forward, model, x, prepare.clock) for x in blocks]
-        running.append((rows, prepared, outputs))
+        futures = [pool.submit(_forward, model, x, prepare.clock) for x in blocks]
+        running.append((rows, prepared, futures))
         if len(running) > 1:
             yield running.popleft()
     yield from running

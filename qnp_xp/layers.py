@@ -11,7 +11,7 @@ import math
 import operator
 from collections.abc import Callable
 
-from ._xp.backend import Array, array_namespace, pad_or_cut, real_floating
+from ._xp.backend import Array, array_namespace, device, pad_or_cut, real_floating
 
 __all__ = [
     "ACTIVATIONS",
@@ -64,7 +64,7 @@ def relu(x: Array) -> Array:
     """
     (x,) = real_floating(x=x)
     xp = array_namespace(x)
-    return xp.maximum(x, xp.zeros_like(x))
+    return xp.maximum(x, xp.zeros((), dtype=x.dtype, device=device(x)))
 
 
 def sigmoid(x: Array) -> Array:
@@ -86,7 +86,8 @@ def sigmoid(x: Array) -> Array:
     (x,) = real_floating(x=x)
     xp = array_namespace(x)
     decay = xp.exp(-xp.abs(x))  # of a negative number: it cannot overflow
-    return xp.where(x >= 0, 1 / (1 + decay), decay / (1 + decay))
+    one = xp.ones((), dtype=x.dtype, device=device(x))
+    return xp.where(x >= 0, one, decay) / (1 + decay)
 
 
 def dense(x: Array, w: Array, b: Array, phi: Callable[[Array], Array]) -> Array:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ._binning import Rebinner, clean_pixels, largest
-from ._xp.backend import Array, array_namespace, backend_of, real_floating
+from ._xp.backend import Array, array_namespace, backend_of, device, real_floating
 from .grids import wave
 
 __all__ = [
@@ -41,7 +41,8 @@ def clean(flux: Array, ivar: Array) -> tuple[Array, Array, Array]:
     -------
     flux, ivar : array, shape (n, npix)
         Zero where the flux is NaN or infinite or where the inverse variance is NaN,
-        infinite, negative or zero. Beyond 1e100 counts as infinite.
+        infinite, negative or zero. Beyond 1e100 counts as infinite, and so does a
+        pixel whose product of both is.
     cleaned : array of bool, shape (n,)
         Whether a pixel was left out that had a weight or an impossible one. A NaN flux
         of weight 0 is usual and does not count.
@@ -157,7 +158,8 @@ def average(flux_sum: Array, ivar_sum: Array) -> Array:
     """
     flux_sum, ivar_sum = real_floating(flux_sum=flux_sum, ivar_sum=ivar_sum)
     xp = array_namespace(flux_sum, ivar_sum)
-    return flux_sum / xp.where(ivar_sum > 0, ivar_sum, xp.ones_like(ivar_sum))
+    one = xp.ones((), dtype=ivar_sum.dtype, device=device(ivar_sum))
+    return flux_sum / xp.where(ivar_sum > 0, ivar_sum, one)
 
 
 def combine(
@@ -229,21 +231,23 @@ def normalize(flux: Array, ivar: Array) -> tuple[Array, Array, Array]:
     flux, ivar = real_floating(flux=flux, ivar=ivar)
     xp = array_namespace(flux, ivar)
     dtype = flux.dtype
-    flux, ivar = xp.astype(flux, xp.float64), xp.astype(ivar, xp.float64)
+    flux, ivar = (xp.astype(x, xp.float64, copy=False) for x in (flux, ivar))
+    zero = xp.zeros((), dtype=xp.float64, device=device(flux))
+    one = xp.ones((), dtype=xp.float64, device=device(flux))
     small = (xp.abs(flux) <= largest(flux)) & (ivar <= largest(ivar))
     small = xp.all(small, axis=1, keepdims=True)
-    flux = xp.where(small, flux, xp.zeros_like(flux))
+    flux = xp.where(small, flux, zero)
     weighted = xp.any(ivar > 0, axis=1, keepdims=True)
-    ivar = xp.where(small, ivar, xp.zeros_like(ivar))
+    ivar = xp.where(small, ivar, zero)
     weight = xp.sum(ivar, axis=1, keepdims=True)
-    safe = xp.where(weight > 0, weight, xp.ones_like(weight))
+    safe = xp.where(weight > 0, weight, one)
     mean = xp.sum(flux * ivar, axis=1, keepdims=True) / safe
     centred = flux - mean
     rms = xp.sqrt(xp.sum(centred * centred * ivar, axis=1, keepdims=True) / safe)
     varied = small & (rms > _FLAT * xp.abs(mean))
     usable = weighted & varied
-    x = centred / xp.where(usable, rms, xp.ones_like(rms))
-    x = xp.astype(xp.where(usable, x, xp.zeros_like(x)), dtype, copy=False)
+    x = xp.where(usable, centred / xp.where(usable, rms, one), zero)
+    x = xp.astype(x, dtype, copy=False)
     return x, xp.reshape(weighted, (-1,)), xp.reshape(varied, (-1,))
 
 

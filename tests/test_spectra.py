@@ -137,12 +137,16 @@ def test_product_has_the_precision_of_the_pixels(backend: ArrayBackend) -> None:
         assert sums[1].tolist() == [[2 * value[0, 0], 0.0]]
 
 
-def test_product_too_large_for_the_pixels_is_kept(backend: ArrayBackend) -> None:
-    grid, pixels = np.array([4000.0, 4010.0]), np.array([4001.0, 4011.0])
-    flux = np.array([[2.0**100, 1 + 2.0**-12]], dtype="float32")
+def test_pixel_whose_product_is_too_large_is_left_out(backend: ArrayBackend) -> None:
+    grid, pixels = np.array([4000.0, 4010.0]), np.array([4001.0, 4002.0, 4011.0])
+    flux = np.array([[2.0**100, 3.0, 1 + 2.0**-12]], dtype="float32")
     arrays = backend.array(flux), backend.array(flux)
-    found = backend.host(rebin(*arrays, pixels, grid)[0], "float64")
-    assert found.tolist() == [[2.0**200, 1 + 2.0**-11]]
+    found = [backend.host(x) for x in sum_arms([(pixels, *arrays)], grid)]
+    assert found[0].tolist() == [[9.0, 1 + 2.0**-11]]
+    assert found[1].tolist() == [[3.0, 1 + 2.0**-12]]
+    assert found[2].tolist() == [True]
+    cleaned = [backend.host(x).tolist() for x in clean(*arrays)]
+    assert cleaned == [[[0.0, 3.0, 1 + 2.0**-12]]] * 2 + [[True]]
 
 
 def test_integers_are_normalised_as_floats(backend: ArrayBackend) -> None:

@@ -37,6 +37,7 @@ class DirectConv(_Shape):
     #: Shape ``(size * channels + 1, filters)``; its last row is the bias, which meets
     #: a column of ones.
     kernel: Array
+    joined: bool  #: As in `ToomCookConv`.
 
     def __call__(self, x: Array) -> Array:
         """Convolve, as `qnp_xp.layers.conv1d` does."""
@@ -50,7 +51,11 @@ class DirectConv(_Shape):
         rest = self.size * channels - (taps - 1) * self.stride * channels
         windows[-1] = windows[-1][:, :, :rest]
         ones = xp.ones((n, outputs, 1), dtype=x.dtype, device=device(x))
-        return xp.matmul(xp.concat([*windows, ones], axis=2), self.kernel)
+        x = xp.concat([*windows, ones], axis=2)
+        if self.joined:
+            x = xp.reshape(x, (n * outputs, self.kernel.shape[0]))
+        y = xp.matmul(x, self.kernel)
+        return xp.reshape(y, (n, outputs, self.kernel.shape[1]))
 
 
 @dataclass(frozen=True)
@@ -78,13 +83,17 @@ class ToomCookConv(_Shape):
         seen = -(-points // m)
         x = pad_or_cut(x, left, (tiles - 1 + seen) * m * self.stride, axis=1)
         x = xp.reshape(x, (n, tiles - 1 + seen, m, width))
-        windows = xp.concat([x[:, i : i + tiles, :, :] for i in range(seen)], axis=2)
-        y = xp.matmul(self.input, windows[:, :, :points, :])
-        rows = (1, n * tiles) if self.joined else (n, tiles)
-        y = xp.reshape(y, (*rows, points, width))
-        y = xp.matmul(xp.permute_dims(y, (0, 2, 1, 3)), self.kernel)
-        y = xp.matmul(self.output, xp.permute_dims(y, (0, 2, 1, 3)))
-        return xp.reshape(y, (n, tiles * m, filters))[:, :outputs, :] + self.bias
+        # Points come first from here on, so that all products are of plain matrices:
+        # no library copies its input to put the dimensions into another order.
+        products, rows = (1, n * tiles) if self.joined else (n, tiles)
+        phases = [x[:, j // m : j // m + tiles, j % m, :] for j in range(points)]
+        y = xp.stack(phases, axis=0 if self.joined else 1)
+        y = xp.matmul(self.input, xp.reshape(y, (products, points, rows * width)))
+        y = xp.matmul(xp.reshape(y, (products, points, rows, width)), self.kernel)
+        y = xp.matmul(self.output, xp.reshape(y, (products, points, rows * filters)))
+        y = xp.reshape(y, (products, m, n // products if n else 0, tiles, filters))
+        y = xp.reshape(xp.permute_dims(y, (0, 2, 3, 1, 4)), (n, tiles * m, filters))
+        return y[:, :outputs, :] + self.bias
 
 
 def prepare(
@@ -98,7 +107,8 @@ def prepare(
     if min(channels, filters) < fewest or not 2 <= taps <= MOST_TAPS:
         windows = conv.kernel.reshape(size * channels, filters)
         kernel = np.concatenate([windows, conv.bias[None, :]])
-        return DirectConv(*shape, to_device(kernel, backend, dtype))
+        kernel = to_device(kernel, backend, dtype)
+        return DirectConv(*shape, kernel, not backend.is_host)
     transform = toom_cook(taps)
     phases = pad_or_cut(conv.kernel, 0, taps * conv.stride, axis=0)
     phases = phases.reshape(taps, conv.stride * channels, filters)

@@ -7,15 +7,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from .._binning import Rebinner, add_rows
+from .._binning import Rebinner, Sums, add_rows
 from .._xp.backend import Array, Backend, device, to_device, to_host
 from .._xp.clock import Clock
 from ..selection import Selection
 from ..spectra import average, normalize
 from ..status import Status
 from .source import Source
-
-_Sums = tuple[Array, Array, NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
@@ -49,18 +47,21 @@ class Preparer:
         else:
             flux_sum, ivar_sum, cleaned = self._sum_targets(batch)
         with self.clock("normalise"):
-            x, weighted, varied = normalize(average(flux_sum, ivar_sum), ivar_sum)
+            x, *facts = normalize(average(flux_sum, ivar_sum), ivar_sum)
+            facts = [*facts, to_device(cleaned, self.backend)]
+            weighted, varied, cleaned = to_host(self.backend.xp.stack(facts))
             unscored = np.select(
-                [~to_host(weighted), ~to_host(varied)],
+                [~weighted, ~varied],
                 [int(Status.NO_GOOD_PIXEL), int(Status.ZERO_VARIANCE)],
             )
             good = np.flatnonzero(unscored == 0).astype(np.int64)
-            x = self.backend.xp.take(x, to_device(good, self.backend), axis=0)
+            if good.size < unscored.size:
+                x = self.backend.xp.take(x, to_device(good, self.backend), axis=0)
             self.backend.finish()
         status = unscored | np.where(cleaned, int(Status.PIXELS_CLEANED), 0)
         return Prepared(x, good, status.astype(np.int32))
 
-    def _sum_arms(self, indices: NDArray[np.int64]) -> _Sums:
+    def _sum_arms(self, indices: NDArray[np.int64]) -> Sums:
         """Read, upload and rebin some rows of the source."""
         with self.clock("read"):
             arms = list(self.source.read(indices, self.use_mask))
@@ -70,10 +71,9 @@ class Preparer:
                 for wave, flux, ivar in arms
             ]
         with self.clock("rebin"):
-            flux_sum, ivar_sum, cleaned = self.rebinner(arms)
-            return flux_sum, ivar_sum, to_host(cleaned)
+            return self.rebinner(arms)
 
-    def _sum_targets(self, batch: Selection) -> _Sums:
+    def _sum_targets(self, batch: Selection) -> Sums:
         """Add up the sums of the spectra of each target."""
         xp, n = self.backend.xp, batch.counts.size
         parts = [
@@ -81,11 +81,11 @@ class Preparer:
             for low in range(0, batch.indices.size, self.batch_size)
         ]
         with self.clock("rebin"):
-            *sums, suspect = zip(*parts, strict=True)
+            *sums, suspects = zip(*parts, strict=True)
             flux, ivar = (xp.concat(part, axis=0) for part in sums)
             shape = (n, flux.shape[1])
             nothing = xp.zeros(shape, dtype=flux.dtype, device=device(flux))
             owners = batch.owners.tolist()
             flux, ivar = (add_rows(nothing, rows, owners) for rows in (flux, ivar))
-        cleaned = batch.owners[np.concatenate(suspect)]
-        return flux, ivar, np.isin(np.arange(n), cleaned)
+        suspect = to_host(xp.concat(suspects, axis=0))
+        return flux, ivar, np.isin(np.arange(n), batch.owners[suspect])

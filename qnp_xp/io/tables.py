@@ -97,9 +97,9 @@ def empty_table(
 def fill_table(
     table: NDArray[Any], rows: NDArray[np.int64], found: Decoded, model: QuasarNP
 ) -> None:
-    """Fill the confidences and redshifts of some rows of a table."""
-    table["Z_QN"][rows] = to_host(found.zbest)
-    table["Z_QN_CONF"][rows] = to_host(found.cbest)
+    """Fill the confidences and redshifts of some rows of a table, from the host."""
+    table["Z_QN"][rows] = found.zbest
+    table["Z_QN_CONF"][rows] = found.cbest
     names, names_bal = column_names(model.lines), column_names(model.lines_bal)
     for kind, names_of_kind, values in (
         ("C", names, found.c_line),
@@ -107,7 +107,7 @@ def fill_table(
         ("C_BAL", names_bal, found.c_line_bal),
         ("Z_BAL", names_bal, found.z_line_bal),
     ):
-        for name, column in zip(names_of_kind, to_host(values), strict=True):
+        for name, column in zip(names_of_kind, values, strict=True):
             table[f"{kind}_{name}"][rows] = column
 
 
