@@ -216,7 +216,8 @@ def _sum_tile(
             blocks[i] = xp.zeros(shape, dtype=xp.float64, device=device(matrix))
     sums = blocks[0]
     if len(blocks) > 1:
-        sums = xp.concat([blocks[i] for i in sorted(blocks)], axis=1)[:, :size]
+        sums = xp.concat([blocks[i] for i in sorted(blocks)], axis=1)
+    sums = sums[:, :size]
     cleaned = functools.reduce(operator.or_, cleaned)
     return sums[:n, :], sums[rows : rows + n, :], cleaned
 

@@ -7,10 +7,6 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from ._xp.backend import (
     Array,
@@ -19,7 +15,6 @@ from ._xp.backend import (
     device,
     real_floating,
     to_device,
-    to_host,
 )
 from .grids import wave as _wave
 from .lines import rest_wavelengths
@@ -49,16 +44,6 @@ class Decoded:
     z_line_bal: Array
     zbest: Array
     cbest: Array
-
-    def on_host(self) -> Decoded:
-        """Copy to the host, in one transfer."""
-        best = self.zbest[None, :], self.cbest[None, :]
-        parts = self.c_line, self.z_line, self.c_line_bal, self.z_line_bal, *best
-        xp = array_namespace(*parts)
-        ends = np.cumsum([part.shape[0] for part in parts])
-        found = to_host(xp.concat(parts, axis=0))
-        c_line, z_line, c_bal, z_bal, zbest, cbest = np.split(found, ends[:-1])
-        return Decoded(c_line, z_line, c_bal, z_bal, zbest[0], cbest[0])
 
 
 def decode(
@@ -129,7 +114,7 @@ def decode(
     offset = _pick(stack[:, :, nboxes:], box, axis=2)
     position = (xp.astype(box, xp.float64) + offset) * (int(wave.shape[0]) / nboxes)
     rest = to_device(rest_wavelengths([*lines, *lines_bal]), backend)
-    observed = _interpolate(to_host(wave), position)
+    observed = _interpolate(to_device(wave, backend, "float64"), position)
     z = observed / xp.reshape(rest, (count, 1)) - 1
     split = len(lines)
     c_line, z_line = confidence[:split, :], z[:split, :]
@@ -152,18 +137,18 @@ def _pick(x: Array, index: Array, axis: int) -> Array:
     return xp.sum(xp.where(chosen, x, xp.zeros_like(x)), axis=axis)
 
 
-def _interpolate(values: NDArray[Any], position: Array) -> Array:
+def _interpolate(values: Array, position: Array) -> Array:
     """Interpolate linearly between neighbouring values, clamped at the ends."""
-    xp = array_namespace(position)
-    # The last value has a neighbour as well, which is itself.
-    table = to_device(np.append(values, values[-1:]), backend_of(position), "float64")
+    xp = array_namespace(values, position)
     ends = {"dtype": xp.float64, "device": device(position)}
-    first, last = xp.zeros((), **ends), xp.full((), float(values.size - 1), **ends)
+    first, last = xp.zeros((), **ends), xp.full((), values.shape[0] - 1.0, **ends)
+    # The last value has a neighbour as well, which is itself.
+    values = xp.concat([values, values[-1:]], axis=0)
     clamped = xp.where(position > 0, xp.minimum(position, last), first)  # NaN is not
     low = xp.floor(clamped)
     index = xp.reshape(xp.astype(low, xp.int64), (-1,))
-    left = xp.reshape(xp.take(table, index), low.shape)
-    right = xp.reshape(xp.take(table, index + 1), low.shape)
+    left = xp.reshape(xp.take(values, index), low.shape)
+    right = xp.reshape(xp.take(values, index + 1), low.shape)
     between = left + (clamped - low) * (right - left)
     return xp.where(xp.isnan(position), position, between)
 
