@@ -29,7 +29,8 @@ def run_tutorial() -> Any:
         NotebookClient(
             notebook, timeout=120, coalesce_streams=True, resources=where
         ).execute()
-    notebook.metadata["language_info"] = {"name": "python"}
+    language = {"name": "python", "pygments_lexer": "ipython3"}  # with !commands
+    notebook.metadata["language_info"] = language
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)  # times
         for output in cell.get("outputs", []):
