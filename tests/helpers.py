@@ -12,6 +12,7 @@ import io
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -309,12 +310,16 @@ def run_python(code: str, *arguments: object, seconds: float = 60) -> str:
 
 
 def peak_memory() -> int:
-    """The most memory that this process ever had, in MiB (Linux).
+    """The most memory that this process ever had, in MiB.
 
-    What `getrusage` gives is that of the process which started this one, if it is more.
+    On Linux, what `getrusage` gives is that of the process which started this one, if
+    it is more.
     """
-    status = Path("/proc/self/status").read_text("ascii")
-    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM"))
+    status = Path("/proc/self/status")
+    if not status.exists():  # macOS
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 20
+    lines = status.read_text("ascii").splitlines()
+    (line,) = (line for line in lines if line.startswith("VmHWM"))
     return int(line.split()[1]) >> 10
 
 

@@ -326,6 +326,9 @@ def test_networks_are_read_whatever_version_of_hdf5_wrote_them(
             np.testing.assert_array_equal(found[layer][name], values)
 
 
+@pytest.mark.skipif(
+    not Path("/proc/self/fd").is_dir(), reason="needs Linux' /proc/self/fd"
+)
 def test_a_file_that_is_refused_is_closed(data: Path, tmp_path: Path) -> None:
     def edit(_: dict[str, Any], f: h5py.File) -> None:
         del f["model_weights"]
