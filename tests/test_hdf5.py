@@ -209,23 +209,22 @@ def test_a_header_that_leads_out_of_the_file_is_refused(
 def test_what_is_left_of_a_heap_that_is_no_more_is_passed_over() -> None:
     for size, free in ((64, 0), (64, 16), (64, 60), (64, 99)):
         heap = struct.pack("<5s3xQQQ", b"HEAP\0", size, free, 32)
-        check_heaps(io.BytesIO(heap + bytes(64)))
+        check_heaps(heap + bytes(64))
 
 
 @pytest.mark.parametrize("start", [0, 5, (1 << 20) - 3, (1 << 20) - 40, 1 << 20])
 def test_a_local_heap_is_found_wherever_it_is(start: int) -> None:
     heap = struct.pack("<5s3xQQQ", b"HEAP\0", 32, 0, start + 32)
     circle = struct.pack("<QQQQ", 16, 16, 16, 16)
-    file = io.BytesIO(bytes(start) + heap + circle)
     with pytest.raises(WeightsError, match=rf"heap at byte {start} has no end"):
-        check_heaps(file)
+        check_heaps(bytes(start) + heap + circle)
 
 
 def test_sound_local_heaps_are_left_alone(data: Path) -> None:
     content = (data / "keras" / "stride3.h5").read_bytes()
     assert content.count(b"HEAP\0") > 5
-    check_heaps(io.BytesIO(content))
-    check_heaps(io.BytesIO(content[: content.index(b"HEAP\0") + 20]))
+    check_heaps(content)
+    check_heaps(content[: content.index(b"HEAP\0") + 20])
 
 
 def test_a_header_that_goes_on_for_ever_is_refused(
@@ -245,7 +244,7 @@ Attributes = Callable[[h5py.Group], None]
 
 
 def texts(path: Path, attribute: str) -> list[str]:
-    with path.open("rb") as file, open_hdf5(file) as h5:
+    with open_hdf5(path.read_bytes()) as h5:
         return h5.texts("group", attribute)
 
 

@@ -188,7 +188,7 @@ def test_types_other_than_numbers_are_refused(
         load_model(path)
 
 
-@pytest.mark.parametrize("dtype", ["<f2", ">f4", "<f8", ">i4", "u1"])
+@pytest.mark.parametrize("dtype", ["<f2", ">f4", "<f8"])
 @pytest.mark.parametrize(
     "options",
     [
@@ -458,10 +458,7 @@ def _deflated(name: str) -> zipfile.ZipInfo:
 def test_a_description_that_is_too_long_is_refused(
     changed: Callable[[Edit], Path], refused: Callable[[Path], str]
 ) -> None:
-    for size, match in (
-        (1 << 21, "a description of"),
-        (1 << 26, "not there, or too many"),
-    ):
+    for size in (1 << 20, 1 << 24):
 
         def edit(f: h5py.File, size: int = size) -> None:
             f.attrs["model_config"] = f.attrs["model_config"] + " " * size
@@ -470,7 +467,7 @@ def test_a_description_that_is_too_long_is_refused(
         path = changed(lambda f: None)
         with h5py.File(path, "r+") as f:
             edit(f)
-        assert match in refused(path)
+        assert "'model_config' has too much text" in refused(path)
 
 
 # What Keras writes beside the weights.

@@ -323,9 +323,11 @@ def test_a_missing_file_is_the_usual_error(tmp_path: Path) -> None:
             reader(tmp_path / "absent.h5")
 
 
-def test_a_folder_is_the_usual_error(tmp_path: Path) -> None:
-    with pytest.raises(IsADirectoryError, match=tmp_path.name):
-        load_model(tmp_path)
+def test_a_folder_is_refused_with_how_to_save(tmp_path: Path) -> None:
+    match = rf"{tmp_path.name}: a folder .*SavedModel.*model\.save"
+    for reader in (load_model, load_file):
+        with pytest.raises(WeightsError, match=match):
+            reader(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -431,6 +433,17 @@ def kind(name: str, value: str) -> Edit:
 
     def edit(model: dict[str, Any], _: h5py.File) -> None:
         layer(model, name)["class_name"] = value
+
+    return edit
+
+
+def replaced_by(name: str, value: str, **settings: Any) -> Edit:
+    """Put a layer of another class, with its own settings, in the place of a layer."""
+
+    def edit(model: dict[str, Any], _: h5py.File) -> None:
+        found = layer(model, name)
+        found["class_name"] = value
+        found["config"] = {"name": name, "dtype": "float32", **settings}
 
     return edit
 
@@ -600,7 +613,7 @@ BAD_NETWORKS: dict[str, tuple[Edit, str]] = {
         setting("batch_normalization_1", "epsilon", float("nan")),
         r"'batch_normalization_1'.*variance plus epsilon must be positive",
     ),
-    "layer used twice": (used_twice("conv_2"), "'conv_2' is used more than once"),
+    "layer used twice": (used_twice("conv_2"), "'conv_2'.*used more than once"),
     "heads apart": (
         fed_by("fc_box_1", "fc_activation", "batch_normalization_5"),
         r"'conc_box_1'.*its box and its offset head have different inputs",
@@ -610,22 +623,22 @@ BAD_NETWORKS: dict[str, tuple[Edit, str]] = {
             fed_by("fc_box_1", "fc_activation", "batch_normalization_5"),
             fed_by("fc_offset_1", "fc_activation", "batch_normalization_5"),
         ),
-        "the heads hang on different layers: batch_normalization_5, fc_activation",
+        "the heads hang on different layers: 'batch_normalization_5', 'fc_activation'",
     ),
     "batch normalisation behind an activation": (
         setting("conv_2", "activation", "relu"),
         r"'batch_normalization_2'.*not supported after an activation",
     ),
-    "no flattening": (kind("flatten", "Dropout"), "'fc_common'"),
+    "no flattening": (
+        replaced_by("flatten", "Dropout", rate=0.1),
+        "'fc_common' .*not a layer that QuasarNET has here",
+    ),
     "relu with a ceiling": (
-        both(kind("activation_2", "ReLU"), setting("activation_2", "max_value", 6.0)),
+        replaced_by("activation_2", "ReLU", max_value=6.0),
         r"'activation_2'.*max_value=6.0 is not supported",
     ),
     "softmax behind a head": (
-        both(
-            kind("rescaling", "Activation"),
-            setting("rescaling", "activation", "softmax"),
-        ),
+        replaced_by("rescaling", "Activation", activation="softmax"),
         r"'fc_offset_0'.*sigmoid",
     ),
     "boxes": (
