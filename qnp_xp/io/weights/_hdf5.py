@@ -33,7 +33,7 @@ _GZIP, _SHUFFLE = h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE
 
 # More than files of networks have.
 _MOST_BYTES = 1 << 22  # of headers, trees and texts together
-_MOST_CHUNKS = 1 << 14  # of all arrays that are read
+_MOST_CHUNKS = 1 << 11  # of all arrays that are read; libhdf5 searches all for each
 _MOST_OBJECTS, _MOST_LEVELS = 1 << 14, 16  # of groups in groups
 _MOST_TEXT = 1 << 20  # of an attribute
 _MOST_NODE, _MOST_DEPTH = 1 << 12, 2  # of trees of the second version

@@ -144,9 +144,8 @@ def _read_hdf5(content: bytes) -> _Contents:
     with open_hdf5(content) as h5:
         description = h5.texts("", "model_config")
         if not description:
-            raise WeightsError(
-                f"no model_config, so no network or its weights alone, {_HOW_TO_SAVE}"
-            )
+            what = "no model_config (weights alone?): not saved by Keras' model.save"
+            raise WeightsError(what)
         graph = Graph.from_config(json.loads(description[0]))
         plan = plan_network(graph)
 
