@@ -122,9 +122,10 @@ def load_model(
 def weights_path(filename: str | Path | None = None) -> Path:
     """Return the named weights file, else ``$QN_MODEL_FILE``, else the bundled one."""
     otherwise = "leave out -m (filename, model)"
-    if filename is None and (filename := os.environ.get("QN_MODEL_FILE")):
+    if filename is None:
         otherwise = "unset $QN_MODEL_FILE, which names it,"
-    path = Path(filename or data_file(EMBEDDED_NETWORK))
+        filename = os.environ.get("QN_MODEL_FILE") or data_file(EMBEDDED_NETWORK)
+    path = Path(filename)
     if not path.exists():
         what = f"no such weights file; {otherwise} to use the bundled network"
         raise FileNotFoundError(f"{path}: {what}")
