@@ -638,7 +638,7 @@ def test_without_a_network_the_one_that_ships_is_used_and_said_so(
 
 BAD_ARGUMENTS = {
     "network missing": (["-m", "absent.h5"], "absent.h5"),
-    "network a folder": (["-m", "."], "Is a directory"),
+    "network a folder": (["-m", "."], "a folder (of a SavedModel?)"),
     "network a coadd": (["-m", "{coadd}"], "neither an HDF5 file nor"),
     "confidence": (["--c-thresh", "2"], "c_thresh must be between 0 and 1"),
     "confidence a word": (["--c-thresh", "high"], "argument --c-thresh"),

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
 import marshal
 import os
 import re
 import resource
 import signal
+import struct
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from inspect import signature
@@ -54,6 +57,7 @@ from qnp_xp import (
 )
 from qnp_xp.batch import jobs
 from qnp_xp.io import _gzip, load_desi_coadd, load_desi_exposure
+from qnp_xp.io.weights import _reading
 from qnp_xp.model import QuasarNP
 
 PAGE = Path(__file__).parents[1] / "docs" / "robustness.md"
@@ -477,8 +481,38 @@ def stored(case: Case, edit: Callable[[Any], None]) -> Path:
 
 
 def test_a_weights_file_that_does_not_exist(case: Case) -> None:
-    with pytest.raises(FileNotFoundError, match="absent"):
+    with pytest.raises(FileNotFoundError, match=r"absent.*leave out -m"):
         load_model(case.folder / "absent.h5")
+
+
+def test_a_folder_a_device_or_a_fifo_for_weights(case: Case) -> None:
+    os.mkfifo(case.folder / "net.h5")
+    refuses_weights(case.folder / "net.h5", "not a regular file")
+    refuses_weights(Path("/dev/zero"), "not a regular file")
+    refuses_weights(case.folder, "a folder")
+
+
+def test_a_file_of_more_than_256_mib_for_weights(case: Case) -> None:
+    path = case.file((KERAS / "same.h5").read_bytes(), "net.h5")
+    with path.open("r+b") as file:
+        file.truncate((1 << 28) + 1)
+    refuses_weights(path, r"268435457 bytes, .* at most 268435456")
+
+
+def test_weights_that_change_while_they_are_read(case: Case) -> None:
+    content = (KERAS / "same.h5").read_bytes()
+    path = case.file(content, "net.h5")
+    expected = load_model(path).predict(np.ones((1, 443)))
+    original = _reading.open_hdf5
+
+    def changing(*arguments: Any) -> Any:
+        path.write_bytes((KERAS / "valid.h5").read_bytes())
+        return original(*arguments)
+
+    case.monkeypatch.setattr(_reading, "open_hdf5", changing)
+    model = load_model(path)
+    assert model.weights_sha256 == hashlib.sha256(content).hexdigest()
+    np.testing.assert_array_equal(model.predict(np.ones((1, 443))), expected)
 
 
 def test_a_file_that_holds_no_network(case: Case) -> None:
@@ -505,6 +539,28 @@ def test_a_network_of_another_kind(case: Case) -> None:
         entry["class_name"] = "LSTM"
 
     refuses_weights(described(case, edit), r"layer 'conv_2' \(LSTM\)")
+
+
+def test_a_setting_of_a_layer_or_an_argument_of_its_call_that_is_not_understood(
+    case: Case,
+) -> None:
+    def first(model: Any) -> None:
+        layer(model, "flatten")["config"]["data_format"] = "channels_first"
+
+    def second(model: Any) -> None:
+        layer(model, "dropout_1")["inbound_nodes"][0]["kwargs"]["training"] = True
+
+    refuses_weights(described(case, first), "'flatten'.*data_format='channels_first'")
+    refuses_weights(described(case, second), "'dropout_1'.*training=True")
+
+
+def test_arrays_that_no_layer_should_have_or_of_integers(case: Case) -> None:
+    def first(f: Any) -> None:
+        f["model_weights/conv_2/conv_2/kernel_scale"] = np.ones(4, "f4")
+
+    refuses_weights(stored(case, first), "'conv_2'.*kernel_scale")
+    second = hostile.replaced(hostile.KERNEL, hostile.of_type("i1"))
+    refuses_weights(stored(case, second), "'conv_2'.*'kernel' has type int8")
 
 
 def test_arrays_that_contradict_the_description(case: Case) -> None:
@@ -591,6 +647,17 @@ def test_hdf5_structures_that_lead_back_to_themselves(case: Case) -> None:
     heap = content.index(b"GCOL")
     content[heap + 16 : heap + 32] = bytes(16)  # an object of no number and no size
     refuses_weights(case.file(bytes(content), "net.h5"), r"text of \d+ bytes.* 0 ")
+
+
+def test_hdf5_structures_that_are_shared_to_take_for_ever(case: Case) -> None:
+    places, content = 20_000, (KERAS / "same.h5").read_bytes()
+    chain = [struct.pack("<QQ", 16 * (i + 1), 16) for i in range(places - 1)]
+    chain.append(struct.pack("<QQ", 1, 16))
+    head = struct.pack("<5s3xQQQ", b"HEAP\0", 16 * places, 0, len(content))
+    path = case.file(content + b"".join(chain) + 10_000 * head, "net.h5")
+    start = time.process_time()
+    refuses_weights(path, "free list of the heap")
+    assert time.process_time() - start < 10
 
 
 def test_the_state_of_an_optimizer_in_the_file(case: Case) -> None:
