@@ -163,7 +163,9 @@ def _plan(args: argparse.Namespace, workers: int) -> _Plan:
     others = [] if summary is None else list(summary_paths(summary))
     for path in others:
         ensure_writable(path, args.overwrite or args.resume, fits=True)
-    prepare_outputs(jobs, [weights_path(args.model)], others)
+    named = [*args.files, args.targetids or ""]
+    lists = [name[1:] for name in named if name.startswith("@")]
+    prepare_outputs(jobs, [weights_path(args.model), *lists], others)
     return _Plan(jobs, config, summary, permitted(args.device or "cpu"), workers)
 
 
