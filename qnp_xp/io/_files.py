@@ -125,9 +125,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary = Path(folder, target.name)
             yield temporary
             temporary.replace(target)
-    except OSError as err:
-        if err.filename is not None and _PREFIX not in str(err):
-            raise  # of another file
+    except OSError as err:  # which names the temporary file
         number = err.errno or errno.EIO
         raise OSError(number, os.strerror(number), str(path)) from err
 
