@@ -51,8 +51,8 @@ def add_options(p: argparse.ArgumentParser) -> None:
     add_either("--overwrite", "replace older outputs")
     add_either(
         "--resume",
-        "keep older outputs that are whole, newer than their FILE and made with these"
-        " weights and options; replace the others",
+        "keep older outputs that are whole and made of these FILEs, unchanged since,"
+        " with these weights and options; replace the others",
     )
     meaning = "priors of the quasars for rrdesi; a folder where there are several FILEs"
     add("--priors PATH", meaning)
