@@ -84,7 +84,8 @@ def file_stamp(paths: Iterable[Path]) -> str:
             status = path.stat()
             known = status.st_size, status.st_mtime_ns, status.st_ctime_ns
         facts.append((str(real_path(path)), *known))
-    return hashlib.sha256(repr(sorted(facts)).encode()).hexdigest() if facts else ""
+    text = repr(sorted(facts))
+    return hashlib.sha256(text.encode()).hexdigest()[:32] if facts else ""
 
 
 def different_files(paths: Iterable[Path]) -> list[Path]:

@@ -130,7 +130,7 @@ def identity_cards(
     return [
         *_setting_cards(model, options),
         _selection_card(rows, targetids),
-        ("QNSTAMP", stamp, "hash of input's paths, sizes, times"),
+        ("QNSTAMP", stamp, "hash of the input's state"),
     ]
 
 
