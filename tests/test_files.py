@@ -300,3 +300,15 @@ def test_embed_grid_never_replaces_its_source(run: Run, here: Path, data: Path) 
         assert (status, out) == (1, "")
         assert "is an input and cannot be the output" in err
     assert source.read_bytes() == before
+
+
+def test_two_pictures_are_not_drawn_to_one_file(
+    run: Run, inputs: Path, here: Path
+) -> None:
+    pytest.importorskip("matplotlib")
+    path = write_coadd(inputs / "coadd-0.fits", 2)
+    (here / f"p-{TARGETID}.png").symlink_to(f"p-{TARGETID + 1}.png")
+    status, _, err = run("plot", path, "--rows", "0,1", "-o", "p.png")
+    assert status == 1
+    assert "png: outputs need files of their own" in err
+    assert names(here) == [f"p-{TARGETID}.png"]

@@ -100,7 +100,7 @@ def test_outputs_of_other_weights_are_made_again(
 
 
 @pytest.mark.parametrize(
-    "threshold", ["0.30000000000000004", "0.3333333333333333", "1e-300", "0", "1"]
+    "threshold", ["0.30000000000000004", "0.3333333333333333", "1e-300", "1"]
 )
 def test_thresholds_are_compared_with_all_their_digits(
     run: Run, coadds: list[Path], here: Path, threshold: str
@@ -112,6 +112,16 @@ def test_thresholds_are_compared_with_all_their_digits(
     assert not rewritten(run, coadds, here, "--c-thresh", threshold)
     beside = np.nextafter(float(threshold), 0.5)
     assert rewritten(run, coadds, here, "--c-thresh", repr(float(beside)))
+
+
+def test_a_threshold_too_small_for_a_header_is_written_as_zero(
+    run: Run, coadds: list[Path], here: Path
+) -> None:
+    for threshold in ("5e-324", "0"):
+        arguments = ["--c-thresh", threshold, "--resume"]
+        assert run("classify", coadds[0], *arguments)[0] == 0
+        assert fitsio.read_header(here / "qn-0.fits", ext="QN")["C_THRESH"] == 0
+    assert not rewritten(run, coadds, here, *arguments[:2])
 
 
 def test_outputs_of_other_lines_are_made_again(
@@ -418,12 +428,17 @@ def test_what_killed_runs_left_behind_is_removed_after_a_day(
     run: Run, coadds: list[Path], here: Path
 ) -> None:
     dead, alive = here / ".qnp-partial-dead", here / ".qnp-partial-alive"
-    for folder in (dead, alive):
+    linked = here / "far" / dead.name
+    (here / "far").mkdir()
+    (here / "qn-0.fits").symlink_to("far/table.fits")
+    for folder in (dead, alive, linked):
         folder.mkdir()
         (folder / "qn-9.fits").write_bytes(b"half of a table")
     os.utime(dead, (0, 0))
-    assert run("classify", coadds[0])[0] == 0
+    os.utime(linked, (0, 0))
+    assert run("classify", *coadds[:2])[0] == 0
     assert not dead.exists()
+    assert not linked.exists()
     assert alive.exists()
 
 

@@ -28,6 +28,7 @@ from ..io._files import (
     ensure_writable,
     file_stamp,
     has_content,
+    real_path,
     remove_leftovers,
     remove_output,
 )
@@ -126,7 +127,7 @@ def prepare_outputs(
     outputs = [*others, *(path for job in jobs for path in job.outputs)]
     ensure_apart(outputs)
     ensure_not_input(outputs, [*inputs, *(path for job in jobs for path in job.inputs)])
-    for folder in {path.parent for path in outputs}:
+    for folder in {real_path(path).parent for path in outputs}:
         remove_leftovers(folder)
 
 

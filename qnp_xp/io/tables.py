@@ -136,6 +136,9 @@ def identity_cards(
 
 def _setting_cards(model: QuasarNP, options: Options) -> list[Card]:
     """Say which weights and settings results depend on."""
+    # cfitsio reads no smaller number than this one.
+    c_thresh = float(options.c_thresh)
+    c_thresh = c_thresh if c_thresh >= np.finfo(np.float64).tiny else 0.0
     lines = [
         (f"QN{kind}{number:02d}", line, what)
         for kind, what, names in (
@@ -147,7 +150,7 @@ def _setting_cards(model: QuasarNP, options: Options) -> list[Card]:
     return [
         ("QNSHA256", model.weights_sha256, "SHA-256 of the weights file"),
         ("QNDTYPE", model.dtype, "what the network computed in"),
-        ("C_THRESH", float(options.c_thresh), "a line counts above this confidence"),
+        ("C_THRESH", c_thresh, "a line counts above this confidence"),
         ("N_THRESH", int(options.n_thresh), "lines that make a quasar"),
         ("USEMASK", bool(options.use_mask), "pixels with MASK left out"),
         ("QNCOADD", bool(options.coadd), "spectra of a target added up"),
