@@ -15,11 +15,12 @@ from ._options import Options
 from ._scorer import score
 from ._xp.clock import Clock
 from .errors import SpectraError
-from .io._files import ensure_writable
+from .io._files import ensure_writable, file_stamp
 from .io.memory import open_arrays
 from .io.open import one_group, open_group
+from .io.sdss import with_zbest
 from .io.source import Source
-from .io.tables import empty_table, header_cards, selection_card, write_catalog
+from .io.tables import empty_table, header_cards, identity_cards, write_catalog
 from .io.weights import load_model, weights_path
 from .model import QuasarNP
 from .selection import Indices, Selection, check_indices, row_indices, target_indices
@@ -181,8 +182,9 @@ def classify(
         msg = "rows and targetids cannot be given both"
         raise ValueError(msg)
     group = one_group(spectra)
+    inputs = with_zbest(group or ())
+    stamp = file_stamp(inputs)
     if output is not None:
-        inputs = list(group or ())
         if model is None or isinstance(model, (str, Path)):
             inputs.append(weights_path(model))
         ensure_writable(Path(output), overwrite, inputs, fits=True)
@@ -193,8 +195,8 @@ def classify(
             source, network, options, indices=indices, targetids=targetids
         )
     if output is not None:
-        cards = header_cards(network, options, result.name, result.arms)
-        cards.append(selection_card(rows, targetids))
+        identity = identity_cards(network, options, stamp, rows, targetids)
+        cards = header_cards(network, identity, result.name, result.arms)
         write_catalog(output, result.table, cards, overwrite=overwrite)
     return result.table
 

@@ -888,6 +888,28 @@ def test_an_output_that_is_a_folder(case: Case) -> None:
         case.classify(case.folder / "absent.fits", output=case.folder, overwrite=True)
 
 
+def test_an_output_that_is_a_device_or_a_pipe(case: Case) -> None:
+    os.mkfifo(case.folder / "pipe")
+    for output in (Path("/dev/null"), case.folder / "pipe"):
+        with pytest.raises(OSError, match=rf"{output} is a device or a pipe"):
+            case.classify(case.folder / "absent.fits", output=output, overwrite=True)
+        assert case.command(case.coadd(1), "-o", output, "--resume")[0] == 1
+        assert output.exists()
+        assert not output.is_file()
+
+
+def test_an_output_that_is_a_link(case: Case) -> None:
+    (case.folder / "far").mkdir()
+    link = case.folder / "qn.fits"
+    link.symlink_to("far/table.fits")
+    path = case.coadd(2)
+    for option in ((), ("--overwrite",), ("--resume",)):
+        assert case.command(path, "-o", link, *option)[0] == 0
+        assert len(fitsio.read(case.folder / "far" / "table.fits", ext="QN")) == 2
+        assert link.is_symlink()
+        assert names(case.folder / "far") == ["table.fits"]
+
+
 def test_a_folder_that_cannot_be_written_to(case: Case) -> None:
     # The super-user may write everywhere, but for what the kernel keeps.
     folder = Path("/proc") if os.geteuid() == 0 else case.folder / "locked"
@@ -1052,6 +1074,17 @@ def test_tables_of_other_weights_or_settings_or_of_the_same_targets_in_merge(
         assert not (case.folder / "all.fits").exists()
 
 
+def test_a_table_of_classify_as_the_output_of_merge(case: Case) -> None:
+    for i in range(2):
+        path = case.coadd(2, name=f"coadd-{i}.fits")
+        case.classify(path, output=case.folder / f"qn-{i}.fits")
+    before = (case.folder / "qn-0.fits").read_bytes()
+    for option in ((), ("--overwrite",)):
+        assert cli.main(["merge", "qn-0.fits", "qn-1.fits", *option]) == 1
+        assert "qn-0.fits: written by classify" in case.capsys.readouterr().err
+        assert (case.folder / "qn-0.fits").read_bytes() == before
+
+
 def test_two_inputs_of_one_output(case: Case) -> None:
     (case.folder / "a").mkdir()
     paths = [case.coadd(1), case.coadd(1, name="a/coadd-0.fits")]
@@ -1059,6 +1092,77 @@ def test_two_inputs_of_one_output(case: Case) -> None:
     assert status == 1
     assert "several inputs would be written to" in err
     assert list(case.folder.rglob("qn-*")) == []
+
+
+def test_two_outputs_of_one_file_by_links_or_spelling(case: Case) -> None:
+    (case.folder / "link.fits").symlink_to("qn.fits")
+    for other in (case.folder / "qn.fits", "link.fits"):
+        status, err = case.command("absent.fits", "-o", "qn.fits", "--priors", other)
+        assert status == 1
+        assert "qn.fits: outputs need files of their own" in err
+
+
+def test_a_file_that_is_named_twice(case: Case) -> None:
+    path = case.coadd(2)
+    assert case.command(path, path.name, "--outdir", "out") == (0, "")
+    assert len(fitsio.read(case.folder / "out" / "qn-0.fits", ext="QN")) == 2
+
+
+def test_a_table_of_another_input_with_resume(case: Case) -> None:
+    path = case.coadd(2)
+    times = path.stat().st_atime_ns, path.stat().st_mtime_ns
+    assert case.command(path, "-o", "qn.fits") == (0, "")
+    before = fitsio.read(case.folder / "qn.fits", ext="QN")["Z_QN_CONF"]
+    for other in (path, case.coadd(2, name="other.fits", seed=2)):
+        case.coadd(2, name=other.name, seed=1 + (other == path))
+        os.utime(other, ns=times)
+        assert case.command(other, "-o", "qn.fits", "--resume") == (0, "")
+        after = fitsio.read(case.folder / "qn.fits", ext="QN")["Z_QN_CONF"]
+        assert np.all(after != before)
+        before = after
+
+
+def test_a_table_of_other_settings_with_resume(case: Case) -> None:
+    path = case.coadd(2)
+    written = set()
+    for threshold in (0.3, 0.1 + 0.2, 0.1 + 0.2):
+        arguments = ["-o", "qn.fits", "--c-thresh", repr(threshold), "--resume"]
+        assert case.command(path, *arguments) == (0, "")
+        written.add((case.folder / "qn.fits").stat().st_mtime_ns)
+    assert len(written) == 2
+
+
+def test_priors_of_other_quasars_than_the_table_s_with_resume(case: Case) -> None:
+    path = case.coadd(4)
+    found = case.classify(path)["Z_QN_CONF"]
+    few = ["-o", "qn.fits", "--c-thresh", repr(float(np.median(found)))]
+    priors = ["--priors", "p.fits"]
+    assert case.command(path, "-o", "qn.fits", "--c-thresh", "0", *priors) == (0, "")
+    assert len(fitsio.read("p.fits", ext="PRIORS")) == 4
+    assert case.command(path, *few, "--resume") == (0, "")
+    assert case.command(path, *few, "--resume", *priors) == (0, "")
+    assert len(fitsio.read("p.fits", ext="PRIORS")) == 2
+
+
+def test_priors_where_a_target_has_several_rows(case: Case) -> None:
+    def one_target(hdus: Hdus) -> None:
+        hdus["FIBERMAP"]["TARGETID"] = 5
+
+    path = case.changed(one_target, 4)
+    table = case.classify(path, c_thresh=0.0)
+    arguments = ["-o", "qn.fits", "--c-thresh", "0", "--priors", "p.fits"]
+    assert case.command(path, *arguments) == (0, "")
+    (prior,) = fitsio.read("p.fits", ext="PRIORS")
+    assert prior["TARGETID"] == 5
+    assert prior["Z"] == table["Z_QN"][np.argmax(table["Z_QN_CONF"])]
+
+
+def test_priors_where_there_is_no_quasar(case: Case) -> None:
+    (case.folder / "p.fits").write_text("older ones")
+    arguments = ["-o", "qn.fits", "--c-thresh", "1", "--priors", "p.fits"]
+    assert case.command(case.coadd(2), *arguments, "--overwrite")[0] == 0
+    assert "has no quasars, and so no priors" in case.caplog.text
+    assert names(case.folder) == ["coadd-0.fits", "qn.fits"]
 
 
 # The page.

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from .._version import __version__
 from ..io._files import atomic_write
-from ..io.tables import Card, write_table
+from ..io.tables import Card, table_content
 from ..lines import column_names
 from ..model import QuasarNP
 from .jobs import JobResult, Outcome
@@ -112,7 +112,8 @@ class Report:
     def write_summary(self, name: str | Path, workers: int) -> None:
         """Write what became of each file and of the run, as a table and as a text."""
         table, text = summary_paths(name)
-        write_table(table, "FILES", self._table(), self._cards(workers))
+        content = table_content("FILES", self._table(), self._cards(workers))
+        atomic_write(table, content)
         atomic_write(text, "\n".join([*self._lines(workers), ""]).encode())
 
     def _print(self, result: JobResult, write: Callable[[str], None]) -> None:

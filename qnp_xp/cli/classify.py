@@ -51,8 +51,8 @@ def add_options(p: argparse.ArgumentParser) -> None:
     add_either("--overwrite", "replace older outputs")
     add_either(
         "--resume",
-        "keep older outputs that are whole, newer than their FILE and made with these"
-        " weights and options; replace the others",
+        "keep older outputs that are whole and made of these FILEs, unchanged since,"
+        " with these weights and options; replace the others",
     )
     meaning = "priors of the quasars for rrdesi; a folder where there are several FILEs"
     add("--priors PATH", meaning)
@@ -163,7 +163,9 @@ def _plan(args: argparse.Namespace, workers: int) -> _Plan:
     others = [] if summary is None else list(summary_paths(summary))
     for path in others:
         ensure_writable(path, args.overwrite or args.resume, fits=True)
-    prepare_outputs(jobs, [weights_path(args.model)], others)
+    named = [*args.files, args.targetids or ""]
+    lists = [name[1:] for name in named if name.startswith("@")]
+    prepare_outputs(jobs, [weights_path(args.model), *lists], others)
     return _Plan(jobs, config, summary, permitted(args.device or "cpu"), workers)
 
 

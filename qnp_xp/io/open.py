@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import NoSpectraError, SpectraError
+from ._files import real_path
 from ._fits import FitsFile
 from .desi import cframe_source, coadd_source, is_cframe, is_coadd
 from .sdss import is_spec, is_spplate, spec_source, spplate_source
@@ -77,15 +78,16 @@ def group_inputs(names: Iterable[str | Path]) -> list[tuple[Path, ...]]:
     A group is one file, or the cframes of one spectrograph in one exposure. Groups have
     the order of their first names. What cannot be opened is a group of its own.
     """
-    groups: dict[tuple[Path, str], list[Path]] = {}
+    groups: dict[tuple[Path, str], dict[str, Path]] = {}
     for name in names:
         path = Path(name)
         members = cframes_in(path) if path.is_dir() else []
         for member in members or [path]:
             cframe = _CFRAME.fullmatch(member.name)
-            key = member.parent, cframe[2] if cframe else member.name
-            groups.setdefault(key, []).append(member)
-    return [tuple(members) for members in groups.values()]
+            key = real_path(member.parent), cframe[2] if cframe else member.name
+            # A file that is named twice is read once.
+            groups.setdefault(key, {}).setdefault(member.name, member)
+    return [tuple(members.values()) for members in groups.values()]
 
 
 def one_group(spectra: Any) -> tuple[Path, ...] | None:

@@ -7,6 +7,7 @@ flux in 1e-17 erg / (s cm2 Angstrom) and wavelengths of constant spacing in log1
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -75,9 +76,19 @@ def spplate_source(file: FitsFile) -> Source:
     return _source(file, arm, known)
 
 
+def zbest_path(path: Path) -> Path:
+    """Name the ``spZbest`` file beside an ``spPlate`` file; else the file itself."""
+    return path.with_name(path.name.replace("spPlate", "spZbest", 1))
+
+
+def with_zbest(paths: Iterable[Path]) -> list[Path]:
+    """Add to files those that are read with them."""
+    return list(dict.fromkeys(p for path in paths for p in (path, zbest_path(path))))
+
+
 def _thing_ids(path: Path) -> dict[int, int]:
     """Read THING_ID by FIBERID from the ``spZbest`` file beside an ``spPlate`` file."""
-    beside = path.with_name(path.name.replace("spPlate", "spZbest", 1))
+    beside = zbest_path(path)
     if beside == path or not beside.exists():
         return {}
     with FitsFile(beside) as file:

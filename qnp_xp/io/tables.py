@@ -47,6 +47,10 @@ _NOTES = {
 }
 _SDSS = ("PLATE", "MJD", "FIBERID")
 _UNITS = {"TARGET_RA": "deg", "TARGET_DEC": "deg"}
+#: Keywords of weights and settings, which tables that are merged must share.
+_SETTING = re.compile(
+    r"QNSHA256|QNDTYPE|[CN]_THRESH|USEMASK|QNCOADD|QNLINE\d+|QNBAL\d+"
+)
 #: What keywords begin with that say how a table came about.
 _OF_THE_RUN = ("QN", "C_THRESH", "N_THRESH", "USEMASK", "DEPNAM", "DEPVER")
 
@@ -111,19 +115,55 @@ def fill_table(
             table[f"{kind}_{name}"][rows] = column
 
 
-def setting_cards(model: QuasarNP, options: Options) -> list[Card]:
-    """Say which weights and settings results depend on."""
+def identity_cards(
+    model: QuasarNP,
+    options: Options,
+    stamp: str,
+    rows: ArrayLike | None,
+    targetids: ArrayLike | None,
+) -> list[Card]:
+    """Say what a table depends on, which resuming compares: settings, rows and input.
+
+    The stamp of the input is made before it is opened: one that is replaced meanwhile
+    is another input later. It is empty for spectra in memory.
+    """
     return [
-        ("QNSHA256", model.weights_sha256, "SHA-256 of the weights file"),
-        ("QNDTYPE", model.dtype, "what the network computed in"),
-        ("C_THRESH", float(options.c_thresh), "a line counts above this confidence"),
-        ("N_THRESH", int(options.n_thresh), "lines that make a quasar"),
-        ("USEMASK", bool(options.use_mask), "pixels with MASK left out"),
-        ("QNCOADD", bool(options.coadd), "spectra of a target added up"),
+        *_setting_cards(model, options),
+        _selection_card(rows, targetids),
+        ("QNSTAMP", stamp, "hash of the input's state"),
     ]
 
 
-def selection_card(rows: ArrayLike | None, targetids: ArrayLike | None) -> Card:
+def _setting_cards(model: QuasarNP, options: Options) -> list[Card]:
+    """Say which weights and settings results depend on."""
+    # cfitsio reads no smaller number than this one.
+    c_thresh = float(options.c_thresh)
+    c_thresh = c_thresh if c_thresh >= np.finfo(np.float64).tiny else 0.0
+    lines = [
+        (f"QN{kind}{number:02d}", line, what)
+        for kind, what, names in (
+            ("LINE", "line of the network", model.lines),
+            ("BAL", "broad absorption line of the network", model.lines_bal),
+        )
+        for number, line in enumerate(names)
+    ]
+    return [
+        ("QNSHA256", model.weights_sha256, "SHA-256 of the weights file"),
+        ("QNDTYPE", model.dtype, "what the network computed in"),
+        ("C_THRESH", c_thresh, "a line counts above this confidence"),
+        ("N_THRESH", int(options.n_thresh), "lines that make a quasar"),
+        ("USEMASK", bool(options.use_mask), "pixels with MASK left out"),
+        ("QNCOADD", bool(options.coadd), "spectra of a target added up"),
+        *lines,
+    ]
+
+
+def is_setting(keyword: str) -> bool:
+    """Tell whether a keyword is one of weights and settings."""
+    return _SETTING.fullmatch(keyword) is not None
+
+
+def _selection_card(rows: ArrayLike | None, targetids: ArrayLike | None) -> Card:
     """Say which rows were asked for: ``all``, or the kind and a hash of them."""
     value = "all"
     for kind, chosen in (("rows", rows), ("targetids", targetids)):
@@ -134,7 +174,7 @@ def selection_card(rows: ArrayLike | None, targetids: ArrayLike | None) -> Card:
 
 
 def header_cards(
-    model: QuasarNP, options: Options, name: str, arms: Sequence[str]
+    model: QuasarNP, identity: Sequence[Card], name: str, arms: Sequence[str]
 ) -> list[Card]:
     """Say what the table of a source, of some name and arms, was made with."""
     grid = Grid.from_wave(model.wave)
@@ -144,7 +184,7 @@ def header_cards(
         ("QNINPUT", _ascii(Path(name).name), "file of the spectra"),
         ("QNMODEL", _ascii(model.weights_name), origin),
         ("QNDEVICE", model.device, "device of the network"),
-        *setting_cards(model, options),
+        *identity,
         ("QNGRID", "log" if grid.log else "linear", "spacing of the wavelength grid"),
         ("QNNBINS", grid.size, "bins of the grid"),
         ("QNWMIN", float(model.wave[0]), "[Angstrom] first bin"),
@@ -175,15 +215,13 @@ def _version(library: str) -> str:
     return next((d.version for d in found), "unknown")
 
 
-def is_current(path: Path, header: Sequence[Card], newest: float) -> bool:
-    """Tell whether a sound table of these keywords is there, written since `newest`."""
+def is_current(path: Path, identity: Sequence[Card]) -> bool:
+    """Tell whether a sound table with these cards is there."""
     try:
-        if path.stat().st_mtime < newest:
-            return False
         with FitsFile(path) as file:
             cards = file.header("QN")
-            return all(cards.get(key) == value for key, value, _ in header)
-    except (FileNotFoundError, SpectraError):
+            return all(cards.get(key) == value for key, value, _ in identity)
+    except (OSError, SpectraError):
         return False
 
 
@@ -258,35 +296,26 @@ def write_catalog(
     for bit in (status for status in Status if status != Status.UNSCORED):
         note = f"bit of value {int(bit)} in QN_STATUS"
         cards.append((f"QNBIT{bit.bit_length() - 1:02d}", bit.name, note))
-    write_table(Path(path), "QN", table, cards, described=True)
+    atomic_write(Path(path), table_content("QN", table, cards, described=True))
 
 
-def write_priors(
-    path: str | Path,
-    targetid: ArrayLike,
-    z: ArrayLike,
-    width: ArrayLike,
-    *,
-    overwrite: bool = False,
-) -> None:
-    """Write priors for ``rrdesi --priors``, as desispec's ``scripts/qsoqn.py`` does."""
-    ensure_writable(Path(path), overwrite, fits=True)
+def priors_content(targetid: ArrayLike, z: ArrayLike, width: ArrayLike) -> bytes:
+    """Make priors for ``rrdesi --priors``, as desispec's ``scripts/qsoqn.py`` does."""
     columns = [("TARGETID", "i8"), ("FUNCTION", "S6"), ("Z", "f8"), ("SIGMA", "f8")]
     table = np.zeros(np.asarray(targetid).size, dtype=columns)
     table["TARGETID"], table["FUNCTION"] = targetid, b"tophat"
     table["Z"], table["SIGMA"] = z, width
-    write_table(Path(path), "PRIORS", table)
+    return table_content("PRIORS", table)
 
 
-def write_table(
-    path: Path,
+def table_content(
     name: str,
     table: NDArray[Any],
     header: Sequence[Card] = (),
     *,
     described: bool = False,
-) -> None:
-    """Write a table as an HDU, its columns described or not, whole or not at all."""
+) -> bytes:
+    """Make a file of a table as an HDU, its columns described or not."""
     cards = [{"name": key, "value": v, "comment": note} for key, v, note in header]
     columns = table.dtype.names or ()
     units = [_UNITS.get(column, "") for column in columns] if described else None
@@ -295,8 +324,14 @@ def write_table(
         f.write(table, extname=name, header=cards, units=units)
         for number, column in enumerate(columns if described else (), start=1):
             f[name].write_key(f"TTYPE{number}", column, comment=_note(column))
-        content = f.read_raw()
-    atomic_write(path, content)
+        content: bytes = f.read_raw()
+    for key, value, note in header:
+        if isinstance(value, float) and float(f"{value:.15g}") != value:
+            # cfitsio writes 15 digits, of the 17 that a number may have.
+            start = content.index(f"{key:<8}= ".encode())
+            card = f"{key:<8}= {repr(float(value)).upper():>20} / {note}"[:80].ljust(80)
+            content = content[:start] + card.encode() + content[start + 80 :]
+    return content
 
 
 def _note(column: str) -> str:
