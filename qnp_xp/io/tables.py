@@ -22,6 +22,7 @@ from ..errors import SpectraError
 from ..grids import Grid
 from ..lines import column_names
 from ..model import QuasarNP
+from ..selection import RowRanges
 from ..status import Status
 from ._files import atomic_write, ensure_writable
 from ._fits import FitsFile
@@ -123,12 +124,16 @@ def setting_cards(model: QuasarNP, options: Options) -> list[Card]:
     ]
 
 
-def selection_card(rows: ArrayLike | None, targetids: ArrayLike | None) -> Card:
+def selection_card(
+    rows: ArrayLike | RowRanges | None, targetids: ArrayLike | None
+) -> Card:
     """Say which rows were asked for: ``all``, or the kind and a hash of them."""
     value = "all"
     for kind, chosen in (("rows", rows), ("targetids", targetids)):
         if chosen is not None:
-            numbers = ",".join(map(str, to_host(chosen).tolist()))
+            numbers = str(chosen)
+            if not isinstance(chosen, RowRanges):
+                numbers = ",".join(map(str, to_host(chosen).tolist()))
             value = f"{kind} {hashlib.sha256(numbers.encode()).hexdigest()[:16]}"
     return ("QNSELECT", value, "rows asked for, and a hash of which")
 

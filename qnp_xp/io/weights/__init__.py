@@ -120,9 +120,16 @@ def load_model(
 
 def weights_path(filename: str | Path | None = None) -> Path:
     """Return the named weights file, else ``$QN_MODEL_FILE``, else the bundled one."""
-    if filename is None:
-        filename = os.environ.get("QN_MODEL_FILE") or data_file(EMBEDDED_NETWORK)
-    return Path(filename)
+    known = os.environ.get("QN_MODEL_FILE") or data_file(EMBEDDED_NETWORK)
+    path = Path(known if filename is None else filename)
+    if not path.exists():
+        other = (
+            "unset $QN_MODEL_FILE" if filename is None else "leave out -m (filename)"
+        )
+        raise FileNotFoundError(
+            f"{path}: no such weights file; {other} to use the bundled network"
+        )
+    return path
 
 
 def load_file(
