@@ -16,6 +16,8 @@ def printable(text: str) -> str:
 
 def explain(err: BaseException) -> str:
     """Say what went wrong: Python's words without their numbers, the file first."""
+    if isinstance(err, MemoryError):
+        return f"not enough memory ({str(err) or 'Python does not say for what'})"
     if not isinstance(err, OSError) or not err.strerror:
         return str(err) or type(err).__name__
     if err.filename is None:

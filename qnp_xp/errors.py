@@ -51,4 +51,4 @@ class MissingLibraryError(QnpError, ImportError):
 
 
 #: Errors that a user can mend: the command reports them without a traceback.
-USER_ERRORS = (QnpError, OSError, ValueError, TypeError)
+USER_ERRORS = (QnpError, OSError, ValueError, TypeError, MemoryError)

@@ -716,7 +716,7 @@ def test_a_full_disk_is_an_error_that_names_the_file(
     monkeypatch.setattr(fitsio.FITS, "write", full)
     status, out, err = run("classify", path)
     assert (status, out) == (1, "")
-    assert f"{path}: [Errno 28] No space left on device" in err
+    assert err == f"qnp-xp: error: {path}: No space left on device\n"
     assert names(here) == []
 
 

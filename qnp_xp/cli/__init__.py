@@ -64,7 +64,7 @@ def _run(argv: list[str]) -> int:
     try:
         with _stoppable():
             return int(args.run(args))
-    except (*USER_ERRORS, MemoryError) as err:
+    except USER_ERRORS as err:
         complain(err)
         return 1
     except KeyboardInterrupt:
