@@ -234,6 +234,9 @@ def test_the_folder_for_outputs_is_made(run: Run, inputs: Path, here: Path) -> N
     assert names(here / "a" / "b") == ["qn-0.fits", "qn-1.fits"]
     # It may be there already.
     assert run("classify", *paths, "--outdir", "a/b", "--overwrite")[0] == 0
+    # It may have the name of an option.
+    assert run("classify", *paths, "--outdir", "o")[0] == 0
+    assert names(here) == ["a", "o"]
 
 
 def test_outputs_are_replaced_only_where_that_is_asked_for(

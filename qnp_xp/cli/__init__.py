@@ -100,7 +100,7 @@ class _Parser(argparse.ArgumentParser):
         """Parse arguments, and refuse those that are not known."""
         options = list(self._option_string_actions)
         for arg in itertools.takewhile(lambda arg: arg != "--", args):
-            if f"-{arg}" in options and arg not in options:
+            if re.match("-[^-]", arg) and f"-{arg}" in options:
                 # Else -output would be -o, with the value utput.
                 self.error(f"unrecognized arguments: {arg}; did you mean -{arg}?")
         found, others = super().parse_known_args(args, namespace)
