@@ -1119,7 +1119,7 @@ def test_weights_that_are_not_found(case: Case) -> None:
     with pytest.raises(FileNotFoundError, match=r"gone\.h5: .*unset \$QN_MODEL_FILE"):
         load_model()
     case.coadd(1)
-    for command in (["classify", "coadd-0.fits"], ["plot", "coadd-0.fits"], ["info"]):
+    for command in (["classify", "coadd-0.fits"], ["benchmark"], ["info"]):
         case.capsys.readouterr()
         assert cli.main(command) == 1
         assert "unset $QN_MODEL_FILE to use the bundled" in case.capsys.readouterr().err
