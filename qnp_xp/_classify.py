@@ -23,7 +23,14 @@ from .io.source import Source
 from .io.tables import empty_table, header_cards, identity_cards, write_catalog
 from .io.weights import load_model, weights_path
 from .model import QuasarNP
-from .selection import Indices, Selection, check_indices, row_indices, target_indices
+from .selection import (
+    Indices,
+    RowRanges,
+    Selection,
+    check_indices,
+    row_indices,
+    target_indices,
+)
 from .status import Status
 
 _log = logging.getLogger(__name__)
@@ -218,7 +225,7 @@ def classify_source(
     model: QuasarNP,
     options: Options,
     *,
-    indices: Indices | None = None,
+    indices: Indices | RowRanges | None = None,
     targetids: ArrayLike | None = None,
     clock: Clock | None = None,
     keep_boxes: bool = False,
@@ -242,7 +249,10 @@ def classify_source(
 
 
 def _select(
-    source: Source, indices: Indices | None, targetids: ArrayLike | None, coadd: bool
+    source: Source,
+    indices: Indices | RowRanges | None,
+    targetids: ArrayLike | None,
+    coadd: bool,
 ) -> Selection:
     """Find the rows that are asked for, those of a target together with `coadd`."""
     known = source.identifiers.get("TARGETID")

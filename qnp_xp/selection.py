@@ -41,8 +41,27 @@ def row_indices(rows: ArrayLike | None, n: int, name: str = "rows") -> Indices:
     return np.flatnonzero(values).astype(np.int64)
 
 
-def check_indices(indices: Indices, n: int, name: str) -> Indices:
+@dataclass(frozen=True)
+class RowRanges:
+    """Ranges of rows that may be longer than any array: no file is opened yet."""
+
+    ranges: tuple[range, ...]
+
+    def __str__(self) -> str:
+        return ",".join(f"{part[0]}-{part[-1]}" for part in self.ranges)
+
+    def indices(self, n: int, name: str) -> Indices:
+        """Give the rows one by one, if there are so many."""
+        ends = np.asarray([(part[0], part[-1]) for part in self.ranges], np.int64)
+        check_indices(ends, n, name)
+        parts = [np.arange(r.start, r.stop, dtype=np.int64) for r in self.ranges]
+        return np.concatenate(parts)
+
+
+def check_indices(indices: Indices | RowRanges, n: int, name: str) -> Indices:
     """Check that indices fit n rows, and count negative ones from n."""
+    if isinstance(indices, RowRanges):
+        return indices.indices(n, name)
     if indices.size and (indices.min() < -n or indices.max() >= n):
         msg = f"{name} has numbers from {indices.min()} to {indices.max()} of {n} rows"
         raise ValueError(msg)

@@ -379,6 +379,48 @@ def interruptible() -> Iterator[None]:
         signal.signal(signal.SIGINT, before)
 
 
+def workers(group: int) -> list[int]:
+    """Processes of multiprocessing in a group (Linux)."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            command = (folder / "cmdline").read_bytes()
+            if os.getpgid(int(folder.name)) == group and b"spawn_main" in command:
+                found.append(int(folder.name))
+    return found
+
+
+#: The command on a disk that is so slow that files are partial for long.
+_SLOW = """
+import pathlib, sys, time
+from qnp_xp.cli import main
+write = pathlib.Path.write_bytes
+def slowly(self, content):
+    write(self, content[:1000])
+    pathlib.Path("out/writing").touch()
+    time.sleep(30)
+pathlib.Path.write_bytes = slowly
+if __name__ == "__main__":
+    sys.exit(main(["classify", *sys.argv[1:], "--outdir", "out"]))
+"""
+
+
+def start_writing(arguments: Sequence[object], folder: Path) -> subprocess.Popen[str]:
+    """Start `classify` in a group of its own, and wait until it writes to ``out``."""
+    script = folder / "slow.py"
+    script.write_text(_SLOW)
+    process = subprocess.Popen(
+        [sys.executable, str(script), *map(str, arguments)],
+        cwd=folder,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while process.poll() is None and not (folder / "out" / "writing").exists():
+        time.sleep(0.02)
+    return process
+
+
 def kill_and_resume(
     coadds: Sequence[Path], weights: Path, folder: Path, kills: int, seed: int
 ) -> int:

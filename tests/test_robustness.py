@@ -13,6 +13,7 @@ import marshal
 import os
 import re
 import resource
+import shlex
 import signal
 import struct
 import subprocess
@@ -30,6 +31,7 @@ import hostile
 import numpy as np
 import pytest
 from helpers import (
+    TARGETID,
     Hdus,
     coadd_hdus,
     copy_hdf5,
@@ -38,6 +40,8 @@ from helpers import (
     interruptible,
     layer,
     names,
+    start_writing,
+    workers,
     write_cframes,
     write_coadd,
     write_hdus,
@@ -51,6 +55,7 @@ from qnp_xp import (
     SpectraError,
     Status,
     WeightsError,
+    _scorer,
     classify,
     cli,
     load_model,
@@ -941,23 +946,23 @@ def test_a_full_disk(case: Case) -> None:
         env={k: v for k, v in os.environ.items() if not k.startswith("COVERAGE_")},
     )
     assert done.returncode == 1
-    match = rf"qnp-xp: error: {path}: \[Errno \d+\] [\w ]+: '.*/out/qn-0\.fits'\n"
-    assert re.fullmatch(match, done.stderr)
+    output = case.folder / "out" / "qn-0.fits"
+    assert done.stderr == f"qnp-xp: error: {path}: {output}: File too large\n"
     assert names(case.folder / "out") == []
 
 
 @interruptible()
-def test_an_interrupt_or_sigterm(case: Case) -> None:
+def test_an_interrupt_sigterm_or_sighup(case: Case) -> None:
     path = case.coadd(1)
     original = Path.write_bytes
-    for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
 
         def signalled(self: Path, content: bytes, number: int = number) -> None:
             original(self, content)
             os.kill(os.getpid(), number)
 
         case.monkeypatch.setattr(Path, "write_bytes", signalled)
-        assert case.command(path, "--outdir", "out")[0] == status
+        assert case.command(path, "--outdir", "out")[0] == 128 + number
         assert names(case.folder / "out") == []
 
 
@@ -1163,6 +1168,214 @@ def test_priors_where_there_is_no_quasar(case: Case) -> None:
     assert case.command(case.coadd(2), *arguments, "--overwrite")[0] == 0
     assert "has no quasars, and so no priors" in case.caplog.text
     assert names(case.folder) == ["coadd-0.fits", "qn.fits"]
+
+
+# The command and its processes.
+
+
+def in_a_shell(
+    case: Case, redirection: str, *paths: Path, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """The command on some files, with its output led somewhere."""
+    words = ["-m", "qnp_xp", "classify", *paths, "-m", case.weights, "--outdir", "out"]
+    line = " ".join(shlex.quote(str(word)) for word in (sys.executable, *words))
+    return subprocess.run(
+        ["bash", "-o", "pipefail", "-c", f"{line} {redirection}"],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+    )
+
+
+def test_stdout_that_is_full(case: Case) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no device that is full")
+    done = in_a_shell(case, "> /dev/full", case.coadd(1), case.coadd(1, name="b.fits"))
+    assert done.stderr == "qnp-xp: error: stdout: No space left on device\n"
+    assert done.returncode == 1
+    assert names(case.folder / "out") == ["qn-0.fits", "qn-b.fits"]
+
+
+def test_stdout_or_stderr_that_is_closed(case: Case) -> None:
+    path = case.coadd(1)
+    bad = case.file(b"SIMPLE")
+    for redirection in (">&-", "2>&-", "<&- >&- 2>&-"):
+        done = in_a_shell(case, redirection, path, bad)
+        assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+        assert names(case.folder / "out") == ["qn-0.fits"]
+        (case.folder / "out" / "qn-0.fits").unlink()
+        assert in_a_shell(case, redirection, path).returncode == 0
+        assert fitsio.read(str(case.folder / "out" / "qn-0.fits")).size == 1
+        (case.folder / "out" / "qn-0.fits").unlink()
+
+
+def test_names_that_the_encoding_of_stdout_lacks(case: Case) -> None:
+    paths = [case.coadd(1, name="coadd-\xe9\u2605.fits"), case.coadd(1)]
+    for encoding, name in (("ascii", r"\xe9\u2605"), ("latin-1", "\xe9\\u2605")):
+        done = in_a_shell(case, "| iconv -f latin1", *paths, PYTHONIOENCODING=encoding)
+        assert (done.returncode, done.stderr) == (0, "")
+        first, second = done.stdout.splitlines()
+        assert first.startswith(f"coadd-{name}.fits: 1 row, ")
+        assert second.startswith("coadd-0.fits: 1 row, ")
+        for path in (case.folder / "out").iterdir():
+            path.unlink()
+
+
+def test_a_pipe_whose_reader_has_seen_enough(case: Case) -> None:
+    paths = [case.coadd(1, name=f"coadd-{i}.fits") for i in range(3)]
+    done = in_a_shell(case, "| head -n 1", *paths)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("coadd-0.fits: ")
+    assert done.stdout.count("\n") == 1
+    assert names(case.folder / "out") == ["qn-0.fits", "qn-1.fits", "qn-2.fits"]
+
+
+def test_text_of_a_file_that_a_terminal_would_obey(case: Case) -> None:
+    title = "\x1b]0;mine\x07\x9b2J\u202e\nfile  other"
+
+    def edit(model: dict[str, Any], file: h5py.File) -> None:
+        file.attrs["keras_version"] = f"2{title}"
+        model["config"]["layers"][1]["class_name"] = f"Magic{title}"
+
+    path = copy_hdf5(case.weights, case.folder / "odd.h5", edit)
+    escaped = r"\x1b]0;mine\x07\x9b2J\u202e\nfile  other"
+    with pytest.raises(WeightsError, match=re.escape(f"Magic{escaped}")):
+        load_model(path)
+    copy_hdf5(case.weights, path, lambda _, f: f.attrs.create("keras_version", title))
+    case.capsys.readouterr()
+    assert cli.main(["info", str(path)]) == 0
+    assert f"\nwritten by  Keras {escaped}\n" in case.capsys.readouterr().out
+    status, err = case.command(case.folder / f"coadd-{title[4:8]}\x1bc.fits")
+    assert status == 1
+    assert r"coadd-mine\x1bc.fits: No such file" in err
+
+
+def test_misspelt_commands_and_options(case: Case) -> None:
+    path = case.coadd(1)
+    for arguments, meant in (
+        (["clasify", path], "no command clasify; did you mean classify?"),
+        (["emebd-grid"], "did you mean embed-grid?"),
+        (["spectra.fits"], "no command spectra.fits, only classify, merge, plot, "),
+        (["classify", path, "--otudir=x"], "--otudir=x; did you mean --outdir?"),
+        (["classify", path, "--no-such"], "unrecognized arguments: --no-such\n"),
+        # Else they would be -o with a value.
+        (["classify", path, "-overwrite"], "-overwrite; did you mean --overwrite?"),
+        (["plot", path, "-output", "x"], "-output; did you mean --output?"),
+    ):
+        case.capsys.readouterr()
+        assert cli.main([str(argument) for argument in arguments]) == 2
+        assert meant in case.capsys.readouterr().err
+    assert names(case.folder) == ["coadd-0.fits"]
+
+
+def test_a_pattern_that_the_shell_left_as_it_was(case: Case) -> None:
+    case.file(b"*.fit\n", "list.txt")
+    for name, match in (("c?add-*.fits", "c?add-*.fits"), ("@list.txt", "*.fit")):
+        status, err = case.command(name)
+        assert (status, err) == (1, f"qnp-xp: error: {match}: no file matches\n")
+    case.coadd(1)
+    status, err = case.command("coadd-*.fits")
+    assert status == 1
+    assert "coadd-*.fits: no such file; leave a pattern to the shell" in err
+    status, err = case.command("absent.fits")
+    assert err == "qnp-xp: error: absent.fits: No such file or directory\n"
+
+
+def test_weights_that_are_not_found(case: Case) -> None:
+    with pytest.raises(
+        FileNotFoundError, match=r"no\.h5: .*leave out -m \(filename, model\)"
+    ):
+        load_model("no.h5")
+    case.monkeypatch.setenv("QN_MODEL_FILE", "gone.h5")
+    with pytest.raises(FileNotFoundError, match=r"gone\.h5: .*unset \$QN_MODEL_FILE"):
+        load_model()
+    case.coadd(1)
+    for command in (["classify", "coadd-0.fits"], ["benchmark"], ["info"]):
+        case.capsys.readouterr()
+        assert cli.main(command) == 1
+        assert (
+            "unset $QN_MODEL_FILE, which names it, to use the bundled"
+            in case.capsys.readouterr().err
+        )
+
+
+def test_a_range_of_rows_far_beyond_the_last(case: Case) -> None:
+    path = case.coadd(3)
+    for options in ([], ["--resume"], ["--nproc", "2"]):
+        status, err = case.command(path, "--rows", "1,0-99999999999999", *options)
+        assert status == 1
+        assert f"{path}: rows has numbers from 0 to 99999999999999 of 3 rows" in err
+    status, _ = case.command(path, "--rows", "2,0-1")
+    assert status == 0
+    expected = case.classify(path)["TARGETID"][[2, 0, 1]]
+    np.testing.assert_array_equal(fitsio.read("qn-0.fits")["TARGETID"], expected)
+    written = Path("qn-0.fits").stat().st_mtime_ns
+    assert case.command(path, "--rows", "2,0,1", "--resume") == (0, "")
+    assert Path("qn-0.fits").stat().st_mtime_ns == written
+
+
+def test_lists_with_a_byte_order_mark(case: Case) -> None:
+    paths = [case.coadd(3, name=f"coadd-{i}.fits") for i in range(3)]
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        listing = f"{paths[2]}\r\n{paths[0]}\r\n".encode(encoding)
+        case.file(listing, "list.txt")
+        wanted = f"{TARGETID + 1}\r\n{TARGETID}\r\n".encode(encoding)
+        case.file(wanted, "targets.txt")
+        options = ["--targetids", "@targets.txt", "--outdir", encoding]
+        assert case.command("@list.txt", *options) == (0, "")
+        assert names(case.folder / encoding) == ["qn-0.fits", "qn-2.fits"]
+        for path in (case.folder / encoding).iterdir():
+            table = fitsio.read(str(path))
+            assert table["TARGETID"].tolist() == [TARGETID, TARGETID + 1]
+
+
+@interruptible()
+def test_signals_to_all_processes_of_nproc(case: Case) -> None:
+    paths = [case.coadd(1, name=f"coadd-{i}.fits") for i in range(3)]
+    arguments = [*paths, "-m", case.weights, "--nproc", 2]
+    process = start_writing(arguments, case.folder)
+    os.killpg(process.pid, signal.SIGTERM)
+    _, err = process.communicate(timeout=25)
+    assert (process.returncode, err) == (143, "qnp-xp: error: terminated\n")
+    assert workers(process.pid) == []
+    assert names(case.folder / "out") == ["writing"]
+
+
+@interruptible()
+def test_a_killed_run_of_nproc(case: Case) -> None:
+    paths = [case.coadd(1, name=f"coadd-{i}.fits") for i in range(3)]
+    arguments = [*paths, "-m", case.weights, "--nproc", 2]
+    process = start_writing(arguments, case.folder)
+    process.kill()
+    process.communicate(timeout=25)  # their stderr is closed as well
+    for _ in range(50):
+        if not workers(process.pid):
+            break
+        time.sleep(0.1)
+    assert workers(process.pid) == []
+    assert names(case.folder / "out") == ["writing"]
+
+
+@interruptible()
+def test_an_interrupt_in_a_large_batch(case: Case) -> None:
+    done: list[int] = []
+    original = _scorer._forward
+
+    def forward(*args: Any) -> Any:
+        result = original(*args)
+        done.append(1)
+        if len(done) == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+        return result
+
+    case.monkeypatch.setattr(_scorer, "_forward", forward)
+    n = 64 * case.model.block
+    flux = np.random.default_rng(0).normal(size=(n, 700)).astype(np.float32)
+    arrays = np.linspace(3600, 9800, 700), flux, np.ones_like(flux)
+    with pytest.raises(KeyboardInterrupt):
+        case.classify(arrays, batch_size=n)
+    assert len(done) <= 4 + 2 * case.model.threads
 
 
 # The page.

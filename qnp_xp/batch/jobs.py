@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from .._classify import Result, classify_file
 from .._options import Options
+from .._text import explain
 from ..decode import prior_width
 from ..errors import USER_ERRORS, NoSpectraError
 from ..io import tables
@@ -36,6 +37,7 @@ from ..io._merge import without_duplicates
 from ..io.open import joint_name
 from ..io.sdss import with_zbest
 from ..model import QuasarNP
+from ..selection import RowRanges
 
 _log = logging.getLogger(__name__)
 
@@ -86,7 +88,7 @@ class RunConfig:
 
     options: Options = field(default_factory=Options)
     #: Rows to take of each file, by number or by target; all without either.
-    indices: NDArray[np.int64] | None = None
+    indices: RowRanges | None = None
     targetids: NDArray[np.int64] | None = None
     #: Replace older outputs.
     overwrite: bool = False
@@ -150,7 +152,7 @@ def run_job(job: Job, model: QuasarNP, config: RunConfig) -> JobResult:
     except NoSpectraError as err:  # wildcards catch tables that lie beside spectra
         return JobResult(job, Outcome.SKIPPED, str(err))
     except USER_ERRORS as err:
-        return failed(job, str(err))
+        return failed(job, explain(err))
     except Exception as err:
         # One file of thousands must not end a run, whatever nobody thought of.
         _log.info("%s", job.name, exc_info=True)

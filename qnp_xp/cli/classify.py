@@ -6,7 +6,8 @@ It is called qn-* for coadd-* and spectra-* and lands in the current folder.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -176,11 +177,15 @@ def _model(args: argparse.Namespace, device: str) -> QuasarNP:
 
 
 def _report(
-    args: argparse.Namespace, plan: _Plan, model: QuasarNP, results: Iterable[JobResult]
+    args: argparse.Namespace,
+    plan: _Plan,
+    model: QuasarNP,
+    results: Generator[JobResult, None, None],
 ) -> int:
     """Say what becomes of the files, and sum it up."""
     report = Report(model, args.quiet, args.verbose, args.c_thresh)
-    report.follow(results, len(plan.jobs))
+    with contextlib.closing(results):  # at once, also where it ends early
+        report.follow(results, len(plan.jobs))
     model.backend.release()
     if plan.summary is not None:
         report.write_summary(plan.summary, plan.workers)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from .._text import explain, read_text
 from ..errors import NoSpectraError, SpectraError
 from ._files import real_path
 from ._fits import FitsFile
@@ -61,9 +62,9 @@ def read_lists(names: Iterable[str]) -> list[str]:
             found.append(name)
             continue
         try:
-            text = Path(name[1:]).read_text(encoding="utf-8")
+            text = read_text(Path(name[1:]))
         except (OSError, ValueError) as err:
-            raise ValueError(f"{name}: no list of files ({err})") from err
+            raise ValueError(f"{name}: no list of files ({explain(err)})") from err
         lines = (line.strip() for line in text.splitlines())
         listed = [line for line in lines if line and not line.startswith("#")]
         if not listed:

@@ -22,6 +22,7 @@ from ..errors import SpectraError
 from ..grids import Grid
 from ..lines import column_names
 from ..model import QuasarNP
+from ..selection import RowRanges
 from ..status import Status
 from ._files import atomic_write, ensure_writable
 from ._fits import FitsFile
@@ -119,7 +120,7 @@ def identity_cards(
     model: QuasarNP,
     options: Options,
     stamp: str,
-    rows: ArrayLike | None,
+    rows: ArrayLike | RowRanges | None,
     targetids: ArrayLike | None,
 ) -> list[Card]:
     """Say what a table depends on, which resuming compares: settings, rows and input.
@@ -163,12 +164,16 @@ def is_setting(keyword: str) -> bool:
     return _SETTING.fullmatch(keyword) is not None
 
 
-def _selection_card(rows: ArrayLike | None, targetids: ArrayLike | None) -> Card:
+def _selection_card(
+    rows: ArrayLike | RowRanges | None, targetids: ArrayLike | None
+) -> Card:
     """Say which rows were asked for: ``all``, or the kind and a hash of them."""
     value = "all"
     for kind, chosen in (("rows", rows), ("targetids", targetids)):
         if chosen is not None:
-            numbers = ",".join(map(str, to_host(chosen).tolist()))
+            numbers = str(chosen)
+            if not isinstance(chosen, RowRanges):
+                numbers = ",".join(map(str, to_host(chosen).tolist()))
             value = f"{kind} {hashlib.sha256(numbers.encode()).hexdigest()[:16]}"
     return ("QNSELECT", value, "rows asked for, and a hash of which")
 
