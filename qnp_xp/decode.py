@@ -101,15 +101,12 @@ def decode(
         )
         raise ValueError(msg)
     outputs = [real_floating(preds=output)[0] for output in preds]
-    (wave,) = real_floating(wave=wave)
+    wave = _checked_grid(wave)
     shape = tuple(outputs[0].shape)
     if len(shape) != 2 or shape[1] < 2 or shape[1] % 2:
         msg = f"preds must hold arrays (n, 2 * nboxes), got shape {shape}"
         raise ValueError(msg)
-    check_shapes(
-        **{f"preds[{i}]": (x, "n 2*nboxes") for i, x in enumerate(outputs)},
-        wave=(wave, "nbins"),
-    )
+    check_shapes(**{f"preds[{i}]": (x, "n 2*nboxes") for i, x in enumerate(outputs)})
     xp = array_namespace(*outputs)
     stack = xp.astype(xp.stack(outputs), xp.float64)
     backend = backend_of(stack)
@@ -130,6 +127,16 @@ def decode(
     else:
         zbest = cbest = xp.full_like(z[0, :], xp.nan)
     return Decoded(c_line, z_line, confidence[split:, :], z[split:, :], zbest, cbest)
+
+
+def _checked_grid(wave: Array) -> Array:
+    """Check that a grid is an array of wavelengths, and not empty."""
+    (wave,) = real_floating(wave=wave)
+    check_shapes(wave=(wave, "nbins"))
+    if not wave.shape[0]:
+        msg = "wave has no bins"
+        raise ValueError(msg)
+    return wave
 
 
 def _pick(x: Array, index: Array, axis: int) -> Array:
@@ -254,7 +261,6 @@ def prior_width(z: Array, wave: Array = _wave, nboxes: int = 13) -> Array:
     >>> round(float(prior_width(2.0)), 4)
     0.4886
     """
-    z, wave = real_floating(z=z)[0], real_floating(wave=wave)[0]
-    check_shapes(wave=(wave, "nbins"))
+    (z,), wave = real_floating(z=z), _checked_grid(wave)
     box = math.log10(float(wave[-1]) / float(wave[0])) / nboxes
     return 2 * (10**box - 1) * (1 + z)

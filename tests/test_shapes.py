@@ -65,6 +65,14 @@ CALLS: dict[str, tuple[Callable[[Ones], Any], str]] = {
         lambda ones: prior_width(ones(3), ones()),
         r"wave has shape \(\), expected \(nbins\)",
     ),
+    "a grid without bins": (
+        lambda ones: decode(preds(ones), LINES, LINES_BAL, ones(0)),
+        "wave has no bins",
+    ),
+    "a grid without bins for priors": (
+        lambda ones: prior_width(ones(3), ones(0)),
+        "wave has no bins",
+    ),
     "one confidence": (
         lambda ones: is_quasar(ones()),
         r"c_line has shape \(\), expected \(nlines, ...\)",
