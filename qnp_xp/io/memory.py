@@ -242,7 +242,7 @@ def _spectrum(spectrum: Any, origin: str, unit: str) -> Arm:
 
 def _from_records(records: Sequence[Any]) -> Source:
     """Take each record for a spectrum."""
-    arms, unit = [], unit_name(records[0]["flux"])
+    arms, unit = [], unit_name(records[0].get("flux"))
     for index, record in enumerate(records):
         for name in _RECORD:
             if record.get(name) is None:
