@@ -133,8 +133,8 @@ def cupy(session: nox.Session) -> None:
 
 @nox.session(python="3.11")
 def interop(session: nox.Session) -> None:
-    """Run the tests that need specutils, sparclclient or JAX."""
-    packages = ["jax>=0.4.30", "sparclclient==1.3.1", "specutils==2.4.0"]
+    """Run the tests that need specutils, pandas, sparclclient or JAX."""
+    packages = ["jax>=0.4.30", "pandas", "sparclclient==1.3.1", "specutils==2.4.0"]
     _install(session, *packages, *_group("test"))
     asked = ["tests/test_arrays.py", "tests/test_spectra.py", "--backend", "numpy"]
     session.run("pytest", *_PARALLEL, *asked, *session.posargs)

@@ -121,8 +121,9 @@ def classify(
         arrays ``(wave, flux, ivar)`` of any library, or a list of such for several
         arms: wavelengths in Angstrom ``(npix,)``, or ``(n, npix)`` where each spectrum
         has its own; flux per wavelength and its inverse variance ``(n, npix)``, or
-        ``(npix,)`` for one spectrum. Or spectra of specutils, or records of
-        sparclclient.
+        ``(npix,)`` for one spectrum. Units of quantities and columns are converted. A
+        list of single spectra that share most of their wavelengths is one of objects.
+        Or spectra of specutils, or records of sparclclient.
     model : QuasarNP, str, pathlib.Path or None
         A model from `qnp_xp.load_model`; or the name of a weights file; or None for
         ``$QN_MODEL_FILE``, and the network that ships with the package without it.
@@ -143,7 +144,8 @@ def classify(
     n_thresh : int
         Number of such lines that makes a quasar.
     use_mask : bool
-        Give no weight to pixels whose MASK is not zero.
+        Give no weight to pixels whose MASK is not zero, nor to those that the mask of a
+        spectrum of specutils marks.
     coadd : bool
         Add up the spectra of each target, and classify the sum.
     batch_size : int

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._options import Options
-from ._xp.backend import Array, to_host
+from ._xp.backend import Array, array_namespace, backend_of, to_device, to_host
 from ._xp.clock import Clock
 from ._xp.threads import worker_pool
 from .decode import decode, is_quasar
@@ -43,20 +43,33 @@ def score(
     batches = selection.batches(size)
     backend.settle()  # weights, and arrays of the user, are on their way
     with worker_pool(model.threads) as pool:
-        for rows, prepared, outputs in _predict(batches, prepare, model, pool):
-            done = [output.result() for output in outputs]
-            part, good = table[rows], prepared.good
+        for rows, prepared, running in _predict(batches, prepare, model, pool):
+            done = [output.result() for output in running]
+            part = table[rows]
             with clock("decode"), backend.stream("prepare"):
-                preds = model.split(backend.xp.concat(done, axis=0))
+                outputs, good = _finite(backend.xp.concat(done, axis=0), prepared)
+                preds = model.split(outputs)
                 found = decode(preds, model.lines, model.lines_bal, model.wave)
                 quasar = is_quasar(found.c_line, options.c_thresh, options.n_thresh)
                 part["QN_STATUS"] |= prepared.status
+                lost = np.setdiff1d(prepared.good, good, assume_unique=True)
+                part["QN_STATUS"][lost] |= int(Status.ZERO_VARIANCE)
                 target = (part["QN_STATUS"][good] & int(Status.NOT_TARGET)) == 0
                 part["IS_QSO_QN"][good] = to_host(quasar) & target
                 fill_table(part, good, found, model)
                 if boxes is not None:
                     activations = [to_host(line)[:, : model.nboxes] for line in preds]
                     boxes[rows][good] = np.stack(activations, axis=1)
+
+
+def _finite(outputs: Array, prepared: Prepared) -> tuple[Array, NDArray[np.int64]]:
+    """Keep outputs that are finite, and the rows they belong to."""
+    xp = array_namespace(outputs)
+    finite = to_host(xp.all(xp.isfinite(outputs), axis=1))
+    if finite.all():
+        return outputs, prepared.good
+    index = to_device(np.flatnonzero(finite), backend_of(outputs))
+    return xp.take(outputs, index, axis=0), prepared.good[finite]
 
 
 def _predict(

@@ -22,7 +22,7 @@ class Status(enum.IntFlag):
     NO_GOOD_PIXEL = 1
     """No pixel on the grid of the network has a positive inverse variance."""
     ZERO_VARIANCE = 2
-    """The spectrum is constant, or too large for float64: it cannot be normalised."""
+    """The spectrum is constant, or has numbers that the network cannot compute with."""
     ARM_MISSING = 4
     """The file lacks one of the arms b, r, z; the others were used."""
     PIXELS_CLEANED = 8

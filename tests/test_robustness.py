@@ -23,6 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import fitsio
@@ -63,7 +64,9 @@ from qnp_xp import (
 from qnp_xp.batch import jobs
 from qnp_xp.io import _gzip, load_desi_coadd, load_desi_exposure
 from qnp_xp.io.weights import _reading
+from qnp_xp.lines import LINES, LINES_BAL
 from qnp_xp.model import QuasarNP
+from qnp_xp.utils import process_preds, renormalize
 
 PAGE = Path(__file__).parents[1] / "docs" / "robustness.md"
 COMMAND = "import sys; from qnp_xp.cli import main; sys.exit(main())"
@@ -406,6 +409,17 @@ def test_a_constant_spectrum(case: Case) -> None:
     assert case.status(in_row(2, FLUX=0)) == [0, 0, CONSTANT]
 
 
+def test_numbers_that_the_network_cannot_compute_with_pixels_1e38_times_the_rms_away(
+    case: Case,
+) -> None:
+    wave, flux, ivar = noise()
+    flux[0, 300:303], ivar[:] = 3e38, 1e36
+    ivar[0, 300:303] = 1e-44
+    table = case.classify((wave, flux.astype("f4"), ivar.astype("f4")))
+    assert table["QN_STATUS"].tolist() == [int(Status.ZERO_VARIANCE), 0]
+    assert np.isnan(table["Z_QN"]).tolist() == [True, False]
+
+
 def test_one_good_pixel(case: Case) -> None:
     def edit(hdus: Hdus) -> None:
         in_row(0, IVAR=0)(hdus)
@@ -719,6 +733,28 @@ def test_complex_boolean_string_or_object_arrays(case: Case) -> None:
     for bad in (flux + 1j, flux > 0, flux.astype(str), flux.astype(object)):
         case.refuses((wave, bad, ivar), TypeError, "arm 0: flux.*real")
         case.refuses((wave, flux, bad), TypeError, "arm 0: ivar.*real")
+    for bad in (wave + 1j, wave > 0, wave.astype(str), wave.astype(object)):
+        case.refuses((bad, flux, ivar), TypeError, "arm 0: wavelengths.*real")
+
+
+def test_lists_of_different_lengths(case: Case) -> None:
+    wave, flux, ivar = noise()
+    ragged = [flux[0].tolist(), flux[1, :-1].tolist()]
+    case.refuses((wave, ragged, ivar), TypeError, "arm 0: flux")
+    case.refuses(([[1.0], [1.0, 2.0]], flux, ivar), TypeError, "arm 0: wavelengths")
+
+
+def test_masked_arrays(case: Case) -> None:
+    wave, flux, ivar = noise()
+    hidden = np.arange(wave.size) % 9 == 0
+    expected = case.classify((wave, flux, np.where(hidden, 0, ivar)))
+    mask = np.broadcast_to(hidden, flux.shape)
+    for masked in (
+        (np.ma.array(wave, mask=hidden), flux, ivar),
+        (wave, np.ma.array(flux, mask=mask), ivar),
+        (wave, flux, np.ma.array(ivar, mask=mask)),
+    ):
+        assert case.classify(masked).tobytes() == expected.tobytes()
 
 
 def test_something_that_holds_no_spectra(case: Case) -> None:
@@ -735,24 +771,127 @@ def test_arrays_of_shapes_that_do_not_fit(case: Case) -> None:
     case.refuses(arms, SpectraError, "1 spectra.*arm 0.*2")
 
 
-class Unit(str):
-    """What the package asks of a unit."""
+def test_array_functions_with_shapes_that_do_not_fit(case: Case) -> None:
+    flux = np.ones((5, 443))
+    with pytest.raises(ValueError, match=r"ivar.*\(5, 442\).*n=5, nbins=443"):
+        renormalize(flux, flux[:, 1:])
+    preds = [np.ones((3, 26)) for _ in range(6)]
+    with pytest.raises(ValueError, match=r"preds\[6\].*\(2, 26\).*n=3"):
+        process_preds([*preds, np.ones((2, 26))], LINES, LINES_BAL)
 
-    __slots__ = ()
 
-    def is_equivalent(self, other: str) -> bool:
-        return "Angstrom" in self and "Angstrom" in other
+def test_a_list_of_one_dimensional_spectra_that_share_their_wavelengths(
+    case: Case,
+) -> None:
+    wave, flux, ivar = noise(3)
+    found = case.classify([(wave, f, i) for f, i in zip(flux, ivar, strict=True)])
+    assert found.tobytes() == case.classify((wave, flux, ivar)).tobytes()
+
+
+def test_a_list_of_several_spectra_each_that_share_their_wavelengths(
+    case: Case,
+) -> None:
+    match = r"\(n, npix\).*exposures.*concatenate"
+    case.refuses([noise(), noise()], SpectraError, match)
+
+
+class Quantity(np.ndarray):
+    """Numbers with a unit."""
+
+    unit: str
+
+
+def measured(values: Any, unit: str) -> Any:
+    quantity = np.array(values).view(Quantity)
+    quantity.unit = unit
+    return quantity
+
+
+FLUX_UNIT = "1e-17 erg / (s cm2 Angstrom)"
 
 
 def test_spectra_in_jansky_or_electrons_with_a_unit(case: Case) -> None:
-    class Quantity(np.ndarray):
-        unit: Any
-
     wave, flux, ivar = noise()
     for name in ("Jy", "electron"):
-        measured = flux.view(Quantity)
-        measured.unit = Unit(name)
-        case.refuses((wave, measured, ivar), SpectraError, f"flux.* {name}")
+        spectra = (wave, measured(flux, name), ivar)
+        case.refuses(spectra, SpectraError, f"flux.* {name}")
+
+
+def in_two_arms(unit: str, factor: float, of_ivar: str | None = None) -> list[Any]:
+    """Noise in two arms, the second of them in another unit."""
+    wave, flux, ivar = noise()
+    blue, red = slice(0, 300), slice(300, 600)
+    flux_red, ivar_red = flux[:, red] * factor, ivar[:, red] / factor**2
+    return [
+        (wave[blue], measured(flux[:, blue], FLUX_UNIT), ivar[:, blue]),
+        (
+            wave[red],
+            measured(flux_red, unit) if unit else flux_red,
+            measured(ivar_red, of_ivar) if of_ivar else ivar_red,
+        ),
+    ]
+
+
+def test_flux_in_several_units(case: Case) -> None:
+    expected = case.classify(in_two_arms(FLUX_UNIT, 1.0))
+    unit = "erg / (s cm2 Angstrom)"
+    for of_ivar in (None, "cm4 Angstrom2 s2 / erg2"):
+        found = case.classify(in_two_arms(unit, 1e-17, of_ivar))
+        np.testing.assert_allclose(found["Z_QN"], expected["Z_QN"], rtol=1e-5)
+        np.testing.assert_allclose(found["C_LYA"], expected["C_LYA"], rtol=1e-4)
+
+
+def test_ivar_in_a_unit_that_is_not_that_of_the_flux(case: Case) -> None:
+    spectra = in_two_arms(FLUX_UNIT, 1.0, "ct")
+    case.refuses(spectra, SpectraError, r"arm 1: ivar is in ct.*1e-17 erg")
+
+
+def test_flux_with_a_unit_beside_flux_without(case: Case) -> None:
+    case.refuses(in_two_arms("", 1.0), SpectraError, "arm 1: flux has no unit")
+
+
+def test_wavelengths_in_nm_or_micron_with_a_unit(case: Case) -> None:
+    wave, flux, ivar = noise()
+    expected = case.classify((wave, flux, ivar))
+    for unit, factor in (("nm", 10), ("micron", 1e4)):
+        found = case.classify((measured(wave / factor, unit), flux, ivar))
+        np.testing.assert_allclose(found["Z_QN"], expected["Z_QN"], rtol=1e-5)
+
+
+def test_wavelengths_in_hz_with_a_unit(case: Case) -> None:
+    wave, flux, ivar = noise()
+    spectra = (measured(3e18 / wave, "Hz"), flux, ivar)
+    case.refuses(spectra, SpectraError, "arm 0: wavelengths are in Hz")
+
+
+def test_columns_of_astropy_and_pandas(case: Case) -> None:
+    class Column:
+        def __init__(self, values: Any, unit: str | None) -> None:
+            self.values, self.unit, self.shape = values, unit, values.shape
+
+        def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+            return self.values
+
+    wave, flux, ivar = noise()
+    columns = Column(wave / 10, "nm"), Column(flux[0], FLUX_UNIT), Column(ivar[0], None)
+    expected = case.classify((wave, flux[0], ivar[0]))
+    found = case.classify(columns)
+    np.testing.assert_allclose(found["Z_QN"], expected["Z_QN"], rtol=1e-5)
+
+
+def test_the_mask_of_a_spectrum_of_specutils(case: Case) -> None:
+    wave, flux, ivar = noise()
+    mask = np.arange(wave.size) % 9 == 0
+    spectrum = SimpleNamespace(
+        wavelength=wave,
+        flux=flux[0],
+        uncertainty=SimpleNamespace(array=ivar[0], uncertainty_type="ivar"),
+        mask=mask,
+    )
+    for use_mask, weight in ((False, ivar[0]), (True, np.where(mask, 0, ivar[0]))):
+        expected = case.classify((wave, flux[0], weight))
+        found = case.classify(spectrum, use_mask=use_mask)
+        assert found.tobytes() == expected.tobytes()
 
 
 def test_records_without_ivar(case: Case) -> None:
