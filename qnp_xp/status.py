@@ -24,7 +24,7 @@ class Status(enum.IntFlag):
     ZERO_VARIANCE = 2
     """The spectrum is constant, or too large for float64: it cannot be normalised."""
     ARM_MISSING = 4
-    """The file lacks one of the arms b, r, z; the others were used."""
+    """The file, or this row of it, lacks an arm; the others were used."""
     PIXELS_CLEANED = 8
     """Pixels of impossible weight, or of NaN or infinite flux, were left out."""
     NOT_TARGET = 16

@@ -6,6 +6,7 @@ types, so that neither package is needed.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from .._xp.backend import Array, array_namespace, to_host
 from ..errors import SpectraError
-from .source import IDENTIFIERS, Arm, HeldRows, Source, science_targets
+from .source import IDENTIFIERS, Arm, HeldRows, Source, identify, science_targets
 
 _HELP = (
     "expected a file, or (wave, flux, ivar), or a list of such, one for each arm, or"
@@ -23,11 +24,18 @@ _HELP = (
 # Per wavelength and not per frequency: that is what the networks were trained on.
 _FLUX_UNIT = "erg / (s cm2 Angstrom)"
 _RECORD = ("wavelength", "flux", "ivar")
-_RECORD_NAMES = {"TARGETID": "targetid", "TARGET_RA": "ra", "TARGET_DEC": "dec"}
+_RECORD_NAMES = {
+    **{"TARGETID": "targetid", "TARGET_RA": "ra", "TARGET_DEC": "dec"},
+    **{"SPECID": "specid", "SPARCL_ID": "sparcl_id"},
+}
+_UNKNOWN = {"i": -1, "f": np.nan, "S": ""}
+# Stands for a record that SPARCL does not have: a pixel without weight.
+_NO_PIXEL = [np.full(1, 5000.0), np.zeros(1), np.zeros(1)]
 
 
 def open_arrays(spectra: Any) -> Source:
     """Make a source of arrays, spectra of specutils or records of sparclclient."""
+    retrieved = hasattr(spectra, "records")
     spectra = getattr(spectra, "records", spectra)
     kinds = {
         _is_arm: _from_arrays,
@@ -37,6 +45,8 @@ def open_arrays(spectra: Any) -> Source:
     if any(is_kind(spectra) for is_kind in kinds):
         spectra = [spectra]
     items = list(spectra) if isinstance(spectra, Sequence) else []
+    if retrieved and not items:
+        return _from_records(items)
     for is_kind, source in kinds.items():
         if items and all(map(is_kind, items)):
             return source(items)
@@ -69,7 +79,7 @@ def _is_spectrum(item: Any) -> bool:
 
 def _is_record(item: Any) -> bool:
     """Tell whether an object is a record of sparclclient."""
-    return isinstance(item, Mapping) and "flux" in item
+    return isinstance(item, Mapping) and ("flux" in item or "sparcl_id" in item)
 
 
 def _from_arrays(items: Sequence[Any]) -> Source:
@@ -138,7 +148,7 @@ def _from_specutils(spectra: Sequence[Any]) -> Source:
         raise SpectraError(msg)
     arms = tuple(_arm(f"spectrum {i}", *part) for i, part in enumerate(parts))
     fibermap: Any = (getattr(spectra[0], "meta", None) or {}).get("fibermap")
-    known = _known(lambda name: fibermap[name], arms[0].flux.shape[0])
+    known = _known(lambda name: fibermap[name], arms[0].flux.shape[0], "fibermap")
     objtype = known.pop("OBJTYPE", None)
     target = None if objtype is None else science_targets(objtype)
     return Source("spectra", arms, identifiers=known, target=target)
@@ -164,13 +174,34 @@ def _from_records(records: Sequence[Any]) -> Source:
     """Take each record for a spectrum."""
     parts = []
     for index, record in enumerate(records):
+        if record.get("sparcl_id", "") is None:
+            parts.append(_NO_PIXEL)
+            continue
         for name in _RECORD:
             if record.get(name) is None:
                 msg = f"record {index}: has no {name}; name it in retrieve(include=)"
                 raise SpectraError(msg)
         parts.append([np.asarray(record[name], np.float64) for name in _RECORD])
-    known = _known(lambda name: [r[_RECORD_NAMES[name]] for r in records], len(records))
-    return Source("records", (_stack(parts),), identifiers=known)
+    known = _known(lambda name: _record_column(records, name), len(records), "records")
+    nothing = np.zeros((2, 0, 1))
+    arm = _stack(parts) if parts else _arm("spectra", _NO_PIXEL[0], *nothing)
+    return Source("records", (arm,), identifiers=known)
+
+
+def _record_column(records: Sequence[Any], name: str) -> list[Any]:
+    """Collect an identifier from records; the specid of DESI's is their TARGETID."""
+    values = [record.get(_RECORD_NAMES[name]) for record in records]
+    if name == "TARGETID":
+        desi = [str(record.get("_dr", "")).startswith("DESI") for record in records]
+        specids = [record.get("specid") for record in records]
+        values = [
+            specid if value is None and own else value
+            for value, specid, own in zip(values, specids, desi, strict=True)
+        ]
+    if all(value is None for value in values):
+        raise KeyError(name)
+    unknown = _UNKNOWN[IDENTIFIERS[name][0]]
+    return [unknown if value is None else value for value in values]
 
 
 def _stack(parts: Sequence[Sequence[Any]]) -> Arm:
@@ -189,15 +220,13 @@ def _stack(parts: Sequence[Sequence[Any]]) -> Arm:
     return _arm("spectra", wave, flux, ivar)
 
 
-def _known(column: Callable[[str], Any], n: int) -> dict[str, NDArray[Any]]:
-    """Collect the identifiers, and OBJTYPE, that are there for each of n spectra."""
+def _known(
+    column: Callable[[str], Any], n: int, origin: str
+) -> dict[str, NDArray[Any]]:
+    """Collect the identifiers, and OBJTYPE, that are there for n spectra."""
     known = {}
     for name in (*IDENTIFIERS, "OBJTYPE"):
-        try:
-            values = np.asarray(column(name))
-        except (KeyError, TypeError, ValueError):  # TypeError where there is no table
-            continue
-        kinds = "SU" if name == "OBJTYPE" else "iuf"
-        if values.shape == (n,) and values.dtype.kind in kinds:
-            known[name] = values
-    return known
+        # A TypeError is where there is no table.
+        with contextlib.suppress(KeyError, TypeError, ValueError):
+            known[name] = np.asarray(column(name))
+    return identify(known, n, lambda what: SpectraError(f"{origin}: {what}"))
