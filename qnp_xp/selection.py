@@ -42,22 +42,6 @@ def row_indices(rows: ArrayLike | None, n: int, name: str = "rows") -> Indices:
     return np.flatnonzero(values).astype(np.int64)
 
 
-def holds(dtype: np.dtype[Any], values: NDArray[Any]) -> bool:
-    """Tell whether a type of integers has all of some integers."""
-    limits = np.iinfo(dtype)
-    return not values.size or (
-        limits.min <= int(values.min()) and int(values.max()) <= limits.max
-    )
-
-
-def _int64(values: NDArray[Any], name: str) -> Indices:
-    """Give integers of any type as int64, unless one of them has no room there."""
-    if not holds(np.dtype(np.int64), values):
-        msg = f"{name} has {values.max()}, which is no integer of 64 bits with a sign"
-        raise ValueError(msg)
-    return values.astype(np.int64)
-
-
 def check_indices(indices: Indices, n: int, name: str) -> Indices:
     """Check that indices fit n rows, and count negative ones from n."""
     if indices.size and (indices.min() < -n or indices.max() >= n):
@@ -92,6 +76,22 @@ def target_indices(
         msg = f"{source}: no target {', '.join(map(str, lacking[:5]))}"
         raise ValueError(msg)
     return np.flatnonzero(np.isin(known, wanted)).astype(np.int64)
+
+
+def holds(dtype: np.dtype[Any], values: NDArray[Any]) -> bool:
+    """Tell whether a type of integers has all of some integers."""
+    limits = np.iinfo(dtype)
+    return not values.size or (
+        limits.min <= int(values.min()) and int(values.max()) <= limits.max
+    )
+
+
+def _int64(values: NDArray[Any], name: str) -> Indices:
+    """Give integers of any type as int64, unless one of them has no room there."""
+    if not holds(np.dtype(np.int64), values):
+        msg = f"{name} has {values.max()}, which is no integer of 64 bits with a sign"
+        raise ValueError(msg)
+    return values.astype(np.int64)
 
 
 @dataclass(frozen=True)

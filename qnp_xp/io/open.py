@@ -59,7 +59,9 @@ def coadds_in(specprod: Path, groups: Iterable[str]) -> list[Path]:
         pattern = f"{GROUPS[group]}/coadd-*.fits"
         coadds = [*specprod.glob(pattern), *specprod.glob(f"{pattern}.gz")]
         if not coadds:
-            raise FileNotFoundError(f"{specprod}: no {pattern}")
+            others = [name for name in GROUPS if any(specprod.glob(GROUPS[name]))]
+            hint = f"; it has {', '.join(others)}" if others else ""
+            raise FileNotFoundError(f"{specprod}: no {pattern}{hint}")
         found += _without_copies(coadds)
     return found
 

@@ -199,8 +199,9 @@ def identify(
         values, dtype = np.asarray(column), np.dtype(IDENTIFIERS.get(name, "S"))
         kind, meaning = kinds[dtype.kind]
         if values.shape != (n,) or (n and values.dtype.kind not in kind):
-            has = f"{values.dtype} of shape {values.shape}"
-            raise problem(f"column {name} has {has}, and {n} {meaning} are needed")
+            has = "texts" if values.dtype.kind in "SU" else values.dtype
+            what = f"column {name} has {has} of shape {values.shape}"
+            raise problem(f"{what}, and {n} {meaning} are needed")
         if dtype.kind == "i" and not holds(dtype, values):
             raise problem(f"column {name} has integers that are none of {dtype}")
         found[name] = values if dtype.itemsize == 0 else values.astype(dtype)
