@@ -28,7 +28,7 @@ class Status(enum.IntFlag):
     PIXELS_CLEANED = 8
     """Pixels of impossible weight, or of NaN or infinite flux, were left out."""
     NOT_TARGET = 16
-    """OBJTYPE is not TGT (a sky fiber, say): scored, and never counted as a quasar."""
+    """OBJTYPE says so (a sky fiber): scored, and never counted as a quasar."""
 
     UNSCORED = NO_GOOD_PIXEL | ZERO_VARIANCE
 

@@ -66,7 +66,7 @@ def is_spspec(file: FitsFile) -> bool:
     """Tell whether a file holds one spectrum as the rows of an image."""
     rows = file.image_shape(_FLUX)[:-1]
     alone = len(file) == 1 or not file.image_shape(_IVAR)
-    return len(rows) == 1 and rows[0] > _MASK and alone and _is_log(file)
+    return rows in {(4,), (5,)} and alone and _is_log(file)
 
 
 def is_spplate(file: FitsFile) -> bool:
