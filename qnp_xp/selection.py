@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,7 +29,7 @@ def row_indices(rows: ArrayLike | None, n: int, name: str = "rows") -> Indices:
         raise TypeError(msg)
     if values.dtype.kind != "b":
         if values.size != n or not set(values.tolist()) <= {0, 1}:
-            return check_indices(values.astype(np.int64), n, name)
+            return check_indices(_int64(values, name), n, name)
         if n <= 2 and sorted(values.tolist()) == list(range(n)):
             msg = (
                 f"{name}={values.tolist()} of {n} rows could be a mask or row numbers;"
@@ -84,14 +85,32 @@ def target_indices(
         msg = f"{source}: has no TARGETIDs to select targets by"
         raise ValueError(msg)
     wanted = to_host(targetids)
-    if wanted.dtype.kind not in "iu":
+    if wanted.size and wanted.dtype.kind not in "iu":
         msg = f"targetids must be integers, got {wanted.dtype}"
         raise TypeError(msg)
+    # Of int64 and uint64 numpy makes float64, in which neighbouring targets are one.
+    wanted = _int64(wanted, "targetids")
     lacking = wanted[~np.isin(wanted, known)].tolist()
     if all_known and lacking:
         msg = f"{source}: no target {', '.join(map(str, lacking[:5]))}"
         raise ValueError(msg)
     return np.flatnonzero(np.isin(known, wanted)).astype(np.int64)
+
+
+def holds(dtype: np.dtype[Any], values: NDArray[Any]) -> bool:
+    """Tell whether a type of integers has all of some integers."""
+    limits = np.iinfo(dtype)
+    return not values.size or (
+        limits.min <= int(values.min()) and int(values.max()) <= limits.max
+    )
+
+
+def _int64(values: NDArray[Any], name: str) -> Indices:
+    """Give integers of any type as int64, unless one of them has no room there."""
+    if not holds(np.dtype(np.int64), values):
+        msg = f"{name} has {values.max()}, which is no integer of 64 bits with a sign"
+        raise ValueError(msg)
+    return values.astype(np.int64)
 
 
 @dataclass(frozen=True)

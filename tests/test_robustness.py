@@ -48,6 +48,7 @@ from helpers import (
     write_hdus,
     write_images_by_hand,
 )
+from sdss_files import write_spec, write_spspec
 
 from qnp_xp import (
     DeviceError,
@@ -203,6 +204,11 @@ def test_a_fits_file_without_spectra(case: Case) -> None:
     case.refuses(path, SpectraError, "no spectra.*DARK, BIAS")
 
 
+def test_a_spectrum_of_lamost_or_of_another_survey(case: Case) -> None:
+    path = write_spspec(case.folder / "spec-55859-F5902.fits", TELESCOP="LAMOST")
+    case.refuses(path, SpectraError, r"spec-55859-F5902\.fits\[0\]: .*LAMOST")
+
+
 def test_tables_beside_spectra_redrock_spzbest_qn(case: Case) -> None:
     coadd = case.coadd(2)
     classify(coadd, case.model, output=case.folder / "qn.fits")
@@ -214,6 +220,20 @@ def test_tables_beside_spectra_redrock_spzbest_qn(case: Case) -> None:
         status, err = case.command(path, coadd, "--outdir", "out", "--overwrite")
         assert status == 0
         assert err.startswith(f"qnp-xp: skipped: {path}: ")
+
+
+def test_images_beside_spectra_rrmodel_sky_fluxcalib(case: Case) -> None:
+    case.coadd(2)
+    for name, hdu in (
+        ("rrmodel", "R_MODEL"),
+        ("sky", "SKY"),
+        ("fluxcalib", "FLUXCALIB"),
+    ):
+        images = {hdu: np.zeros((2, 3)), "R_WAVELENGTH": np.zeros(3)}
+        path = write_hdus(case.folder / f"{name}-0.fits", images)
+        case.refuses(path, NoSpectraError, f"only {hdu}")
+    status, err = case.command(*sorted(case.folder.glob("*-0.fits")), "--outdir", "out")
+    assert (status, err.count("holds no spectra")) == (0, 3)
 
 
 def test_a_folder_without_cframes(case: Case) -> None:
@@ -255,6 +275,36 @@ def test_a_fibermap_of_another_length(case: Case) -> None:
     case.refuses(path, SpectraError, r"\[FIBERMAP\].*4 rows.*3 spectra")
 
 
+def test_columns_of_a_fibermap_of_another_kind(case: Case) -> None:
+    def edit(hdus: Hdus) -> None:
+        kinds = [(n, t) for n, t in hdus["FIBERMAP"].dtype.descr if n != "TARGET_RA"]
+        table = np.zeros(3, [*kinds, ("TARGET_RA", "S4")])
+        table["TARGET_RA"] = "12h"
+        hdus["FIBERMAP"] = table
+
+    case.refuses(case.changed(edit), SpectraError, r"\[FIBERMAP\]: column TARGET_RA")
+
+
+def test_targetids_that_are_floats(case: Case) -> None:
+    def edit(hdus: Hdus) -> None:
+        kinds = hdus["FIBERMAP"].dtype.descr
+        kinds = [(n, "f8" if n == "TARGETID" else t) for n, t in kinds]
+        hdus["FIBERMAP"] = hdus["FIBERMAP"].astype(kinds)
+
+    match = r"\[FIBERMAP\]: column TARGETID has float64"
+    case.refuses(case.changed(edit), SpectraError, match)
+
+
+def test_a_fibermap_under_its_old_name_coadd_fibermap(case: Case) -> None:
+    def edit(hdus: Hdus) -> None:
+        hdus["COADD_FIBERMAP"] = hdus.pop("FIBERMAP")
+
+    objtype = ["TGT", "SKY", "TGT"]
+    expected = case.classify(case.coadd(3, objtype=objtype))
+    found = case.classify(case.changed(edit, objtype=objtype))
+    assert found.tobytes() == expected.tobytes()
+
+
 def test_wavelengths_of_another_length(case: Case) -> None:
     path = case.changed(lambda hdus: hdus.update(Z_WAVELENGTH=np.arange(7.0) + 8000))
     case.refuses(path, SpectraError, r"\[Z_WAVELENGTH\].*\(7,\).*flux")
@@ -288,6 +338,19 @@ def test_a_missing_arm(case: Case) -> None:
     table = case.classify(path)
     assert table["QN_STATUS"].tolist() == [Status.ARM_MISSING] * 2
     assert case.caplog.records[-1].getMessage() == f"{path}: no arm R"
+
+
+def test_a_missing_arm_of_arms_that_are_coadded_to_one(case: Case) -> None:
+    def edit(hdus: Hdus) -> None:
+        for part in ("WAVELENGTH", "FLUX", "IVAR"):
+            arms = [hdus.pop(f"{arm}_{part}") for arm in "BR"]
+            hdus[f"BR_{part}"] = np.concatenate(arms, axis=-1)
+
+    expected = case.classify(case.coadd(2, arms="BR"))
+    found = case.classify(case.changed(edit, 2, arms="BR"))
+    assert found["QN_STATUS"].tolist() == [Status.ARM_MISSING] * 2
+    np.testing.assert_allclose(found["Z_QN"], expected["Z_QN"], rtol=1e-5)
+    assert case.caplog.records[-1].getMessage().endswith("changed.fits: no arm Z")
 
 
 def test_no_fibermap(case: Case) -> None:
@@ -425,7 +488,7 @@ def test_one_good_pixel(case: Case) -> None:
         in_row(0, IVAR=0)(hdus)
         hdus["B_IVAR"][0, 7] = 1
 
-    assert case.status(edit) == [CONSTANT, 0, 0]
+    assert case.status(edit) == [CONSTANT | int(Status.ARM_MISSING), 0, 0]
 
 
 def test_nan_or_infinite_flux_of_positive_ivar(case: Case) -> None:
@@ -461,6 +524,13 @@ def test_flux_beyond_1e100(case: Case) -> None:
     assert case.status(edit) == [0, CLEANED, 0]
 
 
+def test_an_arm_without_a_usable_pixel_in_one_row(case: Case) -> None:
+    def edit(hdus: Hdus) -> None:
+        hdus["Z_IVAR"][1] = 0
+
+    assert case.status(edit) == [0, int(Status.ARM_MISSING), 0]
+
+
 def test_a_bad_spectrum_among_good_ones(case: Case) -> None:
     expected = case.classify(case.coadd(3))
     for edit in (in_row(1, IVAR=0), in_row(1, FLUX=7), in_row(1, FLUX=np.inf)):
@@ -474,6 +544,24 @@ def test_a_sky_fiber(case: Case) -> None:
     assert table["QN_STATUS"].tolist() == [0, Status.NOT_TARGET]
     assert table["IS_QSO_QN"].tolist() == [1, 0]
     assert np.all(np.isfinite(table["Z_QN"]))
+
+
+def test_a_blank_objtype_as_desi_s_mocks_have_it(case: Case) -> None:
+    table = case.classify(case.coadd(2, objtype=["", ""]), c_thresh=0.0)
+    assert table["QN_STATUS"].tolist() == [0, 0]
+    assert table["IS_QSO_QN"].tolist() == [1, 1]
+
+
+def test_a_mask_of_sdss_that_calls_no_pixel_bad(case: Case) -> None:
+    path = write_spec(case.folder / "spec.fits")
+    plain = case.classify(path)
+    for bit, same in ((4, True), (24, False)):  # MANYBADCOLUMNS, NODATA
+        with fitsio.FITS(str(path), "rw") as f:
+            mask = np.zeros(f[1].get_nrows(), dtype="i4")
+            mask[::2] = 1 << bit
+            f[1].write_column("AND_MASK", mask)
+        found = case.classify(path, use_mask=True)
+        assert (found.tobytes() == plain.tobytes()) == same
 
 
 # Weights files.
@@ -899,6 +987,14 @@ def test_records_without_ivar(case: Case) -> None:
     case.refuses([record], SpectraError, r"record 0.*ivar.*retrieve\(")
 
 
+def test_records_that_sparcl_does_not_have(case: Case) -> None:
+    missing = {"sparcl_id": None, "specid": None, "_dr": "DESI-DR1"}
+    table = case.classify([missing])
+    assert table["QN_STATUS"].tolist() == [Status.NO_GOOD_PIXEL]
+    assert np.isnan(table["Z_QN"]).tolist() == [True]
+    assert case.classify(SimpleNamespace(records=[])).shape == (0,)
+
+
 def test_rows_beyond_the_last_or_a_mask_of_another_length(case: Case) -> None:
     path = case.coadd(3)
     for rows in ([3], [-4], [True, False]):
@@ -919,6 +1015,16 @@ def test_rows_or_targetids_that_are_no_integers(case: Case) -> None:
     for option in ({"rows": [0.5]}, {"targetids": [1.5]}, {"targetids": ["a"]}):
         with pytest.raises(TypeError, match=r"must be (boolean or )?integer"):
             case.classify(path, **option)
+
+
+def test_targetids_without_a_sign(case: Case) -> None:
+    path = case.coadd(3)
+    known = fibermap_table(3)["TARGETID"]
+    others = known[0] + 10**6 * np.arange(1, 20)
+    asked = np.array([known[1], *others], dtype=np.uint64)
+    assert case.classify(path, targetids=asked)["TARGETID"].tolist() == [known[1]]
+    with pytest.raises(ValueError, match=r"targetids has 18446744073709551615"):
+        case.classify(path, targetids=np.array([2**64 - 1], dtype=np.uint64))
 
 
 def test_rows_and_targetids_together(case: Case) -> None:

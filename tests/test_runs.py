@@ -441,8 +441,8 @@ def test_tables_of_a_reduction_go_to_folders_like_its_own(
     found = sorted(str(p.relative_to(here)) for p in here.rglob("*") if p.is_file())
     assert found == [
         f"out/{PIXEL}/qn-sv3-dark-26065.fits",
-        "out/qn-summary.fits",
-        "out/qn-summary.txt",
+        "out/qn-summary-cumulative-healpix.fits",
+        "out/qn-summary-cumulative-healpix.txt",
         f"out/{NIGHT}/qn-0-80605-thru20210205.fits",
         f"out/{NIGHT}/qn-1-80605-thru20210205.fits",
         "out/tiles/cumulative/80606/20210301/qn-0-80606-thru20210301.fits",
@@ -465,7 +465,7 @@ def test_tables_of_a_reduction_go_to_folders_like_its_own(
             ["a.fits", "--groups", "healpix"],
             "--specprod: not allowed with argument FILE",
         ),
-        (["--groups", "pernight", "--outdir", "out"], "invalid choice: 'pernight'"),
+        (["--groups", "tiles", "--outdir", "out"], "invalid choice: 'tiles'"),
     ],
 )
 def test_a_reduction_needs_its_options(

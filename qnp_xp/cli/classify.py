@@ -70,7 +70,7 @@ def add_options(p: argparse.ArgumentParser) -> None:
     add(
         "--summary PATH",
         "write PATH.fits and PATH.txt, which sum up the run (qn-summary in the folder"
-        " of the tables for --mpi and --specprod)",
+        " of the tables for --mpi, qn-summary-GROUPS for --specprod)",
     )
     add_either = adder(p.add_mutually_exclusive_group())
     add_either(*_shared.DEVICE)
@@ -160,7 +160,8 @@ def _plan(args: argparse.Namespace, workers: int) -> _Plan:
     jobs = [Job(*parts) for parts in zip(groups, outputs, priors, strict=True)]
     summary = args.summary
     if summary is None and (args.mpi or top):
-        summary = outdir / "qn-summary"
+        # Of each group one, so that none of several runs replaces another's.
+        summary = outdir / "-".join(["qn-summary", *dict.fromkeys(args.groups or ())])
     others = [] if summary is None else list(summary_paths(summary))
     for path in others:
         ensure_writable(path, args.overwrite or args.resume, fits=True)

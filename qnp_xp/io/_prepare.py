@@ -8,14 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._binning import Rebinner, add_rows
-from .._xp.backend import Array, Backend, device, to_device, to_host
+from .._xp.backend import Array, Backend, array_namespace, device, to_device, to_host
 from .._xp.clock import Clock
 from ..selection import Selection
 from ..spectra import average, normalize
 from ..status import Status
 from .source import Source
 
-_Sums = tuple[Array, Array, NDArray[np.bool_]]
+# Of flux * ivar and of ivar; which rows were cleaned; and, shape (n, narms), which arms
+# of a row have a pixel that can be used.
+_Sums = tuple[Array, Array, NDArray[np.bool_], NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
@@ -45,9 +47,9 @@ class Preparer:
     def __call__(self, batch: Selection) -> Prepared:
         """Prepare the rows of the table that a batch makes."""
         if batch.counts.size == batch.indices.size:
-            flux_sum, ivar_sum, cleaned = self._sum_arms(batch.indices)
+            flux_sum, ivar_sum, cleaned, used = self._sum_arms(batch.indices)
         else:
-            flux_sum, ivar_sum, cleaned = self._sum_targets(batch)
+            flux_sum, ivar_sum, cleaned, used = self._sum_targets(batch)
         with self.clock("normalise"):
             x, weighted, varied = normalize(average(flux_sum, ivar_sum), ivar_sum)
             unscored = np.select(
@@ -58,6 +60,8 @@ class Preparer:
             x = self.backend.xp.take(x, to_device(good, self.backend), axis=0)
             self.backend.finish()
         status = unscored | np.where(cleaned, int(Status.PIXELS_CLEANED), 0)
+        some = np.any(used, axis=1) & ~np.all(used, axis=1)
+        status = status | np.where(some, int(Status.ARM_MISSING), 0)
         return Prepared(x, good, status.astype(np.int32))
 
     def _sum_arms(self, indices: NDArray[np.int64]) -> _Sums:
@@ -70,8 +74,9 @@ class Preparer:
                 for wave, flux, ivar in arms
             ]
         with self.clock("rebin"):
+            used = np.stack([_usable(flux, ivar) for _, flux, ivar in arms], axis=1)
             flux_sum, ivar_sum, cleaned = self.rebinner(arms)
-            return flux_sum, ivar_sum, to_host(cleaned)
+            return flux_sum, ivar_sum, to_host(cleaned), used
 
     def _sum_targets(self, batch: Selection) -> _Sums:
         """Add up the sums of the spectra of each target."""
@@ -81,11 +86,28 @@ class Preparer:
             for low in range(0, batch.indices.size, self.batch_size)
         ]
         with self.clock("rebin"):
-            *sums, suspect = zip(*parts, strict=True)
+            *sums, suspect, usable = zip(*parts, strict=True)
             flux, ivar = (xp.concat(part, axis=0) for part in sums)
             shape = (n, flux.shape[1])
             nothing = xp.zeros(shape, dtype=flux.dtype, device=device(flux))
             owners = batch.owners.tolist()
             flux, ivar = (add_rows(nothing, rows, owners) for rows in (flux, ivar))
         cleaned = batch.owners[np.concatenate(suspect)]
-        return flux, ivar, np.isin(np.arange(n), cleaned)
+        used = np.logical_or.reduceat(
+            np.concatenate(usable), np.cumsum(batch.counts) - batch.counts
+        )
+        return flux, ivar, np.isin(np.arange(n), cleaned), used
+
+
+def _usable(flux: Array, ivar: Array) -> NDArray[np.bool_]:
+    """Tell which rows of an arm have a pixel of positive weight and finite flux."""
+    xp = array_namespace(flux, ivar)
+    n, npix = flux.shape
+    usable = np.zeros(n, dtype=bool)
+    # All pixels only where a look at those in the middle is not enough.
+    for first, last in ((npix // 2, min(npix // 2 + 64, npix)), (0, npix)):
+        sound = (ivar[:, first:last] > 0) & xp.isfinite(flux[:, first:last])
+        usable = to_host(xp.any(sound, axis=1))
+        if np.all(usable):
+            break
+    return usable

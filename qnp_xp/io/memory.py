@@ -6,6 +6,7 @@ types, so that neither package is needed.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 from .._xp.backend import Array, array_namespace, to_host
 from ..errors import SpectraError
 from ._units import conversion, unit_name
-from .source import IDENTIFIERS, Arm, HeldRows, Rows, Source, science_targets
+from .source import IDENTIFIERS, Arm, HeldRows, Rows, Source, identify, science_targets
 
 _HELP = (
     "expected a file, or (wave, flux, ivar), or a list of such, one for each arm, or"
@@ -24,15 +25,22 @@ _HELP = (
 # Per wavelength and not per frequency: that is what the networks were trained on.
 _FLUX_UNIT = "erg / (s cm2 Angstrom)"
 _RECORD = ("wavelength", "flux", "ivar")
-_RECORD_NAMES = {"TARGETID": "targetid", "TARGET_RA": "ra", "TARGET_DEC": "dec"}
 # The power of an uncertainty that is an inverse variance.
 _POWERS = {"ivar": 1, "var": -1, "std": -2}
 # Arms that share more than this part of the shorter one are no arms of one spectrum.
 _SHARED = 0.5
+_RECORD_NAMES = {
+    **{"TARGETID": "targetid", "TARGET_RA": "ra", "TARGET_DEC": "dec"},
+    **{"SPECID": "specid", "SPARCL_ID": "sparcl_id"},
+}
+_UNKNOWN = {"i": -1, "f": np.nan, "S": ""}
+# Stands for a record that SPARCL does not have: a pixel without weight.
+_NO_PIXEL = [np.full(1, 5000.0), np.zeros(1), np.zeros(1)]
 
 
 def open_arrays(spectra: Any) -> Source:
     """Make a source of arrays, spectra of specutils or records of sparclclient."""
+    retrieved = hasattr(spectra, "records")
     spectra = getattr(spectra, "records", spectra)
     kinds = {
         _is_arm: _from_arrays,
@@ -42,6 +50,8 @@ def open_arrays(spectra: Any) -> Source:
     if any(is_kind(spectra) for is_kind in kinds):
         spectra = [spectra]
     items = list(spectra) if isinstance(spectra, Sequence) else []
+    if retrieved and not items:
+        return _from_records(items)
     for is_kind, source in kinds.items():
         if items and all(map(is_kind, items)):
             return source(items)
@@ -74,7 +84,7 @@ def _is_spectrum(item: Any) -> bool:
 
 def _is_record(item: Any) -> bool:
     """Tell whether an object is a record of sparclclient."""
-    return isinstance(item, Mapping) and "flux" in item
+    return isinstance(item, Mapping) and ("flux" in item or "sparcl_id" in item)
 
 
 def _from_arrays(items: Sequence[Any]) -> Source:
@@ -218,7 +228,7 @@ def _from_specutils(spectra: Sequence[Any]) -> Source:
     if dimensions == {1} or _are_objects(arms):
         return Source("spectra", (_stack(arms),))
     fibermap: Any = (getattr(spectra[0], "meta", None) or {}).get("fibermap")
-    known = _known(lambda name: fibermap[name], arms[0].flux.shape[0])
+    known = _known(lambda name: fibermap[name], arms[0].flux.shape[0], "fibermap")
     objtype = known.pop("OBJTYPE", None)
     target = None if objtype is None else science_targets(objtype)
     return Source("spectra", tuple(arms), identifiers=known, target=target)
@@ -242,15 +252,37 @@ def _spectrum(spectrum: Any, origin: str, unit: str) -> Arm:
 
 def _from_records(records: Sequence[Any]) -> Source:
     """Take each record for a spectrum."""
-    arms, unit = [], unit_name(records[0].get("flux"))
+    arms = []
+    unit = next((unit_name(r["flux"]) for r in records if "flux" in r), "")
     for index, record in enumerate(records):
+        if record.get("sparcl_id", "") is None:
+            arms.append(_arm(f"record {index}", *_NO_PIXEL, unit=""))
+            continue
         for name in _RECORD:
             if record.get(name) is None:
                 msg = f"record {index}: has no {name}; name it in retrieve(include=)"
                 raise SpectraError(msg)
         arms.append(_arm(f"record {index}", *(record[x] for x in _RECORD), unit=unit))
-    known = _known(lambda name: [r[_RECORD_NAMES[name]] for r in records], len(records))
-    return Source("records", (_stack(arms),), identifiers=known)
+    known = _known(lambda name: _record_column(records, name), len(records), "records")
+    nothing = np.zeros((2, 0, 1))
+    arm = _stack(arms) if arms else _arm("spectra", _NO_PIXEL[0], *nothing, unit="")
+    return Source("records", (arm,), identifiers=known)
+
+
+def _record_column(records: Sequence[Any], name: str) -> list[Any]:
+    """Collect an identifier from records; the specid of DESI's is their TARGETID."""
+    values = [record.get(_RECORD_NAMES[name]) for record in records]
+    if name == "TARGETID":
+        desi = [str(record.get("_dr", "")).startswith("DESI") for record in records]
+        specids = [record.get("specid") for record in records]
+        values = [
+            specid if value is None and own else value
+            for value, specid, own in zip(values, specids, desi, strict=True)
+        ]
+    if all(value is None for value in values):
+        raise KeyError(name)
+    unknown = _UNKNOWN[IDENTIFIERS[name][0]]
+    return [unknown if value is None else value for value in values]
 
 
 def _stack(arms: Sequence[Arm]) -> Arm:
@@ -285,15 +317,13 @@ def _stack_rows(
     return HeldRows(stack, origin)
 
 
-def _known(column: Callable[[str], Any], n: int) -> dict[str, NDArray[Any]]:
-    """Collect the identifiers, and OBJTYPE, that are there for each of n spectra."""
+def _known(
+    column: Callable[[str], Any], n: int, origin: str
+) -> dict[str, NDArray[Any]]:
+    """Collect the identifiers, and OBJTYPE, that are there for n spectra."""
     known = {}
     for name in (*IDENTIFIERS, "OBJTYPE"):
-        try:
-            values = np.asarray(column(name))
-        except (KeyError, TypeError, ValueError):  # TypeError where there is no table
-            continue
-        kinds = "SU" if name == "OBJTYPE" else "iuf"
-        if values.shape == (n,) and values.dtype.kind in kinds:
-            known[name] = values
-    return known
+        # A TypeError is where there is no table.
+        with contextlib.suppress(KeyError, TypeError, ValueError):
+            known[name] = np.asarray(column(name))
+    return identify(known, n, lambda what: SpectraError(f"{origin}: {what}"))

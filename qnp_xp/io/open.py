@@ -17,14 +17,36 @@ from ..errors import NoSpectraError, SpectraError
 from ._files import real_path
 from ._fits import FitsFile
 from .desi import cframe_source, coadd_source, is_cframe, is_coadd
-from .sdss import is_spec, is_spplate, spec_source, spplate_source
+from .sdss import (
+    is_spec,
+    is_spplate,
+    is_spspec,
+    spec_source,
+    spplate_source,
+    spspec_source,
+)
 from .source import Source
 
+_SDSS = {is_spec: spec_source, is_spspec: spspec_source, is_spplate: spplate_source}
 # Arm; spectrograph and exposure.
 _CFRAME = re.compile(r"cframe-([brz])(\d-\d+)\.fits(?:\.gz)?")
 
 #: Folders of the coadds of a reduction, by the way in which its spectra are grouped.
-GROUPS = {"cumulative": "tiles/cumulative/*/*", "healpix": "healpix/*/*/*/*"}
+GROUPS = {
+    "cumulative": "tiles/cumulative/*/*",
+    "pernight": "tiles/pernight/*/*",
+    "perexp": "tiles/perexp/*/*",
+    "healpix": "healpix/*/*/*/*",
+    "uniqpix": "spectra/*/*/*/*",
+}
+# What the header may call the telescopes of DESI and SDSS.
+_TELESCOPES = re.compile("DESI|KPNO|MAYALL|SDSS|APO|LCO DU PONT", re.IGNORECASE)
+# HDUs by which what pipelines write beside spectra is told: of redrock (REDSHIFTS was
+# ZBEST; models are of its fits), of fastspecfit, and of the steps before cframes.
+_PRODUCTS = re.compile(
+    "REDSHIFTS|ZBEST|[BRZ]{1,3}_MODEL|FASTSPEC|FASTPHOT|SKY|FLUXCALIB|FIBERFLAT"
+    "|XTRACE|YTRACE|COEFF"
+)
 
 
 def cframes_in(folder: Path) -> list[Path]:
@@ -39,7 +61,9 @@ def coadds_in(specprod: Path, groups: Iterable[str]) -> list[Path]:
         pattern = f"{GROUPS[group]}/coadd-*.fits"
         coadds = [*specprod.glob(pattern), *specprod.glob(f"{pattern}.gz")]
         if not coadds:
-            raise FileNotFoundError(f"{specprod}: no {pattern}")
+            others = [name for name in GROUPS if any(specprod.glob(GROUPS[name]))]
+            hint = f"; it has {', '.join(others)}" if others else ""
+            raise FileNotFoundError(f"{specprod}: no {pattern}{hint}")
         found += _without_copies(coadds)
     return found
 
@@ -166,15 +190,19 @@ def _source(files: Sequence[FitsFile], name: str) -> Source:
         return coadd_source(file)
     if len(files) > 1 or is_cframe(file):
         return cframe_source(files, name)
-    if is_spec(file):
-        return spec_source(file)
-    if is_spplate(file):
-        return spplate_source(file)
-    # Tables that lie beside spectra are in order; anything else is a mistake.
+    telescope = str(file.header(0).get("TELESCOP") or "").strip()
+    if telescope and not _TELESCOPES.search(telescope):
+        what = f"TELESCOP={telescope!r}, and spectra of DESI or SDSS are needed"
+        raise file.problem(0, what)
+    for is_kind, source in _SDSS.items():
+        if is_kind(file):
+            return source(file)
+    # What lies beside spectra is in order; anything else is a mistake.
     tables = [set(file.column_names(hdu)) for hdu in range(len(file))]
     catalog = any({"PLATE", "FIBERID"} <= columns for columns in tables)
+    product = any(map(_PRODUCTS.fullmatch, file.indices))
     images = any(file.image_shape(hdu) for hdu in range(len(file)))
-    sound = catalog or (any(tables) and not images)
+    sound = catalog or product or (any(tables) and not images)
     error = NoSpectraError if sound else SpectraError
     names = ", ".join(file.indices) or "HDUs without a name"
     raise error(f"{file.path}: holds no spectra of DESI or SDSS, only {names}")

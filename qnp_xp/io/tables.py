@@ -26,7 +26,7 @@ from ..selection import RowRanges
 from ..status import Status
 from ._files import atomic_write, ensure_writable
 from ._fits import FitsFile
-from .source import Source
+from .source import IDENTIFIERS, Source
 
 __all__ = ["read_catalog"]
 
@@ -40,13 +40,17 @@ _NOTES = {
     "PLATE": "plate of SDSS",
     "MJD": "its night, modified Julian date",
     "FIBERID": "fiber on the plate, from 1",
+    "FIELD": "field of SDSS-V",
+    "CATALOGID": "object in the catalogue of SDSS-V",
+    "SDSS_ID": "object in all catalogues of SDSS-V",
+    "SPECID": "spectrum, as SPARCL has it",
+    "SPARCL_ID": "record of SPARCL",
     "QNINPUT": "file of the spectrum",
     "IS_QSO_QN": "1 is a quasar by C_THRESH, N_THRESH",
     "Z_QN": "redshift of the most confident line",
     "Z_QN_CONF": "confidence of that line, 0 to 1",
     "QN_STATUS": "0 is scored, else bits: see QNBITnn",
 }
-_SDSS = ("PLATE", "MJD", "FIBERID")
 _UNITS = {"TARGET_RA": "deg", "TARGET_DEC": "deg"}
 #: Keywords of weights and settings, which tables that are merged must share.
 _SETTING = re.compile(
@@ -62,9 +66,10 @@ def table_dtype(
     """Make the columns of results from lines and the identifiers that are known."""
     names = column_names(lines)
     columns: list[tuple[str, str]] = [("TARGETID", "i8")]
-    if {"TARGET_RA", "TARGET_DEC"} <= set(identifiers):
-        columns += [("TARGET_RA", "f8"), ("TARGET_DEC", "f8")]
-    columns += [(name, "i4") for name in _SDSS if name in identifiers]
+    known = set(identifiers) - {"TARGETID"}
+    if not known.issuperset(_UNITS):  # one coordinate alone says nothing
+        known.difference_update(_UNITS)
+    columns += [(name, dtype) for name, dtype in IDENTIFIERS.items() if name in known]
     columns += [("IS_QSO_QN", "i2"), ("Z_QN", "f4"), ("Z_QN_CONF", "f4")]
     columns += [(f"{kind}_{name}", "f4") for kind in "CZ" for name in names]
     for name in column_names(lines_bal):
@@ -73,10 +78,10 @@ def table_dtype(
 
 
 def missing_value(column: str, dtype: np.dtype[Any]) -> Any:
-    """Give NaN or -1 for an identifier that may be unknown, None for other columns."""
-    if column not in (*_UNITS, *_SDSS):
+    """Give what stands for an unknown identifier, None for columns that are none."""
+    if column == "TARGETID" or column not in IDENTIFIERS:
         return None
-    return np.nan if dtype.kind == "f" else -1
+    return {"f": np.nan, "i": -1}.get(dtype.kind, b"")
 
 
 def empty_table(
