@@ -53,7 +53,7 @@ from qnp_xp import (
     load_model,
 )
 from qnp_xp.batch import jobs
-from qnp_xp.io import _gzip, load_desi_coadd, load_desi_exposure
+from qnp_xp.io import _packed, load_desi_coadd, load_desi_exposure
 from qnp_xp.model import QuasarNP
 
 PAGE = Path(__file__).parents[1] / "docs" / "robustness.md"
@@ -179,7 +179,7 @@ def test_a_gzipped_file_with_a_flipped_bit(case: Case) -> None:
 
 
 def test_a_gzipped_file_that_unpacks_to_far_more_than_spectra_do(case: Case) -> None:
-    case.monkeypatch.setattr(_gzip, "_HARMLESS", 10**6)
+    case.monkeypatch.setattr(_packed, "_HARMLESS", 10**6)
     bomb = gzip.compress(case.coadd(2).read_bytes() + bytes(2880 * 20_000))
     case.refuses(case.file(bomb), SpectraError, r"more than \d+ bytes")
 

@@ -20,6 +20,8 @@ from .source import Source
 
 # Arm; spectrograph and exposure.
 _CFRAME = re.compile(r"cframe-([brz])(\d-\d+)\.fits(?:\.gz)?")
+# Tables that DESI's files of spectra begin with.
+_BEFORE_SPECTRA = {"FIBERMAP", "EXP_FIBERMAP", "SCORES"}
 
 #: Folders of the coadds of a reduction, by the way in which its spectra are grouped.
 GROUPS = {"cumulative": "tiles/cumulative/*/*", "healpix": "healpix/*/*/*/*"}
@@ -172,6 +174,8 @@ def _source(files: Sequence[FitsFile], name: str) -> Source:
     catalog = any({"PLATE", "FIBERID"} <= columns for columns in tables)
     images = any(file.image_shape(hdu) for hdu in range(len(file)))
     sound = catalog or (any(tables) and not images)
-    error = NoSpectraError if sound else SpectraError
     names = ", ".join(file.indices) or "HDUs without a name"
-    raise error(f"{file.path}: holds no spectra of DESI or SDSS, only {names}")
+    what = f"{file.path}: holds no spectra of DESI or SDSS, only {names}"
+    if "FIBERMAP" in file and _BEFORE_SPECTRA.issuperset(file.indices):
+        raise SpectraError(f"{what}; a file of spectra that is cut short?")
+    raise (NoSpectraError if sound else SpectraError)(what)

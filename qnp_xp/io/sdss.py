@@ -42,8 +42,9 @@ def spec_source(file: FitsFile) -> Source:
     """Make a source of the one spectrum of a ``spec`` file."""
     table = file.columns(1, [*_SPECTRUM, "AND_MASK"])
     rows = {
-        name: HeldRows(values.reshape(1, -1), f"{file.path}[1], column {name}")
+        name: HeldRows(values.reshape(1, -1), f"{file.path}[1], column {name}", unit)
         for name, values in table.items()
+        for unit in [file.column_unit(1, name)]
     }
     with np.errstate(over="ignore"):
         wave = 10.0 ** table["LOGLAM"].astype(np.float64)

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._xp.backend import Array, array_namespace, backend_of, to_device
 from ..errors import SpectraError
+from ._units import ensure_flux_units
 
 #: Columns that say which spectrum a row is; a source has some of them.
 IDENTIFIERS = ("TARGETID", "TARGET_RA", "TARGET_DEC", "PLATE", "MJD", "FIBERID")
@@ -25,6 +26,10 @@ class Rows(Protocol):
     @property
     def shape(self) -> tuple[int, ...]:
         """Numbers of rows and columns."""
+
+    @property
+    def unit(self) -> str:
+        """Unit as the file says it; empty where nothing does."""
 
     def read_rows(self, rows: NDArray[np.int64]) -> Array:
         """Read rows by their indices, in any order."""
@@ -40,6 +45,7 @@ class HeldRows:
     values: Array
     #: What messages call it.
     origin: str
+    unit: str = ""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -146,6 +152,9 @@ class Source:
             if count != self.n:
                 what = f"has {count} spectra, and arm {self.arms[0].name} has {self.n}"
                 raise arm.flux.problem(what)
+        ensure_flux_units(
+            [arm.flux for arm in self.arms], [arm.ivar for arm in self.arms]
+        )
 
     @property
     def n(self) -> int:
