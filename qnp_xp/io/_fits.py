@@ -246,15 +246,19 @@ def _native(values: NDArray[Any]) -> NDArray[Any]:
 def _open(name: str) -> tuple[Any, list[str]]:
     """Open a file through cfitsio, and read the headers and names of its HDUs."""
     try:
-        return _list_hdus(fitsio.FITS(name))
+        return _list_hdus(name)
     except UnicodeDecodeError:
         # These were messages about another file, which are gone now.
-        return _list_hdus(fitsio.FITS(name))
+        return _list_hdus(name)
 
 
-def _list_hdus(file: Any) -> tuple[Any, list[str]]:
+def _list_hdus(name: str) -> tuple[Any, list[str]]:
     """Read the headers of a file one after the other; a cut shows where they end."""
-    return file, [hdu.get_extname() for hdu in file]
+    with contextlib.ExitStack() as opened:
+        file = opened.enter_context(fitsio.FITS(name))
+        names = [hdu.get_extname() for hdu in file]
+        opened.pop_all()
+    return file, names
 
 
 def _forget_messages() -> None:

@@ -112,7 +112,7 @@ def stem(paths: Sequence[Path]) -> str:
     name = paths[0].name
     if match := _CFRAME.fullmatch(name):
         return f"cframe-{match[2]}"
-    for ending in (".gz", ".fits", ".fit"):
+    for ending in (".gz", ".bz2", ".xz", ".fz", ".fits", ".fit"):
         name = name.removesuffix(ending)
     return name
 

@@ -103,7 +103,7 @@ def _claim_much(content: bytearray, rng: random.Random) -> None:
 
 
 def _break_text(content: bytearray, rng: random.Random) -> None:
-    """Put letters that are no ASCII into a text of a header: messages then hold them."""
+    """Put what is no ASCII into a text of a header, which messages then hold."""
     texts = [m.end() for m in re.finditer(rb"[A-Z0-9_-]{1,8} *= '", content)]
     place = rng.choice(texts) if texts else _place(content, rng)
     content[place + 1 : place + 3] = rng.choice((b"\xff\xfe", b"\xc3(", b"\x1b["))
