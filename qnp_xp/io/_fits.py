@@ -38,7 +38,7 @@ _BITPIX = {-64: ">f8", -32: ">f4", 16: ">i2", 32: ">i4", 64: ">i8"}
 
 
 class FitsFile:
-    """An open FITS file, plain or gzipped, whose errors name it."""
+    """An open FITS file, plain or packed, whose errors name it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
