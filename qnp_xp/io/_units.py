@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Iterable
@@ -67,6 +68,7 @@ def ensure_angstrom(wave: _Rows) -> None:
         raise wave.problem(f"is in {wave.unit}, and Angstrom is needed")
 
 
+@functools.lru_cache
 def _readings(unit: str) -> list[NDArray[np.float64]]:
     """List the powers that a unit may mean; none where it is not understood.
 
