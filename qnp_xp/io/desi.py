@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..errors import SpectraError
 from ._fits import FitsFile
+from ._units import ensure_angstrom
 from .source import Arm, Source, identify, science_targets
 
 _ARMS = ("B", "R", "Z")
@@ -58,10 +59,8 @@ def cframe_source(files: Sequence[FitsFile], name: str) -> Source:
 def _arm(file: FitsFile, name: str, prefix: str) -> Arm:
     """Make an arm of the HDUs whose names have a prefix."""
     flux, ivar = file.image(f"{prefix}FLUX"), file.image(f"{prefix}IVAR")
-    unit = str(file.header(f"{prefix}FLUX").get("BUNIT", ""))
-    if any(word in unit.lower() for word in ("electron", "photon", "count", "adu")):
-        raise flux.problem(f"is in {unit}, and flux is needed: a cframe, not a frame")
     wave = file.image(f"{prefix}WAVELENGTH")
+    ensure_angstrom(wave)
     mask = file.image(f"{prefix}MASK") if f"{prefix}MASK" in file else None
     return Arm(name, wave.read().astype(np.float64), flux, ivar, mask, wave.problem)
 

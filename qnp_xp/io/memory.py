@@ -15,15 +15,13 @@ from numpy.typing import NDArray
 
 from .._xp.backend import Array, array_namespace, to_host
 from ..errors import SpectraError
-from ._units import conversion, unit_name
+from ._units import FLUX_UNIT, conversion, unit_name
 from .source import IDENTIFIERS, Arm, HeldRows, Rows, Source, identify, science_targets
 
 _HELP = (
     "expected a file, or (wave, flux, ivar), or a list of such, one for each arm, or"
     " spectra of specutils, or records of sparclclient"
 )
-# Per wavelength and not per frequency: that is what the networks were trained on.
-_FLUX_UNIT = "erg / (s cm2 Angstrom)"
 _RECORD = ("wavelength", "flux", "ivar")
 # The power of an uncertainty that is an inverse variance.
 _POWERS = {"ivar": 1, "var": -1, "std": -2}
@@ -110,8 +108,8 @@ def _arm(
     """
     hidden = [_hidden(x) for x in (wave, flux, ivar)]
     own = unit_name(flux)
-    if own and conversion(own, _FLUX_UNIT) is None:
-        msg = f"flux is in {own}, and is needed in {_FLUX_UNIT} or a multiple"
+    if own and conversion(own, FLUX_UNIT) is None:
+        msg = f"flux is in {own}, and is needed in {FLUX_UNIT} or a multiple"
         raise SpectraError(f"{origin}: {msg}")
     ivar_unit = unit_name(ivar) if ivar_unit is None else ivar_unit
     if own and not ivar_unit:

@@ -30,6 +30,8 @@ from .source import Source
 _SDSS = {is_spec: spec_source, is_spspec: spspec_source, is_spplate: spplate_source}
 # Arm; spectrograph and exposure.
 _CFRAME = re.compile(r"cframe-([brz])(\d-\d+)\.fits(?:\.gz)?")
+# Tables that DESI's files of spectra begin with.
+_BEFORE_SPECTRA = {"FIBERMAP", "COADD_FIBERMAP", "EXP_FIBERMAP", "SCORES"}
 
 #: Folders of the coadds of a reduction, by the way in which its spectra are grouped.
 GROUPS = {
@@ -137,7 +139,7 @@ def stem(paths: Sequence[Path]) -> str:
     name = paths[0].name
     if match := _CFRAME.fullmatch(name):
         return f"cframe-{match[2]}"
-    for ending in (".gz", ".fits", ".fit"):
+    for ending in (".gz", ".bz2", ".xz", ".fz", ".fits", ".fit"):
         name = name.removesuffix(ending)
     return name
 
@@ -203,6 +205,8 @@ def _source(files: Sequence[FitsFile], name: str) -> Source:
     product = any(map(_PRODUCTS.fullmatch, file.indices))
     images = any(file.image_shape(hdu) for hdu in range(len(file)))
     sound = catalog or product or (any(tables) and not images)
-    error = NoSpectraError if sound else SpectraError
     names = ", ".join(file.indices) or "HDUs without a name"
-    raise error(f"{file.path}: holds no spectra of DESI or SDSS, only {names}")
+    what = f"{file.path}: holds no spectra of DESI or SDSS, only {names}"
+    if _BEFORE_SPECTRA.issuperset(file.indices) and file.indices:
+        raise SpectraError(f"{what}; a file of spectra that is cut short?")
+    raise (NoSpectraError if sound else SpectraError)(what)

@@ -87,8 +87,9 @@ def spec_source(file: FitsFile) -> Source:
         if values.dtype.kind not in "iuf":
             raise file.problem(1, f"column {name} has {values.dtype}, and no numbers")
     rows = {
-        name: HeldRows(values.reshape(1, -1), f"{file.path}[1], column {name}")
+        name: HeldRows(values.reshape(1, -1), f"{file.path}[1], column {name}", unit)
         for name, values in table.items()
+        for unit in [file.column_unit(1, name)]
     }
     wave = _power(table["LOGLAM"].reshape(-1))
     flux, ivar, loglam = (rows[name] for name in _SPECTRUM)

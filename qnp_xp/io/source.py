@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from .._xp.backend import Array, array_namespace, backend_of, to_device
 from ..errors import SpectraError
 from ..selection import holds
+from ._units import ensure_flux_units
 
 #: Columns that say which spectrum a row is, and their types. A source has some of them.
 IDENTIFIERS = {
@@ -33,6 +34,10 @@ class Rows(Protocol):
     def shape(self) -> tuple[int, ...]:
         """Numbers of rows and columns."""
 
+    @property
+    def unit(self) -> str:
+        """Unit as the file says it; empty where nothing does."""
+
     def read_rows(self, rows: NDArray[np.int64]) -> Array:
         """Read rows by their indices, in any order."""
 
@@ -47,6 +52,7 @@ class HeldRows:
     values: Array
     #: What messages call it.
     origin: str
+    unit: str = ""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -159,6 +165,9 @@ class Source:
             if count != self.n:
                 what = f"has {count} spectra, and arm {self.arms[0].name} has {self.n}"
                 raise arm.flux.problem(what)
+        ensure_flux_units(
+            [arm.flux for arm in self.arms], [arm.ivar for arm in self.arms]
+        )
 
     @property
     def n(self) -> int:

@@ -280,11 +280,7 @@ def read_catalog(path: str | Path) -> tuple[NDArray[Any], dict[str, tuple[Any, s
         cards = file.header("QN").records()
         if not {"TARGETID", "Z_QN_CONF", "QN_STATUS"} <= {*file.column_names("QN")}:
             raise file.problem("QN", "lacks columns of a table of qnp-xp classify")
-        try:
-            table = fitsio.read(str(path), ext="QN")
-        except OSError as err:
-            raise SpectraError(f"{path}: cannot be read ({err})") from err
-    table = table.astype(table.dtype.newbyteorder("="))
+        table = file.table("QN")
     header = {
         card["name"]: (card["value"], str(card.get("comment", "")))
         for card in cards
