@@ -14,7 +14,7 @@ from common import coadd, header, interleave, median, model, parser, save
 
 from qnp_xp._classify import classify_file
 from qnp_xp._options import Options
-from qnp_xp.io.tables import header_cards, write_catalog
+from qnp_xp.io.tables import header_cards, identity_cards, write_catalog
 
 
 def peak(path: Path, args: Any) -> float:
@@ -55,7 +55,8 @@ def main() -> None:
 
         def write() -> None:
             result = results[-1]
-            cards = header_cards(network, options, result.name, result.arms)
+            identity = identity_cards(network, options, "", None, None)
+            cards = header_cards(network, identity, result.name, result.arms)
             write_catalog(output, result.table, cards, overwrite=True)
 
         rivals = {"file to table": classify, "predict": lambda: network.predict(x)}

@@ -15,14 +15,22 @@ from ._options import Options
 from ._scorer import score
 from ._xp.clock import Clock
 from .errors import SpectraError
-from .io._files import ensure_writable
+from .io._files import ensure_writable, file_stamp
 from .io.memory import open_arrays
 from .io.open import one_group, open_group
+from .io.sdss import with_zbest
 from .io.source import Source
-from .io.tables import empty_table, header_cards, selection_card, write_catalog
+from .io.tables import empty_table, header_cards, identity_cards, write_catalog
 from .io.weights import load_model, weights_path
 from .model import QuasarNP
-from .selection import Indices, Selection, check_indices, row_indices, target_indices
+from .selection import (
+    Indices,
+    RowRanges,
+    Selection,
+    check_indices,
+    row_indices,
+    target_indices,
+)
 from .status import Status
 
 _log = logging.getLogger(__name__)
@@ -113,8 +121,9 @@ def classify(
         arrays ``(wave, flux, ivar)`` of any library, or a list of such for several
         arms: wavelengths in Angstrom ``(npix,)``, or ``(n, npix)`` where each spectrum
         has its own; flux per wavelength and its inverse variance ``(n, npix)``, or
-        ``(npix,)`` for one spectrum. Or spectra of specutils, or records of
-        sparclclient.
+        ``(npix,)`` for one spectrum. Units of quantities and columns are converted. A
+        list of single spectra that share most of their wavelengths is one of objects.
+        Or spectra of specutils, or records of sparclclient.
     model : QuasarNP, str, pathlib.Path or None
         A model from `qnp_xp.load_model`; or the name of a weights file; or None for
         ``$QN_MODEL_FILE``, and the network that ships with the package without it.
@@ -135,7 +144,8 @@ def classify(
     n_thresh : int
         Number of such lines that makes a quasar.
     use_mask : bool
-        Give no weight to pixels whose MASK is not zero.
+        Give no weight to pixels whose MASK is not zero, nor to those that the mask of a
+        spectrum of specutils marks.
     coadd : bool
         Add up the spectra of each target, and classify the sum.
     batch_size : int
@@ -181,8 +191,9 @@ def classify(
         msg = "rows and targetids cannot be given both"
         raise ValueError(msg)
     group = one_group(spectra)
+    inputs = with_zbest(group or ())
+    stamp = file_stamp(inputs)
     if output is not None:
-        inputs = list(group or ())
         if model is None or isinstance(model, (str, Path)):
             inputs.append(weights_path(model))
         ensure_writable(Path(output), overwrite, inputs, fits=True)
@@ -193,8 +204,8 @@ def classify(
             source, network, options, indices=indices, targetids=targetids
         )
     if output is not None:
-        cards = header_cards(network, options, result.name, result.arms)
-        cards.append(selection_card(rows, targetids))
+        identity = identity_cards(network, options, stamp, rows, targetids)
+        cards = header_cards(network, identity, result.name, result.arms)
         write_catalog(output, result.table, cards, overwrite=overwrite)
     return result.table
 
@@ -216,7 +227,7 @@ def classify_source(
     model: QuasarNP,
     options: Options,
     *,
-    indices: Indices | None = None,
+    indices: Indices | RowRanges | None = None,
     targetids: ArrayLike | None = None,
     clock: Clock | None = None,
     keep_boxes: bool = False,
@@ -240,7 +251,10 @@ def classify_source(
 
 
 def _select(
-    source: Source, indices: Indices | None, targetids: ArrayLike | None, coadd: bool
+    source: Source,
+    indices: Indices | RowRanges | None,
+    targetids: ArrayLike | None,
+    coadd: bool,
 ) -> Selection:
     """Find the rows that are asked for, those of a target together with `coadd`."""
     known = source.identifiers.get("TARGETID")

@@ -21,7 +21,8 @@ from ._xp.threads import worker_pool
 from .decode import decode, is_quasar
 from .io._prepare import Prepared, Preparer
 from .io.source import Source
-from .io.tables import fill_table
+from .io.tables import result_columns
+from .lines import column_names
 from .model import QuasarNP
 from .selection import Selection
 from .status import Status
@@ -45,21 +46,26 @@ def score(
     with worker_pool(model.threads) as pool:
         for rows, prepared, futures in _predict(batches, prepare, model, pool):
             done = [future.result() for future in futures]
-            part, good = table[rows], prepared.good
+            part = table[rows]
             with clock("decode"), backend.stream("prepare"):
                 outputs = done[0] if len(done) == 1 else backend.xp.concat(done, axis=0)
                 preds = model.split(outputs)
                 found = decode(preds, model.lines, model.lines_bal, model.wave)
-                found = found.on_host()
-                quasar = is_quasar(found.c_line, options.c_thresh, options.n_thresh)
+                columns = result_columns(found, model)
+                finite = np.all(np.isfinite(list(columns.values())), axis=0)
+                good, lost = prepared.good[finite], prepared.good[~finite]
                 part["QN_STATUS"] |= prepared.status
+                part["QN_STATUS"][lost] |= int(Status.ZERO_VARIANCE)
+                for name, values in columns.items():
+                    part[name][good] = values[finite]
+                c_line = [columns[f"C_{x}"][finite] for x in column_names(model.lines)]
+                quasar = is_quasar(np.stack(c_line), options.c_thresh, options.n_thresh)
                 target = (part["QN_STATUS"][good] & int(Status.NOT_TARGET)) == 0
                 part["IS_QSO_QN"][good] = quasar & target
-                fill_table(part, good, found, model)
                 if boxes is not None:
                     activations = [line[:, : model.nboxes] for line in preds]
                     activations = backend.xp.stack(activations, axis=1)
-                    boxes[rows][good] = to_host(activations)
+                    boxes[rows][good] = to_host(activations)[finite]
 
 
 def _predict(

@@ -16,6 +16,7 @@ from ._xp.backend import (
     real_floating,
     to_device,
 )
+from ._xp.shapes import check_shapes
 from .grids import wave as _wave
 from .lines import rest_wavelengths
 
@@ -72,7 +73,8 @@ def decode(
     Raises
     ------
     ValueError
-        If `preds` has not one array for each line, or a line is unknown.
+        If `preds` has not one array for each line, or these or `wave` are of other
+        shapes, or a line is unknown.
 
     Notes
     -----
@@ -100,10 +102,12 @@ def decode(
         )
         raise ValueError(msg)
     outputs = [real_floating(preds=output)[0] for output in preds]
+    wave = _checked_grid(wave)
     shape = tuple(outputs[0].shape)
     if len(shape) != 2 or shape[1] < 2 or shape[1] % 2:
         msg = f"preds must hold arrays (n, 2 * nboxes), got shape {shape}"
         raise ValueError(msg)
+    check_shapes(**{f"preds[{i}]": (x, "n 2*nboxes") for i, x in enumerate(outputs)})
     xp = array_namespace(*outputs)
     stack = xp.astype(xp.stack(outputs), xp.float64)
     backend = backend_of(stack)
@@ -124,6 +128,16 @@ def decode(
     else:
         zbest = cbest = xp.full_like(z[0, :], xp.nan)
     return Decoded(c_line, z_line, confidence[split:, :], z[split:, :], zbest, cbest)
+
+
+def _checked_grid(wave: Array) -> Array:
+    """Check that a grid is an array of wavelengths, and not empty."""
+    (wave,) = real_floating(wave=wave)
+    check_shapes(wave=(wave, "nbins"))
+    if not wave.shape[0]:
+        msg = "wave has no bins"
+        raise ValueError(msg)
+    return wave
 
 
 def _pick(x: Array, index: Array, axis: int) -> Array:
@@ -223,6 +237,7 @@ def is_quasar(c_line: Array, c_thresh: float = 0.5, n_thresh: int = 1) -> Array:
     [True, False]
     """
     (c_line,) = real_floating(c_line=c_line)
+    check_shapes(c_line=(c_line, "nlines ..."))
     xp = array_namespace(c_line)
     counted = xp.astype(c_line > c_thresh, xp.int64)
     return xp.sum(counted, axis=0) >= n_thresh
@@ -254,6 +269,6 @@ def prior_width(z: Array, wave: Array = _wave, nboxes: int = 13) -> Array:
     >>> round(float(prior_width(2.0)), 4)
     0.4886
     """
-    (z,) = real_floating(z=z)
+    (z,), wave = real_floating(z=z), _checked_grid(wave)
     box = math.log10(float(wave[-1]) / float(wave[0])) / nboxes
     return 2 * (10**box - 1) * (1 + z)

@@ -9,6 +9,8 @@ has never heard of this package would expect.
 
 from __future__ import annotations
 
+from ._text import printable
+
 __all__ = [
     "USER_ERRORS",
     "DeviceError",
@@ -22,6 +24,10 @@ __all__ = [
 
 class QnpError(Exception):
     """Base class of every exception that the package raises by itself."""
+
+    def __str__(self) -> str:
+        # Names of HDUs and layers may hold sequences that a terminal obeys.
+        return printable(super().__str__())
 
 
 class WeightsError(QnpError, ValueError):
@@ -45,4 +51,4 @@ class MissingLibraryError(QnpError, ImportError):
 
 
 #: Errors that a user can mend: the command reports them without a traceback.
-USER_ERRORS = (QnpError, OSError, ValueError, TypeError)
+USER_ERRORS = (QnpError, OSError, ValueError, TypeError, MemoryError)

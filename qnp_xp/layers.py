@@ -12,6 +12,7 @@ import operator
 from collections.abc import Callable
 
 from ._xp.backend import Array, array_namespace, device, pad_or_cut, real_floating
+from ._xp.shapes import check_shapes
 
 __all__ = [
     "ACTIVATIONS",
@@ -107,6 +108,11 @@ def dense(x: Array, w: Array, b: Array, phi: Callable[[Array], Array]) -> Array:
     -------
     array, shape (..., n_out)
 
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit.
+
     Examples
     --------
     >>> w, b = np.asarray([[1.0], [10.0]]), np.asarray([-50.0])
@@ -114,8 +120,16 @@ def dense(x: Array, w: Array, b: Array, phi: Callable[[Array], Array]) -> Array:
     [[0.0], [15.0]]
     """
     x, w, b = real_floating(x=x, w=w, b=b)
+    check_shapes(x=(x, "... n_in"), w=(w, "n_in n_out"), **_vectors("n_out", b=b))
     xp = array_namespace(x, w, b)
     return phi(xp.matmul(x, w) + b)
+
+
+def _vectors(axis: str, **vectors: Array) -> dict[str, tuple[Array, str]]:
+    """Name the axis of vectors, but of those that are one number for all of it."""
+    return {
+        k: (v, axis) for k, v in vectors.items() if tuple(v.shape) not in ((), (1,))
+    }
 
 
 def batch_normalization(
@@ -138,6 +152,11 @@ def batch_normalization(
     array, shape of `x`
         ``(x - mean) / sqrt(var + epsilon) * gamma + beta``.
 
+    Raises
+    ------
+    ValueError
+        If the shapes do not fit.
+
     Notes
     -----
     Ioffe & Szegedy 2015, arXiv:1502.03167, as Keras applies it at inference.
@@ -150,6 +169,8 @@ def batch_normalization(
     x, mean, var, beta, gamma = real_floating(
         x=x, mean=mean, var=var, beta=beta, gamma=gamma
     )
+    vectors = _vectors("channels", mean=mean, var=var, beta=beta, gamma=gamma)
+    check_shapes(**({"x": (x, "... channels")} if x.ndim else {}), **vectors)
     xp = array_namespace(x, mean, var)
     return (x - mean) / xp.sqrt(var + epsilon) * gamma + beta
 
@@ -171,6 +192,7 @@ def flatten(x: Array) -> Array:
     (2, 12)
     """
     xp = array_namespace(x)
+    check_shapes(x=(x, "n ..."))
     return xp.reshape(x, (x.shape[0], math.prod(x.shape[1:])))
 
 

@@ -235,7 +235,8 @@ class QuasarNP:
         array, shape (n, nlines * 2 * nboxes)
             Outputs of all lines side by side; see `split`.
         """
-        with self.backend.active():
+        # What is not finite is found in the outputs, and numpy need not warn of it.
+        with self.backend.active(), np.errstate(all="ignore"):
             x = layers.flatten(to_device(x, self.backend, self.dtype))
             while True:
                 tile = self.tile

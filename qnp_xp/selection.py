@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,7 +29,7 @@ def row_indices(rows: ArrayLike | None, n: int, name: str = "rows") -> Indices:
         raise TypeError(msg)
     if values.dtype.kind != "b":
         if values.size != n or not set(values.tolist()) <= {0, 1}:
-            return check_indices(values.astype(np.int64), n, name)
+            return check_indices(_int64(values, name), n, name)
         if n <= 2 and sorted(values.tolist()) == list(range(n)):
             msg = (
                 f"{name}={values.tolist()} of {n} rows could be a mask or row numbers;"
@@ -41,8 +42,27 @@ def row_indices(rows: ArrayLike | None, n: int, name: str = "rows") -> Indices:
     return np.flatnonzero(values).astype(np.int64)
 
 
-def check_indices(indices: Indices, n: int, name: str) -> Indices:
+@dataclass(frozen=True)
+class RowRanges:
+    """Ranges of rows that may be longer than any array: no file is opened yet."""
+
+    ranges: tuple[range, ...]
+
+    def __str__(self) -> str:
+        return ",".join(f"{part[0]}-{part[-1]}" for part in self.ranges)
+
+    def indices(self, n: int, name: str) -> Indices:
+        """Give the rows one by one, if there are so many."""
+        ends = np.asarray([(part[0], part[-1]) for part in self.ranges], np.int64)
+        check_indices(ends, n, name)
+        parts = [np.arange(r.start, r.stop, dtype=np.int64) for r in self.ranges]
+        return np.concatenate(parts)
+
+
+def check_indices(indices: Indices | RowRanges, n: int, name: str) -> Indices:
     """Check that indices fit n rows, and count negative ones from n."""
+    if isinstance(indices, RowRanges):
+        return indices.indices(n, name)
     if indices.size and (indices.min() < -n or indices.max() >= n):
         msg = f"{name} has numbers from {indices.min()} to {indices.max()} of {n} rows"
         raise ValueError(msg)
@@ -65,14 +85,32 @@ def target_indices(
         msg = f"{source}: has no TARGETIDs to select targets by"
         raise ValueError(msg)
     wanted = to_host(targetids)
-    if wanted.dtype.kind not in "iu":
+    if wanted.size and wanted.dtype.kind not in "iu":
         msg = f"targetids must be integers, got {wanted.dtype}"
         raise TypeError(msg)
+    # Of int64 and uint64 numpy makes float64, in which neighbouring targets are one.
+    wanted = _int64(wanted, "targetids")
     lacking = wanted[~np.isin(wanted, known)].tolist()
     if all_known and lacking:
         msg = f"{source}: no target {', '.join(map(str, lacking[:5]))}"
         raise ValueError(msg)
     return np.flatnonzero(np.isin(known, wanted)).astype(np.int64)
+
+
+def holds(dtype: np.dtype[Any], values: NDArray[Any]) -> bool:
+    """Tell whether a type of integers has all of some integers."""
+    limits = np.iinfo(dtype)
+    return not values.size or (
+        limits.min <= int(values.min()) and int(values.max()) <= limits.max
+    )
+
+
+def _int64(values: NDArray[Any], name: str) -> Indices:
+    """Give integers of any type as int64, unless one of them has no room there."""
+    if not holds(np.dtype(np.int64), values):
+        msg = f"{name} has {values.max()}, which is no integer of 64 bits with a sign"
+        raise ValueError(msg)
+    return values.astype(np.int64)
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,12 @@ is a TypeError that names the argument.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from ._binning import Rebinner, clean_pixels, largest
 from ._xp.backend import Array, array_namespace, backend_of, device, real_floating
+from ._xp.shapes import check_shapes
 from .grids import wave
 
 __all__ = [
@@ -54,6 +56,7 @@ def clean(flux: Array, ivar: Array) -> tuple[Array, Array, Array]:
     [[[1.0, 0.0, 0.0]], [[1.0, 0.0, 0.0]], [True]]
     """
     flux, ivar = real_floating(flux=flux, ivar=ivar)
+    check_shapes(flux=(flux, "n npix"), ivar=(ivar, "n npix"))
     return clean_pixels(flux, ivar)
 
 
@@ -133,9 +136,13 @@ def sum_arms(
     >>> sum_arms(arms, grid)[0].tolist()
     [[1.0, 1.0]]
     """
-    arms = list(arms)
-    backend = backend_of(arms[0][1] if arms else None)
-    return Rebinner(out_grid, backend)(arms)
+    given: list[Any] = list(arms)
+    for i, arm in enumerate(given):
+        if not isinstance(arm, Sequence) or len(arm) != 3:
+            msg = f"arms[{i}] must be (wave, flux, ivar), got {type(arm).__name__}"
+            raise TypeError(msg)
+    backend = backend_of(given[0][1] if given else None)
+    return Rebinner(out_grid, backend)(given)
 
 
 def average(flux_sum: Array, ivar_sum: Array) -> Array:
@@ -157,6 +164,7 @@ def average(flux_sum: Array, ivar_sum: Array) -> Array:
     [[1.5, 0.0]]
     """
     flux_sum, ivar_sum = real_floating(flux_sum=flux_sum, ivar_sum=ivar_sum)
+    check_shapes(flux_sum=(flux_sum, "n nbins"), ivar_sum=(ivar_sum, "n nbins"))
     xp = array_namespace(flux_sum, ivar_sum)
     one = xp.ones((), dtype=ivar_sum.dtype, device=device(ivar_sum))
     return flux_sum / xp.where(ivar_sum > 0, ivar_sum, one)
@@ -214,7 +222,7 @@ def normalize(flux: Array, ivar: Array) -> tuple[Array, Array, Array]:
         Whether some bin has weight.
     varied : array of bool, shape (n,)
         Whether the rms is not zero, up to rounding, and neither flux nor weights are
-        beyond 1e100, or NaN.
+        beyond 1e100, or NaN, and the dtype can hold the result.
 
     Notes
     -----
@@ -229,8 +237,9 @@ def normalize(flux: Array, ivar: Array) -> tuple[Array, Array, Array]:
     [[[-3.5, -1.0, 1.0]], [True], [True]]
     """
     flux, ivar = real_floating(flux=flux, ivar=ivar)
+    check_shapes(flux=(flux, "n nbins"), ivar=(ivar, "n nbins"))
     xp = array_namespace(flux, ivar)
-    dtype = flux.dtype
+    dtype, limit = flux.dtype, largest(flux)
     flux, ivar = (xp.astype(x, xp.float64, copy=False) for x in (flux, ivar))
     zero = xp.zeros((), dtype=xp.float64, device=device(flux))
     one = xp.ones((), dtype=xp.float64, device=device(flux))
@@ -246,8 +255,11 @@ def normalize(flux: Array, ivar: Array) -> tuple[Array, Array, Array]:
     rms = xp.sqrt(xp.sum(centred * centred * ivar, axis=1, keepdims=True) / safe)
     varied = small & (rms > _FLAT * xp.abs(mean))
     usable = weighted & varied
-    x = xp.where(usable, centred / xp.where(usable, rms, one), zero)
-    x = xp.astype(x, dtype, copy=False)
+    x = centred / xp.where(usable, rms, one)
+    if dtype != xp.float64:
+        held = xp.all(xp.abs(x) <= limit, axis=1, keepdims=True)
+        usable, varied = usable & held, varied & held
+    x = xp.astype(xp.where(usable, x, zero), dtype, copy=False)
     return x, xp.reshape(weighted, (-1,)), xp.reshape(varied, (-1,))
 
 

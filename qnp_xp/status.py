@@ -22,13 +22,13 @@ class Status(enum.IntFlag):
     NO_GOOD_PIXEL = 1
     """No pixel on the grid of the network has a positive inverse variance."""
     ZERO_VARIANCE = 2
-    """The spectrum is constant, or too large for float64: it cannot be normalised."""
+    """The spectrum is constant, or has numbers that the network cannot compute with."""
     ARM_MISSING = 4
-    """The file lacks one of the arms b, r, z; the others were used."""
+    """The file, or this row of it, lacks an arm; the others were used."""
     PIXELS_CLEANED = 8
     """Pixels of impossible weight, or of NaN or infinite flux, were left out."""
     NOT_TARGET = 16
-    """OBJTYPE is not TGT (a sky fiber, say): scored, and never counted as a quasar."""
+    """OBJTYPE says so (a sky fiber): scored, and never counted as a quasar."""
 
     UNSCORED = NO_GOOD_PIXEL | ZERO_VARIANCE
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import os
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from qnp_xp._xp.backend import resolve, to_host
 from qnp_xp.io import embed_grid
 from qnp_xp.model import QuasarNP
 
+#: How the reason of a test begins that is skipped for want of reference data.
+NO_REFERENCE = "no reference data in "
 BACKENDS = ("numpy", "strict", "strict-device1", "torch", "cupy")
 
 
@@ -50,6 +53,27 @@ def pytest_collection_modifyitems(
         others = [item for item in items if item not in chosen]
         config.hook.pytest_deselected(items=others)
         items[:] = arrays
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter,
+) -> Generator[None, None, None]:
+    """Say in one line at the end, and not in one for each test, what had no data."""
+    stats = terminalreporter.stats
+    skipped = stats.get("skipped", [])
+    why = [str(report.longrepr[2]).removeprefix("Skipped: ") for report in skipped]
+    lacking = [reason for reason in why if reason.startswith(NO_REFERENCE)]
+    if not lacking:
+        return (yield)
+    others = [
+        r for r, reason in zip(skipped, why, strict=True) if reason not in lacking
+    ]
+    stats["skipped"] = others
+    result = yield
+    stats["skipped"] = skipped  # they are counted after this
+    terminalreporter.write_line(f"{len(lacking)} tests skipped: {lacking[0]}")
+    return result
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -144,7 +168,7 @@ def reference() -> Path:
     default = Path(__file__).parents[2] / "shared" / "data"
     folder = Path(os.environ.get("QNP_XP_REFERENCE_DATA", default))
     if not folder.is_dir():
-        reason = f"no reference data in {folder} ($QNP_XP_REFERENCE_DATA)"
+        reason = f"{NO_REFERENCE}{folder} ($QNP_XP_REFERENCE_DATA)"
         if os.environ.get("QNP_XP_REQUIRE_REFERENCE_DATA"):
             pytest.fail(reason)
         pytest.skip(reason)

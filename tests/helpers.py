@@ -12,6 +12,7 @@ import io
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import subprocess
@@ -165,6 +166,15 @@ def read_hdus(path: Path) -> Hdus:
         return {hdu.get_extname(): hdu.read() for hdu in f if hdu.get_extname()}
 
 
+def demand_unsigned() -> None:
+    """Skip a test where fitsio is too old for unsigned integers of 64 bits."""
+    try:
+        with fitsio.FITS("mem://", "rw") as f:
+            f.write(np.zeros(1, dtype=[("TARGETID", "u8")]))
+    except ValueError:
+        pytest.skip("this fitsio has no unsigned integers of 64 bits")
+
+
 def gzipped(path: Path) -> Path:
     """Write a copy compressed by gzip beside a file."""
     copy = path.with_name(f"{path.name}.gz")
@@ -309,12 +319,16 @@ def run_python(code: str, *arguments: object, seconds: float = 60) -> str:
 
 
 def peak_memory() -> int:
-    """The most memory that this process ever had, in MiB (Linux).
+    """The most memory that this process ever had, in MiB.
 
-    What `getrusage` gives is that of the process which started this one, if it is more.
+    On Linux, what `getrusage` gives is that of the process which started this one, if
+    it is more.
     """
-    status = Path("/proc/self/status").read_text("ascii")
-    (line,) = (line for line in status.splitlines() if line.startswith("VmHWM"))
+    status = Path("/proc/self/status")
+    if not status.exists():  # macOS
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 20
+    lines = status.read_text("ascii").splitlines()
+    (line,) = (line for line in lines if line.startswith("VmHWM"))
     return int(line.split()[1]) >> 10
 
 
@@ -372,6 +386,48 @@ def interruptible() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+def workers(group: int) -> list[int]:
+    """Processes of multiprocessing in a group (Linux)."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            command = (folder / "cmdline").read_bytes()
+            if os.getpgid(int(folder.name)) == group and b"spawn_main" in command:
+                found.append(int(folder.name))
+    return found
+
+
+#: The command on a disk that is so slow that files are partial for long.
+_SLOW = """
+import pathlib, sys, time
+from qnp_xp.cli import main
+write = pathlib.Path.write_bytes
+def slowly(self, content):
+    write(self, content[:1000])
+    pathlib.Path("out/writing").touch()
+    time.sleep(30)
+pathlib.Path.write_bytes = slowly
+if __name__ == "__main__":
+    sys.exit(main(["classify", *sys.argv[1:], "--outdir", "out"]))
+"""
+
+
+def start_writing(arguments: Sequence[object], folder: Path) -> subprocess.Popen[str]:
+    """Start `classify` in a group of its own, and wait until it writes to ``out``."""
+    script = folder / "slow.py"
+    script.write_text(_SLOW)
+    process = subprocess.Popen(
+        [sys.executable, str(script), *map(str, arguments)],
+        cwd=folder,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    while process.poll() is None and not (folder / "out" / "writing").exists():
+        time.sleep(0.02)
+    return process
 
 
 def kill_and_resume(

@@ -157,6 +157,26 @@ def absurd(model: dict[str, Any]) -> None:
     layer(model, "fc_common")["config"]["units"] = 10**9
 
 
+def in_small_chunks(group: h5py.Group, name: str, values: np.ndarray) -> None:
+    """An array in so few chunks that their tree has one level."""
+    chunks = tuple(-(-size // 2) for size in values.shape)
+    group.create_dataset(name, data=values, chunks=chunks, compression="gzip")
+
+
+def in_single_numbers(group: h5py.Group, name: str, values: np.ndarray) -> None:
+    group.create_dataset(name, data=values, chunks=(1,) * values.ndim)
+
+
+def of_bins(number: int) -> Callable[[dict[str, Any]], None]:
+    """Let a network take a number of bins, and its first layer as few as before."""
+
+    def edit(model: dict[str, Any]) -> None:
+        layer(model, "input_layer")["config"]["batch_shape"][1] = number
+        layer(model, "conv_1")["config"]["strides"] = [-(-number // 222)]
+
+    return edit
+
+
 class Loader:
     """Another process, which loads one file after the other.
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 PIXELS = 460
 THING_ID = 432118404
+CATALOGID = 27021597842639438
 
 
 def spectra(n: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
@@ -75,7 +76,7 @@ def write_spplate(
         **cards,
     }
     mask = np.zeros(flux.shape, dtype="i4")
-    mask[:, :50] = 1
+    mask[:, :50] = 1 << 24
     path = folder / "spPlate-3655-55240.fits"
     with fitsio.FITS(str(path), "rw") as f:
         f.write(flux, header=header)
@@ -93,4 +94,61 @@ def write_spplate(
             f.write(None)
             f.write(found)
             f.write(flux)
+    return path
+
+
+def write_sdssv(path: Path, **columns: Any) -> Path:
+    """One spectrum as SDSS-V writes it: no plate, no fiber, and other identifiers."""
+    loglam, flux, ivar = spectra(1)
+    table = np.zeros(PIXELS, [(name, "f4") for name in ("FLUX", "LOGLAM", "IVAR")])
+    table["FLUX"], table["LOGLAM"], table["IVAR"] = flux[0], loglam, ivar[0]
+    values = {
+        **{"FIELD": 112360, "MJD": 60000, "CATALOGID": CATALOGID},
+        **{"SDSS_ID": 61731453, "OBJTYPE": "QSO", "PLUG_RA": 149.0, "PLUG_DEC": 1.5},
+        **columns,
+    }
+    about = [np.array([value]) for value in values.values()]
+    header = {"PLATEID": "", "FIELDID": "112360", "MJD": 60000}
+    with fitsio.FITS(str(path), "rw") as f:
+        f.write(None, header=header)
+        f.write(table, extname="COADD")
+        f.write(about, names=list(values), extname="SPALL")
+    return path
+
+
+def write_spfield(folder: Path, catalogids: Any, **columns: Any) -> Path:
+    """The spectra of a field of SDSS-V, whose CATALOGIDs may be texts."""
+    n = len(catalogids)
+    loglam, flux, ivar = spectra(n)
+    plugmap = {
+        **{"FIBERID": np.arange(1, n + 1), "RA": 10.0 + np.arange(n)},
+        **{"DEC": np.zeros(n), "OBJTYPE": np.array(["science"] * n)},
+        **{"CATALOGID": np.asarray(catalogids), **columns},
+    }
+    header = {"PLATEID": "", "FIELDID": "112360", "MJD": 60000}
+    header.update(COEFF0=float(np.round(loglam[0], 4)), COEFF1=1e-3)
+    path = folder / "spField-112360-60000.fits"
+    with fitsio.FITS(str(path), "rw") as f:
+        f.write(flux, header=header)
+        for image in (ivar, flux, flux, flux):
+            f.write(image)
+        f.write(list(plugmap.values()), names=list(plugmap))
+    return path
+
+
+def write_spspec(path: Path, *, rows: int = 5, **cards: Any) -> Path:
+    """One spectrum as SDSS wrote it up to DR7: flux, continuum, noise, mask and sky."""
+    loglam, flux, ivar = spectra(1)
+    image = np.zeros((rows, PIXELS), dtype="f4")
+    image[0], image[1], image[2] = flux[0], -flux[0], ivar[0] ** -0.5
+    image[3, :50] = 1 << 23
+    image[3, 50:] = 1 << 4
+    image[2, 7] = 0  # no noise is known: a pixel without weight
+    header = {"COEFF0": float(np.round(loglam[0], 4)), "COEFF1": 1e-3}
+    header.update(PLATEID=266, MJD=51630, FIBERID=46, RAOBJ=146.25, DECOBJ=-0.5)
+    header.update(RA=147.0, DEC=-1.0, TELESCOP="SDSS 2.5-M")  # of the plate
+    with fitsio.FITS(str(path), "rw") as f:
+        f.write(image, header={**header, **cards})
+        for _ in range(6):  # tables of lines and indices
+            f.write(np.zeros(3, dtype=[("EW", "f4")]))
     return path

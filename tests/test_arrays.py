@@ -13,6 +13,9 @@ from helpers import ARMS, TARGETID, Hdus, coadd_hdus, fibermap_table, write_hdus
 from numpy.typing import NDArray
 
 from qnp_xp import SpectraError, Status, classify, load_model
+from qnp_xp._classify import classify_source
+from qnp_xp._options import Options
+from qnp_xp.io.memory import open_arrays
 from qnp_xp.model import QuasarNP
 
 if TYPE_CHECKING:
@@ -188,6 +191,197 @@ def test_bad_spectra_of_arrays_have_their_status(hdus: Hdus, model: QuasarNP) ->
     assert status == [Status.NO_GOOD_PIXEL, Status.ZERO_VARIANCE, cleaned, cleaned, 0]
 
 
+def test_wavelengths_that_a_masked_array_hides_have_no_weight(
+    hdus: Hdus, model: QuasarNP
+) -> None:
+    wave, flux, ivar = joined(hdus)
+    hidden = np.arange(wave.size) % 7 == 3
+    bad = np.ma.array(np.where(hidden, np.nan, wave), mask=hidden)
+    found = classify((bad, flux, ivar), model)
+    assert_same(found, classify((wave, flux, np.where(hidden, 0, ivar)), model))
+    nothing = classify((np.ma.array(wave, mask=True), flux, ivar), model)
+    assert set(nothing["QN_STATUS"].tolist()) == {int(Status.NO_GOOD_PIXEL)}
+
+
+# What is an arm, and what is an object.
+
+
+@pytest.mark.parametrize("shape", [(-1,), (1, -1)], ids=["1-D", "one row"])
+def test_spectra_that_share_their_wavelengths_are_objects(
+    hdus: Hdus, model: QuasarNP, shape: tuple[int, ...], backend: ArrayBackend
+) -> None:
+    wave, flux, ivar = joined(hdus)
+    objects = [
+        (wave, backend.array(f.reshape(shape)), backend.array(i.reshape(shape)))
+        for f, i in zip(flux, ivar, strict=True)
+    ]
+    expected = classify((wave, flux, ivar), model)
+    assert_same(classify(objects, model), expected)
+    assert_same(classify(objects[:1], model), expected[:1])
+
+
+def test_objects_may_have_wavelengths_and_lengths_of_their_own(
+    hdus: Hdus, model: QuasarNP
+) -> None:
+    wave, flux, ivar = joined(hdus)
+    cuts = [slice(0, None), slice(100, None), slice(0, -90), slice(3, None, 2)]
+    objects = [(wave[c], flux[row, c], ivar[row, c]) for row, c in enumerate(cuts)]
+    alone = [classify(one, model) for one in objects]
+    assert_close(classify(objects, model), np.concatenate(alone))
+
+
+# Numbers with a unit.
+
+F_LAMBDA = "1e-17 erg / (Angstrom s cm2)"
+
+
+class Quantity(np.ndarray):
+    """Numbers with a unit."""
+
+    unit: str
+
+
+def quantity(x: Any, unit: str) -> Any:
+    result = np.asarray(x).view(Quantity)
+    result.unit = unit
+    return result
+
+
+class Column:
+    """A column of a table: no array, but one can be made of it."""
+
+    def __init__(self, values: NDArray[Any], **known: Any) -> None:
+        self.values, self.shape, self.dtype = values, values.shape, values.dtype
+        vars(self).update(known)
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> NDArray[Any]:
+        return self.values.astype(dtype or self.dtype)
+
+
+@pytest.mark.parametrize(
+    ("unit", "factor"),
+    [
+        ("erg / (s cm2 Angstrom)", 1e-17),
+        ("10**-17 erg/s/cm^2/Ang", 1.0),
+        ("W / (um m2)", 1e-16),
+        ("1e-18 erg s-1 cm-2 nm-1", 100.0),
+    ],
+)
+@pytest.mark.parametrize("of_ivar", [True, False], ids=["ivar too", "ivar without"])
+def test_arms_in_several_units_are_converted(
+    hdus: Hdus,
+    model: QuasarNP,
+    table: NDArray[Any],
+    unit: str,
+    factor: float,
+    of_ivar: bool,
+) -> None:
+    spectra = [
+        (wave, quantity(flux, F_LAMBDA), ivar) for wave, flux, ivar in arms(hdus)
+    ]
+    wave, flux, ivar = arm(hdus, "R")
+    flux, ivar = quantity(flux.astype("f8") * factor, unit), ivar / factor**2
+    spectra[1] = wave, flux, quantity(ivar, f"({unit})-2") if of_ivar else ivar
+    assert_close(classify(spectra, model), table)
+    # In whatever unit the first one is.
+    reverse = [spectra[1], spectra[0], spectra[2]]
+    assert_close(classify(reverse, model), table)
+
+
+def test_arrays_in_one_unit_give_the_bits_of_those_without(
+    hdus: Hdus, model: QuasarNP, table: NDArray[Any]
+) -> None:
+    spectra = [
+        (wave, quantity(flux, F_LAMBDA), quantity(ivar, f"({F_LAMBDA})**-2"))
+        for wave, flux, ivar in arms(hdus)
+    ]
+    assert_same(classify(spectra, model), table)
+
+
+@pytest.mark.parametrize(
+    ("unit", "factor"), [("nm", 0.1), ("micron", 1e-4), ("um", 1e-4), ("m", 1e-10)]
+)
+def test_wavelengths_are_converted_wherever_their_unit_is_kept(
+    hdus: Hdus, model: QuasarNP, unit: str, factor: float
+) -> None:
+    # In the middles of DESI's pixels, so that rounding moves none to another bin.
+    wave, flux, ivar = joined(hdus)
+    expected = classify((wave + 0.123, flux, ivar), model)
+    given = (wave + 0.123) * factor
+    for with_unit in (
+        quantity(given, unit),
+        Column(given, unit=unit),
+        Column(given, unit=None, attrs={"units": unit}),
+        Column(given, attrs={"unit": unit}),
+        Column(given, units=unit),
+    ):
+        columns = (with_unit, Column(flux, unit=None), Column(ivar))
+        assert_same(classify(columns, model), expected)
+
+
+UNITS: dict[str, tuple[tuple[str, str, str], str]] = {
+    "wavelengths": (("Hz", "", ""), "arm 0: wavelengths are in Hz, .* nm or micron"),
+    "flux": (("", "Jy", ""), "arm 0: flux is in Jy, and is needed in erg"),
+    "flux for ivar": (("", F_LAMBDA, F_LAMBDA), "arm 0: ivar is in 1e-17 erg"),
+    "counts": (("nm", F_LAMBDA, "ct"), r"arm 0: ivar is in ct, expected \(1e-17"),
+    "of ivar alone": (("", "", "cm4"), "arm 0: ivar is in cm4, expected no unit"),
+}
+
+
+@pytest.mark.parametrize("case", UNITS)
+def test_units_that_do_not_fit_are_refused_by_name(model: QuasarNP, case: str) -> None:
+    units, match = UNITS[case]
+    with pytest.raises(SpectraError, match=match):
+        classify(list(map(quantity, (WAVE, FLUX, FLUX), units)), model)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_flux_with_and_without_a_unit_cannot_be_mixed(
+    model: QuasarNP, first: int
+) -> None:
+    spectra = [(WAVE, quantity(FLUX, F_LAMBDA), FLUX), (WAVE + 6200, FLUX, FLUX)]
+    match = r"arm 1: flux (is in 1e-17 .* no unit|has no unit, expected 1e-17)"
+    with pytest.raises(SpectraError, match=match):
+        classify([spectra[first], spectra[1 - first]], model)
+
+
+# What the network cannot compute with.
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_spectrum_beyond_the_numbers_of_the_network_has_a_status(
+    hdus: Hdus, weights: Path, dtype: str, backend: ArrayBackend
+) -> None:
+    wave, flux, ivar = joined(hdus)
+    sound = (wave, flux.copy(), np.full_like(ivar, 1e36))
+    # Bins of hardly any weight, 1e40 times the rms away: float64 holds that.
+    flux[1, 100:140], ivar = 3e38, sound[2].copy()
+    ivar[1, 100:140] = 1e-44
+    network = load_model(weights, dtype=dtype, **backend.resolve())
+    found = classify((wave, backend.array(flux), backend.array(ivar)), network)
+    others = [0, 2, 3, 4]
+    assert_close(found[others], classify(sound, network)[others])
+    status = Status.ZERO_VARIANCE if dtype == "float32" else 0
+    assert found["QN_STATUS"].tolist() == [0, status, 0, 0, 0]
+    assert found["IS_QSO_QN"][1] == 0 or dtype == "float64"
+    for name in ("Z_QN", "Z_QN_CONF", "C_LYA", "Z_Halpha"):
+        assert np.isnan(found[name]).tolist() == [False, status != 0, *3 * [False]]
+
+
+def test_boxes_of_outputs_that_are_not_finite_are_nan(
+    hdus: Hdus, model: QuasarNP
+) -> None:
+    wave, flux, ivar = joined(hdus)
+    flux[1, 100:140], ivar[:] = 3e38, 1e36
+    ivar[1, 100:140] = 1e-44
+    with open_arrays((wave, flux, ivar)) as source:
+        boxes = classify_source(source, model, Options(), keep_boxes=True).boxes
+    assert boxes is not None
+    lost = np.isnan(boxes).all(axis=(1, 2))
+    assert lost.tolist() == [False, True, False, False, False]
+    assert np.isfinite(boxes[~lost]).all()
+
+
 def test_wavelengths_that_are_not_in_angstrom_are_warned_of(
     hdus: Hdus, model: QuasarNP, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -224,7 +418,16 @@ BAD: dict[str, tuple[Any, type[Exception], str]] = {
     "complex": ((WAVE, FLUX * 1j, FLUX), TypeError, "arm 0: flux: real numbers"),
     "boolean": ((WAVE, FLUX > 0, FLUX), TypeError, "arm 0: flux: real numbers"),
     "objects": ((WAVE, FLUX.astype(object), FLUX), TypeError, "real numbers"),
-    "words": ((np.full(50, "x"), FLUX, FLUX), TypeError, "wavelengths must be numbers"),
+    "words": ((WAVE.astype(str), FLUX, FLUX), TypeError, "arm 0: wavelengths: real"),
+    "complex wavelengths": ((WAVE + 0j, FLUX, FLUX), TypeError, "got complex128"),
+    "boolean wavelengths": ((WAVE > 0, FLUX, FLUX), TypeError, "got bool"),
+    "rows of two lengths": (
+        (WAVE, [[1.0, 2.0], [1.0]], FLUX),
+        TypeError,
+        "arm 0: flux: (expected numbers in rows of one length|.* got object)",
+    ),
+    "no dimension": ((WAVE, np.array(1.0), np.array(1.0)), SpectraError, r"shape \(\)"),
+    "dates": ((WAVE, FLUX.astype("M8[s]"), FLUX), TypeError, "real numbers"),
     "a record without ivar": (
         [{"wavelength": WAVE, "flux": WAVE, "ivar": None}],
         SpectraError,
@@ -233,7 +436,22 @@ BAD: dict[str, tuple[Any, type[Exception], str]] = {
     "a record of other lengths": (
         [{"wavelength": WAVE, "flux": WAVE[1:], "ivar": WAVE}],
         SpectraError,
-        "spectrum 0: wavelengths, flux and ivar have shapes",
+        r"record 0: ivar: has shape \(1, 50\), and the flux \(1, 49\)",
+    ),
+    "a record of two spectra": (
+        [{"wavelength": WAVE, "flux": FLUX, "ivar": FLUX}],
+        SpectraError,
+        r"record 0: flux: needs one spectrum, has shape \(2, 50\)",
+    ),
+    "exposures": (
+        [(WAVE, FLUX, FLUX), (WAVE + 1, FLUX, FLUX)],
+        SpectraError,
+        "2 arms cover the same wavelengths.* numpy.concatenate",
+    ),
+    "arms of two objects": (
+        [(WAVE + start, FLUX[0], FLUX[0]) for start in (0, 6000, 0, 6000)],
+        SpectraError,
+        r"4 arms cover the same wavelengths.* flux of shape \(n, npix\)",
     ),
 }
 
@@ -260,43 +478,6 @@ def test_several_files_are_refused_unless_they_belong_together(model: QuasarNP) 
 # specutils, by what its objects look like.
 
 
-class Unit:
-    """What the package asks of a unit of astropy."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __str__(self) -> str:
-        return self.name
-
-    def is_equivalent(self, other: str) -> bool:
-        return "Angstrom" in self.name and "Angstrom" in other
-
-
-class Quantity(np.ndarray):
-    """Numbers with a unit."""
-
-    unit: Unit
-
-    @property
-    def value(self) -> NDArray[Any]:
-        return np.asarray(self)
-
-    def to_value(self, unit: str) -> NDArray[Any]:
-        factor = {"nm": 10.0, "Angstrom": 1.0}[str(self.unit)]
-        assert unit == "Angstrom"
-        return np.asarray(self) * factor
-
-
-def quantity(x: Any, unit: str) -> Any:
-    result = np.asarray(x).view(Quantity)
-    result.unit = Unit(unit)
-    return result
-
-
-F_LAMBDA = "1e-17 erg / (Angstrom s cm2)"
-
-
 def spectrum(
     wave: Any,
     flux: Any,
@@ -306,12 +487,15 @@ def spectrum(
     unit: str = F_LAMBDA,
     mask: Any = None,
     meta: Any = None,
+    of_uncertainty: str | None = None,
 ) -> Any:
     power = {"ivar": 1, "var": -1, "std": -0.5, "unknown": 1}[kind]
     return SimpleNamespace(
         wavelength=quantity(wave / 10, "nm"),
         flux=quantity(flux, unit),
-        uncertainty=SimpleNamespace(array=ivar**power, uncertainty_type=kind),
+        uncertainty=SimpleNamespace(
+            array=ivar**power, uncertainty_type=kind, unit=of_uncertainty
+        ),
         mask=mask,
         meta=meta,
     )
@@ -341,14 +525,46 @@ def test_spectra_of_one_dimension_are_rows_of_any_length(
     assert_close(classify(spectrum(*rows[1]), model), alone[1:2])
 
 
-def test_pixels_that_a_spectrum_masks_have_no_weight(
+def test_a_mask_of_a_spectrum_counts_only_where_it_is_asked_for(
     hdus: Hdus, model: QuasarNP
 ) -> None:
     wave, flux, ivar = joined(hdus)
     hidden = np.zeros(flux.shape, dtype=bool)
     hidden[:, 200:300] = True
-    found = classify(spectrum(wave, flux, ivar, mask=hidden), model)
-    assert_close(found, classify((wave, flux, np.where(hidden, 0, ivar)), model))
+    masked = spectrum(wave, flux, ivar, mask=hidden)
+    assert_close(classify(masked, model), classify((wave, flux, ivar), model))
+    expected = classify((wave, flux, np.where(hidden, 0, ivar)), model)
+    assert_close(classify(masked, model, use_mask=True), expected)
+    rows = [spectrum(wave, flux[row], ivar[row]) for row in range(N)]
+    with pytest.raises(SpectraError, match="spectra: flux: has no mask"):
+        classify(rows, model, use_mask=True)
+    rows[3].mask = hidden[3]  # the others have none
+    found = classify(rows, model, use_mask=True)
+    assert_close(found[3:4], expected[3:4])
+    assert_close(found[:3], classify((wave, flux[:3], ivar[:3]), model))
+    with pytest.raises(SpectraError, match=r"spectrum 0: mask: has shape \(1, 5\)"):
+        classify(spectrum(wave, flux, ivar, mask=hidden[0, :5]), model)
+
+
+@pytest.mark.parametrize(
+    ("kind", "unit"),
+    [
+        ("ivar", "1 / (erg / (s cm2 Angstrom))2"),
+        ("var", "(erg / (s cm2 Angstrom))2"),
+        ("std", "erg / (s cm2 Angstrom)"),
+    ],
+)
+def test_the_unit_of_an_uncertainty_is_converted(
+    hdus: Hdus, model: QuasarNP, table: NDArray[Any], kind: str, unit: str
+) -> None:
+    spectra = [spectrum(*one) for one in arms(hdus)]
+    wave, flux, ivar = arm(hdus, "R")
+    ivar = ivar.astype("f8") * 1e34
+    spectra[1] = spectrum(wave, flux, ivar, kind=kind, of_uncertainty=unit)
+    assert_close(classify(spectra, model), table)
+    spectra[1].uncertainty.unit = "ct"
+    with pytest.raises(SpectraError, match=r"spectrum 1: ivar is in \(ct\)"):
+        classify(spectra, model)
 
 
 @pytest.mark.parametrize(
@@ -443,6 +659,38 @@ def test_specutils_reads_what_the_package_takes(
     np.testing.assert_allclose(
         found["C_LYA"], classify(spec, model)["C_LYA"], atol=0.01
     )
+
+
+def test_columns_and_series_are_taken_with_their_units(
+    hdus: Hdus, model: QuasarNP
+) -> None:
+    astropy = pytest.importorskip("astropy.table", reason="astropy is not installed")
+    units = pytest.importorskip("astropy.units", reason="astropy is not installed")
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed")
+    wave, flux, ivar = joined(hdus)
+    wave, flux, ivar = wave + 0.123, flux[2].astype("f8"), ivar[2].astype("f8")
+    expected = classify((wave, flux, ivar), model)
+    of = {"wave": "nm", "flux": F_LAMBDA, "ivar": units.Unit(F_LAMBDA) ** -2}
+    columns = {"wave": wave / 10, "flux": flux, "ivar": ivar}
+    for kind, masked in (
+        (astropy.Table, False),
+        (astropy.Table, True),
+        (astropy.QTable, False),
+    ):
+        table = kind(columns, units=of, masked=masked)
+        found = classify((table["wave"], table["flux"], table["ivar"]), model)
+        assert_same(found, expected)
+    table["wave"] = table["wave"].to("micron")
+    table["flux"] = table["flux"].to("W / (m2 um)")
+    found = classify((table["wave"], table["flux"], table["ivar"]), model)
+    assert_close(found, expected)
+    frame = pandas.DataFrame(columns)
+    nanometres = frame["wave"]
+    assert_same(
+        classify((10 * nanometres, frame["flux"], frame["ivar"]), model), expected
+    )
+    nanometres.attrs["units"] = "nm"
+    assert_same(classify((nanometres, frame["flux"], frame["ivar"]), model), expected)
 
 
 def test_records_of_sparclclient_are_taken(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import logging
+import os
+import signal
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +23,7 @@ import qnp_xp
 from qnp_xp import classify, load_model
 from qnp_xp._data import EMBEDDED_NETWORK
 from qnp_xp.batch import jobs
+from qnp_xp.batch.report import LogHandler
 from qnp_xp.grids import linear_wave, wave
 
 #: A confidence at which the small network calls some spectra quasars, and some not.
@@ -230,6 +234,9 @@ def test_the_folder_for_outputs_is_made(run: Run, inputs: Path, here: Path) -> N
     assert names(here / "a" / "b") == ["qn-0.fits", "qn-1.fits"]
     # It may be there already.
     assert run("classify", *paths, "--outdir", "a/b", "--overwrite")[0] == 0
+    # It may have the name of an option.
+    assert run("classify", *paths, "--outdir", "o")[0] == 0
+    assert names(here) == ["a", "o"]
 
 
 def test_outputs_are_replaced_only_where_that_is_asked_for(
@@ -638,7 +645,7 @@ def test_without_a_network_the_one_that_ships_is_used_and_said_so(
 
 BAD_ARGUMENTS = {
     "network missing": (["-m", "absent.h5"], "absent.h5"),
-    "network a folder": (["-m", "."], "Is a directory"),
+    "network a folder": (["-m", "."], "a folder (of a SavedModel?)"),
     "network a coadd": (["-m", "{coadd}"], "neither an HDF5 file nor"),
     "confidence": (["--c-thresh", "2"], "c_thresh must be between 0 and 1"),
     "confidence a word": (["--c-thresh", "high"], "argument --c-thresh"),
@@ -716,7 +723,7 @@ def test_a_full_disk_is_an_error_that_names_the_file(
     monkeypatch.setattr(fitsio.FITS, "write", full)
     status, out, err = run("classify", path)
     assert (status, out) == (1, "")
-    assert f"{path}: [Errno 28] No space left on device" in err
+    assert err == f"qnp-xp: error: {path}: No space left on device\n"
     assert names(here) == []
 
 
@@ -882,6 +889,96 @@ def test_without_tqdm_there_is_no_bar_and_all_else_is_said(
     assert [line.split(":")[0] for line in out.splitlines()[:2]] == [
         coadd.name for coadd in coadds
     ]
+
+
+def test_lines_above_a_progress_bar_may_be_lost(
+    run: Run, inputs: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: str) -> int:
+        raise OSError(28, "No space left on device")
+
+    pytest.importorskip("tqdm", reason="not installed")
+    paths = [write_coadd(inputs / f"coadd-{i}.fits", 1) for i in range(2)]
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(sys.stdout, "write", full)
+    status, out, err = run("classify", *paths)
+    assert (status, out) == (1, "")
+    assert "qnp-xp: error: stdout: No space left on device\n" in err
+    assert names(here) == ["qn-0.fits", "qn-1.fits"]
+
+
+def test_trouble_with_stderr_ends_nothing(
+    run: Run, inputs: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(_: str) -> int:
+        msg = "I/O operation on closed file"
+        raise ValueError(msg)
+
+    monkeypatch.setattr(sys.stderr, "write", closed)
+    path = write_coadd(inputs / "coadd-0.fits", 1)
+    assert run("classify", inputs / "absent.fits", path)[0] == 1
+    assert names(here) == ["qn-0.fits"]
+
+
+def test_what_is_logged_is_printed_with_its_traceback(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    logger = logging.getLogger("test_cli")
+    logger.propagate = False
+    logger.addHandler(LogHandler())
+    try:
+        msg = "no\x1b[2J"
+        raise LookupError(msg)
+    except LookupError:
+        logger.exception("%s\nis damaged", "a\x07.fits")
+    first, *traceback, last = capsys.readouterr().err.splitlines()
+    assert first == r"qnp-xp: ERROR: a\x07.fits\nis damaged"
+    assert traceback[0] == "Traceback (most recent call last):"
+    assert last == r"LookupError: no\x1b[2J"
+
+
+def test_targets_may_begin_with_a_negative_number(
+    run: Run, inputs: Path, here: Path
+) -> None:
+    hdus = coadd_hdus(4)
+    hdus["FIBERMAP"]["TARGETID"][2] = -7
+    path = write_hdus(inputs / "coadd-0.fits", hdus)
+    status, _, err = run("classify", path, "--targetids", f"-7,{TARGETID}")
+    assert (status, err) == (0, "")
+    assert rows(here / "qn-0.fits")["TARGETID"].tolist() == [TARGETID, -7]
+
+
+def test_memory_that_is_short_is_said_in_a_sentence(
+    run: Run, inputs: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def short(*_: Any, **__: Any) -> None:
+        raise MemoryError
+
+    path = write_coadd(inputs / "coadd-0.fits", 1)
+    monkeypatch.setattr(jobs, "classify_file", short)
+    status, out, err = run("classify", path)
+    assert (status, out) == (1, "")
+    assert err.startswith(f"qnp-xp: error: {path}: not enough memory (")
+
+
+def test_signals_that_are_ignored_stay_ignored(
+    run: Run, inputs: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = jobs.classify_file
+
+    def hung_up(*args: Any, **kwargs: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGHUP)
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(jobs, "classify_file", hung_up)
+    path = write_coadd(inputs / "coadd-0.fits", 1)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup has it
+    try:
+        assert run("classify", path)[0] == 0
+        assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert names(here) == ["qn-0.fits"]
 
 
 def test_the_package_is_a_command_as_well() -> None:

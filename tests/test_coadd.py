@@ -119,6 +119,19 @@ def test_exposures_without_weight_add_nothing(
     assert found["QN_STATUS"][2] == Status.NO_GOOD_PIXEL
 
 
+@pytest.mark.parametrize("batch_size", [1, 100])
+def test_an_arm_is_missing_where_no_exposure_of_a_target_has_it(
+    hdus: Hdus, tmp_path: Path, weights: Path, batch_size: int
+) -> None:
+    hdus["R_IVAR"][[0, 1, 4]] = 0  # of target 30 once, of target 10 always
+    path = write_hdus(tmp_path / "spectra-1.fits", hdus)
+    found = classify(path, weights, coadd=True, batch_size=batch_size)
+    bit = int(Status.ARM_MISSING)
+    assert (found["QN_STATUS"] & bit).tolist() == [0, bit, 0, 0]
+    single = classify(path, weights, batch_size=batch_size)
+    assert (single["QN_STATUS"] & bit).tolist() == [bit, bit, 0, 0, bit, 0, 0]
+
+
 def test_rows_of_unknown_targets_stay_apart(
     hdus: Hdus, tmp_path: Path, weights: Path
 ) -> None:

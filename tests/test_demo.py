@@ -90,10 +90,18 @@ def test_a_file_in_the_way_of_the_coadd_stays(run: Run, here: Path) -> None:
     assert (here / DEMO_COADD).read_text() == "mine"
 
 
-def test_table_and_coadd_cannot_share_a_name(run: Run, here: Path) -> None:
-    status, _, err = run("demo", "--keep-coadd", "-o", DEMO_COADD)
+@pytest.mark.parametrize(
+    "arguments",
+    [["-o", DEMO_COADD, "--keep-coadd"], ["-o", "qn.png"], ["-o", "{here}/qn.png"]],
+    ids=["coadd", "picture", "picture by its whole path"],
+)
+def test_outputs_cannot_share_a_name(
+    run: Run, here: Path, arguments: list[str]
+) -> None:
+    filled = [argument.format(here=here) for argument in arguments]
+    status, _, err = run("demo", *filled)
     assert status == 1
-    assert "names of their own" in err
+    assert f"{filled[1]}: outputs need files of their own" in err
     assert names(here) == []
 
 

@@ -17,6 +17,7 @@ import pytest
 from helpers import (
     Hdus,
     coadd_hdus,
+    demand_unsigned,
     expected_input,
     fibermap_table,
     gzipped,
@@ -303,6 +304,38 @@ def test_arms_coadded_together_are_one_arm(
     assert not caplog.records
 
 
+@pytest.mark.parametrize(("bands", "missing"), [("BR", "Z"), ("BZ", "R"), ("RZ", "B")])
+def test_arms_coadded_together_are_named_for_those_that_there_are(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, bands: str, missing: str
+) -> None:
+    hdus = coadd_hdus(3, arms=bands)
+    joined = {
+        f"{bands}_{part}": np.concatenate([hdus[f"{a}_{part}"] for a in bands], axis=-1)
+        for part in ("WAVELENGTH", "FLUX", "IVAR")
+    }
+    x, w = load_desi_coadd(write_hdus(tmp_path / "two.fits", joined))
+    expected, kept = expected_input(hdus)
+    np.testing.assert_array_equal(w, kept)
+    np.testing.assert_allclose(x, expected, rtol=0, atol=1e-10)
+    (record,) = caplog.records
+    assert record.getMessage() == f"{tmp_path}/two.fits: no arm {missing}"
+
+
+def test_the_fibermap_of_old_coadds_has_another_name(tmp_path: Path) -> None:
+    hdus = coadd_hdus(3, objtype=["TGT", "SKY", "TGT"])
+    old = {k.replace("FIBERMAP", "COADD_FIBERMAP"): v for k, v in hdus.items()}
+    with open_spectra(write_hdus(tmp_path / "coadd.fits", old)) as source:
+        expected = hdus["FIBERMAP"]["TARGETID"]
+        np.testing.assert_array_equal(source.identifiers["TARGETID"], expected)
+        assert source.target is not None
+        assert source.target.tolist() == [True, False, True]
+        assert source.columns(["FIBER"])["FIBER"].tolist() == [0, 1, 2]
+    both = {**hdus, "COADD_FIBERMAP": fibermap_table(3)}
+    both["COADD_FIBERMAP"]["TARGETID"] += 100
+    with open_spectra(write_hdus(tmp_path / "both.fits", both)) as source:
+        np.testing.assert_array_equal(source.identifiers["TARGETID"], expected)
+
+
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
 @pytest.mark.parametrize(
     ("flux", "ivar"),
@@ -493,6 +526,85 @@ def test_a_file_that_is_no_fits_is_refused(
     assert str(path) in str(caught.value)
 
 
+#: Columns of a FIBERMAP of three rows, and what is said of them.
+ODD_COLUMNS = {
+    "float": ("TARGETID", np.full(3, 39627.0), r"float64 .*integers"),
+    "text": ("TARGETID", np.array([b"39627"] * 3), r"texts .*integers"),
+    "pairs": ("TARGETID", np.zeros((3, 2), "i8"), r"\(3, 2\).*3 integers"),
+    "beyond": ("TARGETID", np.full(3, 2**63, "u8"), "none of int64"),
+    "coordinate": ("TARGET_RA", np.array([b"12h"] * 3), r"texts .*numbers"),
+    "coordinates": ("TARGET_DEC", np.zeros((3, 2)), r"\(3, 2\).*numbers"),
+    "types": ("OBJTYPE", np.array([[b"TGT", b"SKY"]] * 3), r"\(3, 2\).*texts"),
+    "numbers": ("OBJTYPE", np.zeros(3, "i4"), r"int32.*texts"),
+}
+
+
+def with_column(path: Path, column: str, values: Any) -> Path:
+    """A coadd of three spectra with a column of another kind in its FIBERMAP."""
+    hdus = coadd_hdus(3)
+    table = hdus.pop("FIBERMAP")
+    columns = {name: table[name] for name in table.dtype.names}
+    columns[column] = values
+    write_hdus(path, hdus)
+    with fitsio.FITS(str(path), "rw") as f:
+        f.write(list(columns.values()), names=list(columns), extname="FIBERMAP")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "match"), ODD_COLUMNS.values(), ids=[*ODD_COLUMNS]
+)
+def test_columns_of_the_fibermap_of_another_kind_are_refused_by_name(
+    tmp_path: Path, column: str, values: Any, match: str
+) -> None:
+    if values.dtype == np.uint64:
+        demand_unsigned()
+    path = with_column(tmp_path / "odd.fits", column, values)
+    with pytest.raises(
+        SpectraError, match=rf"odd\.fits\[FIBERMAP\]: .*{column}.*{match}"
+    ):
+        open_spectra(path)
+
+
+@pytest.mark.parametrize("dtype", ["u8", "i4", "i2"])
+def test_targetids_of_any_integer_type_are_those_of_64_bits(
+    tmp_path: Path, dtype: str
+) -> None:
+    if dtype == "u8":
+        demand_unsigned()
+    targets = np.array([3, 1, 2]) + (39633140000000000 if dtype == "u8" else 0)
+    path = with_column(tmp_path / "coadd.fits", "TARGETID", targets.astype(dtype))
+    with open_spectra(path) as source:
+        found = source.identifiers["TARGETID"]
+    assert found.dtype == np.int64
+    np.testing.assert_array_equal(found, targets)
+
+
+#: HDUs that tell what pipelines write beside spectra, and what they may not be.
+PRODUCTS = {
+    "rrmodel": ["B_WAVELENGTH", "B_MODEL"],
+    "two-arm rrmodel": ["BR_WAVELENGTH", "BR_MODEL"],
+    "fastspec": ["FASTSPEC", "MODELS"],
+    "sky": ["SKY", "IVAR", "WAVELENGTH"],
+    "fluxcalib": ["FLUXCALIB", "IVAR", "WAVELENGTH"],
+    "stdstars": ["FLUX", "WAVELENGTH", "COEFF"],
+    "psf": ["XTRACE", "YTRACE"],
+}
+
+
+@pytest.mark.parametrize("hdus", PRODUCTS.values(), ids=[*PRODUCTS])
+def test_images_that_lie_beside_spectra_are_told_from_broken_files(
+    tmp_path: Path, hdus: list[str]
+) -> None:
+    path = write_hdus(tmp_path / "product.fits", {h: np.zeros((2, 3)) for h in hdus})
+    with pytest.raises(NoSpectraError, match=rf"product\.fits.*{hdus[-1]}"):
+        open_spectra(path)
+    path = write_hdus(tmp_path / "broken.fits", {"B_WAVELENGTH": np.zeros(3)})
+    with pytest.raises(SpectraError, match=r"broken\.fits.*B_WAVELENGTH") as caught:
+        open_spectra(path)
+    assert not isinstance(caught.value, NoSpectraError)
+
+
 def refusal(path: Path) -> str:
     """What is said of a file; nothing where it is taken."""
     try:
@@ -640,24 +752,21 @@ def test_contradictions_are_errors_that_name_file_and_hdu(
     assert str(path) in str(caught.value)
 
 
-@pytest.mark.parametrize("name", ["coadd[1].fits", "coadd(1).fits", "[1]/coadd.fits"])
-def test_names_that_cfitsio_would_misread_are_refused_with_the_reason(
-    coadd: Path, tmp_path: Path, name: str
-) -> None:
-    path = tmp_path / name
-    path.parent.mkdir(exist_ok=True)
-    shutil.copyfile(coadd, path)
-    with pytest.raises(SpectraError, match="brackets") as caught:
-        load_desi_coadd(path)
-    assert str(path) in str(caught.value)
-
-
 @pytest.mark.parametrize(
-    "name", ["co add.fits", "coadd+1.fits", "coadd{1}.fits", "é.fits", "!coadd.fits"]
+    "name",
+    [
+        *("co add.fits", "coadd{1}.fits", "é.fits", "coadd[1].fits", "coadd(1).fits"),
+        *("[1]/coadd.fits", "coadd.fits+1", "+1", " coadd.fits ", "coadd.fits.gz"),
+        *("!coadd.fits", "~coadd.fits", "$HOME", "-", "stdin", "mem:", "shmem:h1"),
+    ],
 )
-def test_other_names_are_read(coadd: Path, tmp_path: Path, name: str) -> None:
-    shutil.copyfile(coadd, tmp_path / name)
-    x, _ = load_desi_coadd(tmp_path / name)
+def test_names_are_nothing_but_names(
+    coadd: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(name).parent.mkdir(exist_ok=True)
+    shutil.copyfile(coadd, name)
+    x, _ = load_desi_coadd(name)
     expected, _ = load_desi_coadd(coadd)
     np.testing.assert_array_equal(x, expected)
 

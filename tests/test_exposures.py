@@ -13,6 +13,7 @@ from helpers import (
     Hdus,
     Run,
     coadd_hdus,
+    demand_unsigned,
     gzipped,
     names,
     read_hdus,
@@ -22,7 +23,7 @@ from helpers import (
 )
 
 from qnp_xp import SpectraError, Status, classify
-from qnp_xp.io.open import cframes_in, group_inputs, joint_name
+from qnp_xp.io.open import cframes_in, coadds_in, group_inputs, joint_name
 
 EXPID = "00071246"
 
@@ -140,6 +141,26 @@ def test_arms_of_different_targets_are_refused(
         classify(exposure, weights)
 
 
+def test_targets_of_arms_are_compared_as_integers(
+    exposure: Path, hdus: Hdus, weights: Path
+) -> None:
+    demand_unsigned()
+    # As float64 the targets of the first arms and of the last would be the same.
+    near = 39633140000000000 + np.arange(4)
+    hdus["FIBERMAP"]["TARGETID"] = near
+    write_cframes(exposure.parent, hdus, arms="BR", compressed="R")
+    table = hdus["FIBERMAP"].astype(
+        [(n, "u8" if n == "TARGETID" else t) for n, t in hdus["FIBERMAP"].dtype.descr]
+    )
+    hdus["FIBERMAP"] = table
+    write_cframes(exposure.parent, hdus, arms="Z")
+    assert classify(exposure, weights)["TARGETID"].tolist() == near.tolist()
+    table["TARGETID"] += 1
+    write_cframes(exposure.parent, hdus, arms="Z")
+    with pytest.raises(SpectraError, match=rf"cframe-z0-{EXPID}.*other targets"):
+        classify(exposure, weights)
+
+
 def test_frames_that_are_not_calibrated_are_refused(
     exposure: Path, weights: Path
 ) -> None:
@@ -184,6 +205,53 @@ def test_a_folder_of_several_spectrographs_is_for_the_command(
         folder = write_cframes(tmp_path, hdus, spec_number=spec)
     with pytest.raises(ValueError, match="2 files or spectrographs, and one can be"):
         classify(folder, weights)
+
+
+#: Where a production has the coadds of each group.
+COADDS = {
+    "cumulative": "tiles/cumulative/80605/20210205/coadd-0-80605-thru20210205.fits",
+    "pernight": "tiles/pernight/80605/20210205/coadd-0-80605-20210205.fits",
+    "perexp": "tiles/perexp/80605/00071246/coadd-0-80605-exp00071246.fits",
+    "healpix": "healpix/main/dark/99/9999/coadd-main-dark-9999.fits",
+    "uniqpix": "spectra/main/dark/40/4096/coadd-main-dark-4096.fits",
+}
+
+
+def test_coadds_of_each_group_are_found_where_desi_writes_them(tmp_path: Path) -> None:
+    for name in COADDS.values():
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).touch()
+    for group, name in COADDS.items():
+        assert coadds_in(tmp_path, [group]) == [tmp_path / name]
+
+
+def test_a_group_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) -> None:
+    for group in ("perexp", "uniqpix"):
+        (tmp_path / COADDS[group]).parent.mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match=r"no healpix.*has perexp, uniqpix$"):
+        coadds_in(tmp_path, ["healpix"])
+
+
+def test_several_groups_are_classified_one_after_the_other_into_one_folder(
+    run: Run, tmp_path: Path, here: Path
+) -> None:
+    for number, group in enumerate(("perexp", "uniqpix")):
+        path = tmp_path / "redux" / COADDS[group]
+        path.parent.mkdir(parents=True)
+        write_coadd(path, 1 + number)
+        done = run(
+            "classify",
+            "--specprod",
+            tmp_path / "redux",
+            "--groups",
+            group,
+            "--outdir",
+            "out",
+        )
+        assert done[0] == 0
+    for group, rows in (("perexp", 1), ("uniqpix", 2)):
+        header = fitsio.read_header(f"out/qn-summary-{group}.fits", ext="FILES")
+        assert header["QNROWS"] == rows
 
 
 def test_inputs_are_grouped_in_the_order_in_which_they_are_named(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,14 +12,19 @@ from pathlib import Path
 import fitsio
 import numpy as np
 import pytest
-from helpers import names
+from helpers import TARGETID, Run, coadd_hdus, names, write_cframes, write_coadd
 
 from qnp_xp.io._files import (
     atomic_path,
     atomic_write,
+    different_files,
+    ensure_apart,
     ensure_not_input,
     ensure_writable,
+    file_stamp,
+    has_content,
     remove_leftovers,
+    remove_output,
 )
 
 DAY = 86400
@@ -136,3 +142,173 @@ def test_an_input_is_known_by_any_of_its_names(tmp_path: Path) -> None:
         with pytest.raises(ValueError, match=r"link\.fits is an input"):
             ensure_writable(other, overwrite=True, inputs=[name])
     ensure_not_input([tmp_path / "absent.fits"], [tmp_path / "absent.fits"])
+
+
+# Links, devices and pipes.
+
+
+def test_the_file_that_a_link_leads_to_is_written(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    target, link = tmp_path / "far" / "table.fits", tmp_path / "link.fits"
+    link.symlink_to("over.fits")
+    (tmp_path / "over.fits").symlink_to("far/table.fits")
+    for content in (b"first", b"second"):  # there is no file, and there is one
+        ensure_writable(link, overwrite=True)
+        atomic_write(link, content)
+        assert target.read_bytes() == content
+    with pytest.raises(FileExistsError, match=r"link\.fits exists"):
+        ensure_writable(link, overwrite=False)
+    remove_output(link)
+    assert names(tmp_path / "far") == []
+    assert names(tmp_path) == ["far", "link.fits", "over.fits"]
+    assert link.is_symlink()
+    remove_output(link)  # there is none
+
+
+def test_links_that_lead_nowhere_are_errors(tmp_path: Path) -> None:
+    (tmp_path / "far.fits").symlink_to("nowhere/table.fits")
+    with pytest.raises(NotADirectoryError, match=r"nowhere: .*far\.fits"):
+        ensure_writable(tmp_path / "far.fits", overwrite=True)
+    (tmp_path / "a.fits").symlink_to("b.fits")
+    (tmp_path / "b.fits").symlink_to("a.fits")
+    with pytest.raises(OSError, match=r"levels of symbolic links: .*a\.fits"):
+        ensure_writable(tmp_path / "a.fits", overwrite=True)
+    assert names(tmp_path) == ["a.fits", "b.fits", "far.fits"]
+
+
+@pytest.mark.parametrize("name", ["pipe", "link", "socket", "/dev/null"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_is_no_file_is_never_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, overwrite: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    os.mkfifo("pipe")
+    Path("link").symlink_to("pipe")
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind("socket")
+        with pytest.raises(OSError, match=rf"{name} is a device or a pipe"):
+            ensure_writable(Path(name), overwrite)
+
+
+def test_two_outputs_are_one_file_in_any_spelling(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("folder").symlink_to(".")
+    Path("link").symlink_to("a")  # which is not there yet
+    Path("hard").touch()
+    Path("hard-too").hardlink_to("hard")  # a rename parts them
+    ensure_apart([Path("a"), Path("A"), Path("b"), Path("hard"), Path("hard-too")])
+    for name in ("a", "folder/a", str(tmp_path / "a"), f"../{tmp_path.name}/a", "link"):
+        with pytest.raises(ValueError, match=r"^a: outputs need files of their own"):
+            ensure_apart([Path("a"), Path("b"), Path(name)])
+    paths = list(map(Path, ("b", "folder/a", "a", "link", "folder/b", "c")))
+    assert different_files(iter(paths)) == [Path("b"), Path("folder/a"), Path("c")]
+
+
+def test_a_stamp_is_of_one_state_of_some_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    a, b, link = Path("a"), Path("b"), Path("link")
+    link.symlink_to("a")
+    stamps = [file_stamp([a])]  # of no file yet
+    for path in (a, b):
+        path.write_bytes(b"same")
+        os.utime(path, (1e9, 1e9))
+    stamps += [file_stamp([a]), file_stamp([b]), file_stamp([a, b])]
+    same = [file_stamp([tmp_path / "a"]), file_stamp([link]), file_stamp([b, a])]
+    assert same == [stamps[1], stamps[1], stamps[3]]
+    time.sleep(0.02)  # beyond the ticks of the file system's clock
+    a.write_bytes(b"diff")
+    os.utime(a, (1e9, 1e9))
+    stamps.append(file_stamp([a]))
+    os.utime(a, (1e9, 2e9))
+    stamps.append(file_stamp([a]))
+    assert len(set(stamps)) == len(stamps)
+    assert file_stamp([]) == ""
+
+
+def test_a_file_has_the_content_that_would_be_written(tmp_path: Path) -> None:
+    for path in (tmp_path / "file.txt", tmp_path / "file.txt.gz"):
+        assert not has_content(path, b"content")
+        atomic_write(path, b"content")
+        assert has_content(path, b"content")
+        assert not has_content(path, b"other")
+
+
+def test_a_name_may_be_as_long_as_the_file_system_takes(tmp_path: Path) -> None:
+    path = tmp_path / ("L" * 250 + ".fits")
+    ensure_writable(path, overwrite=False)
+    atomic_write(path, b"content")
+    assert names(tmp_path) == [path.name]
+
+
+# What the commands replace.
+
+
+@pytest.mark.parametrize("option", ["--priors", "--summary"])
+@pytest.mark.parametrize("spelling", ["{here}/out.fits", "link.fits"])
+def test_two_outputs_are_not_written_to_one_file_in_two_spellings(
+    run: Run, inputs: Path, here: Path, option: str, spelling: str
+) -> None:
+    path = write_coadd(inputs / "coadd-0.fits", 1)
+    (here / "link.fits").symlink_to("out.fits")
+    arguments = ["-o", "out.fits", option, spelling.format(here=here)]
+    status, _, err = run("classify", path, *arguments, "--overwrite")
+    assert status == 1
+    assert "need files of their own" in err
+    assert names(here) == ["link.fits"]
+
+
+def test_a_list_is_never_replaced(run: Run, inputs: Path, here: Path) -> None:
+    path = write_coadd(inputs / "coadd-0.fits", 1)
+    (here / "files").write_text(f"{path}\n")
+    (here / "targets").write_text(f"{TARGETID}\n")
+    for output in ("files", "targets"):
+        arguments = ["@files", "--targetids", "@targets", "-o", output, "--overwrite"]
+        status, _, err = run("classify", *arguments)
+        assert status == 1
+        assert f"{output} is an input" in err
+    assert (here / "files").read_text() == f"{path}\n"
+
+
+def test_a_file_that_is_named_twice_is_classified_once(
+    run: Run, inputs: Path, here: Path
+) -> None:
+    path = write_coadd(inputs / "coadd-0.fits", 2)
+    folder = write_cframes(inputs, coadd_hdus(2))
+    again = [
+        folder / "cframe-b0-00071246.fits",
+        inputs / ".." / inputs.name / path.name,
+    ]
+    status, out, err = run("classify", path, folder, path, *again)
+    assert (status, err) == (0, "")
+    assert len(out.splitlines()) == 2
+    assert names(here) == ["qn-0-00071246.fits", "qn-0.fits"]
+    header = fitsio.read_header("qn-0-00071246.fits", ext="QN")
+    assert header["QNARMS"] == "BRZ"
+
+
+def test_embed_grid_never_replaces_its_source(run: Run, here: Path, data: Path) -> None:
+    source = here / "net.h5"
+    shutil.copyfile(data / "keras" / "valid.h5", source)
+    (here / "link.h5").symlink_to("net.h5")
+    before = source.read_bytes()
+    for target in ("net.h5", "./net.h5", "link.h5"):
+        status, out, err = run("embed-grid", "net.h5", target, "--overwrite")
+        assert (status, out) == (1, "")
+        assert "is an input and cannot be the output" in err
+    assert source.read_bytes() == before
+
+
+def test_two_pictures_are_not_drawn_to_one_file(
+    run: Run, inputs: Path, here: Path
+) -> None:
+    pytest.importorskip("matplotlib")
+    path = write_coadd(inputs / "coadd-0.fits", 2)
+    (here / f"p-{TARGETID}.png").symlink_to(f"p-{TARGETID + 1}.png")
+    status, _, err = run("plot", path, "--rows", "0,1", "-o", "p.png")
+    assert status == 1
+    assert "png: outputs need files of their own" in err
+    assert names(here) == [f"p-{TARGETID}.png"]

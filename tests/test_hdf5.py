@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import struct
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ import h5py
 import numpy as np
 import pytest
 from helpers import copy_hdf5
-from hostile import KERNEL, Loader, in_another_dataset, replaced
+from hostile import KERNEL, Loader, in_another_dataset, in_small_chunks, replaced
 
 from qnp_xp import WeightsError
 from qnp_xp.io.weights._hdf5 import check_heaps, open_hdf5
@@ -140,6 +142,112 @@ def test_a_local_heap_whose_free_places_lead_back_is_refused(
     assert match in said(path)
 
 
+def test_heaps_that_share_their_free_places_take_no_time() -> None:
+    places, heaps = 20_000, 5_000
+    chain = [struct.pack("<QQ", 16 * (i + 1), 16) for i in range(places - 1)]
+    head = struct.pack("<5s3xQQQ", b"HEAP\0", 16 * places, 0, 0)
+    content = b"".join([*chain, struct.pack("<QQ", 1, 16), heaps * head])
+    start = time.process_time()
+    with pytest.raises(WeightsError, match="the free list of the heap at byte"):
+        check_heaps(content)
+    assert time.process_time() - start < 5
+
+
+def test_a_long_list_of_free_places_is_left_alone() -> None:
+    places = 5_000
+    chain = [struct.pack("<QQ", 16 * (i + 1), 16) for i in range(places - 1)]
+    head = struct.pack("<5s3xQQQ", b"HEAP\0", 16 * places, 0, 0)
+    check_heaps(b"".join([*chain, struct.pack("<QQ", 1, 16), head]))
+
+
+@pytest.mark.parametrize("number", [0, 1])  # of the root group, and of the weights
+def test_a_tree_that_leads_back_is_refused(
+    unpacked: tuple[Path, bytearray], said: Callable[[Path], str], number: int
+) -> None:
+    path, content = unpacked
+    tree = [x.start() for x in re.finditer(b"TREE\0", content)][number]
+    content[tree + 5] = 1  # its level
+    struct.pack_into("<Q", content, tree + 32, tree)  # its first branch
+    path.write_bytes(content)
+    assert f"{path}: the tree at byte {tree} leads back to itself" in said(path)
+
+
+def test_a_tree_of_chunks_that_leads_back_is_refused(
+    data: Path, tmp_path: Path, said: Callable[[Path], str]
+) -> None:
+    def edit(_: dict[str, Any], f: h5py.File) -> None:
+        replaced(KERNEL, in_small_chunks)(f)
+
+    path = copy_hdf5(data / "keras" / "stride3.h5", tmp_path / "net.h5", edit)
+    assert said(path) == ""
+    content = bytearray(path.read_bytes())
+    tree = content.rindex(b"TREE\1")
+    content[tree + 5] = 1
+    struct.pack_into("<Q", content, tree + 24 + 40, tree)  # behind a key of 40 bytes
+    path.write_bytes(content)
+    assert f"{path}: the tree at byte {tree} leads back to itself" in said(path)
+
+
+def test_many_references_to_one_text_are_refused(
+    data: Path, tmp_path: Path, said: Callable[[Path], str]
+) -> None:
+    def edit(_: dict[str, Any], f: h5py.File) -> None:
+        group = f["model_weights/fc_common"]
+        del group.attrs["weight_names"]
+        texts = ["x" * 100_000, *(3000 * ["short"])]
+        group.attrs.create("weight_names", texts, dtype=h5py.string_dtype())
+
+    path = copy_hdf5(data / "keras" / "stride3.h5", tmp_path / "net.h5", edit)
+    content = path.read_bytes()
+    first = content.index(struct.pack("<I", 100_000))
+    reference = content[first : first + 16]
+    behind = content[first + 16 * 3001 :]
+    path.write_bytes(content[:first] + 3001 * reference + behind)
+    assert "attribute 'weight_names' has too much text" in said(path)
+
+
+def test_groups_in_groups_are_followed_so_far(
+    data: Path, tmp_path: Path, said: Callable[[Path], str]
+) -> None:
+    def edit(_: dict[str, Any], f: h5py.File) -> None:
+        f.create_group("model_weights/conv_1" + 30 * "/more")
+
+    path = copy_hdf5(data / "keras" / "stride3.h5", tmp_path / "net.h5", edit)
+    assert "'model_weights' holds too many objects" in said(path)
+
+
+def test_a_group_that_holds_itself_is_read_once(data: Path, tmp_path: Path) -> None:
+    def edit(_: dict[str, Any], f: h5py.File) -> None:
+        f["model_weights/flatten/again"] = f["model_weights"]
+
+    path = copy_hdf5(data / "keras" / "stride3.h5", tmp_path / "net.h5", edit)
+    assert read_weights(path).plan == read_weights(data / "keras" / "stride3.h5").plan
+
+
+def test_a_group_of_many_names_is_refused(
+    data: Path, tmp_path: Path, said: Callable[[Path], str]
+) -> None:
+    def edit(_: dict[str, Any], f: h5py.File) -> None:
+        group = f["model_weights/flatten"]
+        for number in range((1 << 14) + 1):
+            group[str(number)] = group
+
+    path = copy_hdf5(data / "keras" / "stride3.h5", tmp_path / "net.h5", edit)
+    assert "too many" in said(path)
+
+
+def test_a_huge_tree_of_the_second_version_is_refused(
+    data: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "net.h5"
+    tree = struct.pack("<4sBBIHHBB", b"BTHD", 0, 5, 1 << 20, 11, 3, 100, 40)
+    path.write_bytes((data / "keras" / "same.h5").read_bytes() + tree)
+    with pytest.raises(
+        WeightsError, match=r"net\.h5: the tree at byte \d+ is too large"
+    ):
+        read_weights(path)
+
+
 @pytest.mark.parametrize("size", [1 << 40, (1 << 64) - 32, (1 << 64) - 1])
 def test_a_local_heap_longer_than_the_file_is_refused(
     unpacked: tuple[Path, bytearray], size: int, said: Callable[[Path], str]
@@ -209,23 +317,22 @@ def test_a_header_that_leads_out_of_the_file_is_refused(
 def test_what_is_left_of_a_heap_that_is_no_more_is_passed_over() -> None:
     for size, free in ((64, 0), (64, 16), (64, 60), (64, 99)):
         heap = struct.pack("<5s3xQQQ", b"HEAP\0", size, free, 32)
-        check_heaps(io.BytesIO(heap + bytes(64)))
+        check_heaps(heap + bytes(64))
 
 
 @pytest.mark.parametrize("start", [0, 5, (1 << 20) - 3, (1 << 20) - 40, 1 << 20])
 def test_a_local_heap_is_found_wherever_it_is(start: int) -> None:
     heap = struct.pack("<5s3xQQQ", b"HEAP\0", 32, 0, start + 32)
     circle = struct.pack("<QQQQ", 16, 16, 16, 16)
-    file = io.BytesIO(bytes(start) + heap + circle)
     with pytest.raises(WeightsError, match=rf"heap at byte {start} has no end"):
-        check_heaps(file)
+        check_heaps(bytes(start) + heap + circle)
 
 
 def test_sound_local_heaps_are_left_alone(data: Path) -> None:
     content = (data / "keras" / "stride3.h5").read_bytes()
     assert content.count(b"HEAP\0") > 5
-    check_heaps(io.BytesIO(content))
-    check_heaps(io.BytesIO(content[: content.index(b"HEAP\0") + 20]))
+    check_heaps(content)
+    check_heaps(content[: content.index(b"HEAP\0") + 20])
 
 
 def test_a_header_that_goes_on_for_ever_is_refused(
@@ -245,7 +352,7 @@ Attributes = Callable[[h5py.Group], None]
 
 
 def texts(path: Path, attribute: str) -> list[str]:
-    with path.open("rb") as file, open_hdf5(file) as h5:
+    with open_hdf5(path.read_bytes()) as h5:
         return h5.texts("group", attribute)
 
 
@@ -326,6 +433,9 @@ def test_networks_are_read_whatever_version_of_hdf5_wrote_them(
             np.testing.assert_array_equal(found[layer][name], values)
 
 
+@pytest.mark.skipif(
+    not Path("/proc/self/fd").is_dir(), reason="needs Linux' /proc/self/fd"
+)
 def test_a_file_that_is_refused_is_closed(data: Path, tmp_path: Path) -> None:
     def edit(_: dict[str, Any], f: h5py.File) -> None:
         del f["model_weights"]

@@ -17,7 +17,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from helpers import copy_archive, copy_hdf5, edit_member_hdf5, run_python
+from helpers import copy_archive, copy_hdf5, edit_member_hdf5, layer, run_python
 from hostile import (
     GROUP,
     HUGE,
@@ -33,7 +33,9 @@ from hostile import (
     huge_chunks,
     in_another_dataset,
     in_another_file,
+    in_single_numbers,
     many_chunks,
+    of_bins,
     of_type,
     packed_bomb,
     packed_zeros,
@@ -41,11 +43,13 @@ from hostile import (
     short_bomb,
     within_its_header,
     without_storage,
+    zeros,
 )
 
 from qnp_xp import WeightsError, load_model
 from qnp_xp.grids import wave
 from qnp_xp.io import embed_grid
+from qnp_xp.io.weights._reading import read_weights
 
 
 @pytest.fixture
@@ -188,7 +192,7 @@ def test_types_other_than_numbers_are_refused(
         load_model(path)
 
 
-@pytest.mark.parametrize("dtype", ["<f2", ">f4", "<f8", ">i4", "u1"])
+@pytest.mark.parametrize("dtype", ["<f2", ">f4", "<f8"])
 @pytest.mark.parametrize(
     "options",
     [
@@ -408,6 +412,85 @@ def test_an_array_of_an_archive_that_claims_too_much_is_refused(
     assert match in what or "model.weights.h5 has" in what
 
 
+@pytest.mark.parametrize("bins", [(1 << 16) + 1, 1 << 27, 1 << 70])
+def test_an_absurd_number_of_bins_is_refused_before_its_grid_is_read(
+    keras: Path, tmp_path: Path, refused: Callable[[Path], str], bins: int
+) -> None:
+    def edit(model: dict[str, Any], f: h5py.File) -> None:
+        of_bins(bins)(model)
+        size = min(bins, HUGE >> 3)
+        grid = f.create_dataset(
+            "model_grid", (size,), "f8", chunks=(size,), compression="gzip"
+        )
+        grid.id.write_direct_chunk((0,), b"\x78\x9c" + zeros(8 * size))
+
+    path = copy_hdf5(keras / "same.h5", tmp_path / "net.h5", edit)
+    assert f"{path}: the network has {bins} bins, and at most 65536" in refused(path)
+
+
+def test_a_network_of_many_bins_is_read(keras: Path, tmp_path: Path) -> None:
+    path = copy_hdf5(
+        keras / "same.h5", tmp_path / "net.h5", lambda model, _: of_bins(60000)(model)
+    )
+    assert read_weights(path).network().nbins == 60000
+
+
+def test_convolutions_that_take_for_ever_are_refused(
+    keras: Path, tmp_path: Path, refused: Callable[[Path], str]
+) -> None:
+    def edit(model: dict[str, Any], _: h5py.File) -> None:
+        layer(model, "input_layer")["config"]["batch_shape"][1] = 1 << 16
+        layer(model, "conv_1")["config"].update(filters=1 << 15, strides=[1])
+
+    path = copy_hdf5(keras / "same.h5", tmp_path / "net.h5", edit)
+    # 10 taps, 2 ** 15 filters, 2 ** 16 bins.
+    assert f"the network has {10 << 31} multiplications" in refused(path)
+
+
+def test_a_description_of_too_many_layers_is_refused(
+    keras: Path, tmp_path: Path, refused: Callable[[Path], str]
+) -> None:
+    def edit(model: dict[str, Any], _: h5py.File) -> None:
+        model["config"]["layers"] *= 40
+
+    path = copy_hdf5(keras / "same.h5", tmp_path / "net.h5", edit)
+    assert "layers, and at most 1024 are supported" in refused(path)
+
+
+def test_too_many_chunks_of_all_arrays_together_are_refused(
+    changed: Callable[[Edit], Path],
+) -> None:
+    def edit(f: h5py.File) -> None:
+        for number in range(2, 5):  # of 160 numbers each
+            replaced(KERNEL.replace("2", str(number)), in_single_numbers)(f)
+        replaced("model_weights/fc_common/fc_common/kernel", in_single_numbers)(f)
+
+    assert read_weights(changed(edit)).plan.parameters > 160
+
+    def more(f: h5py.File) -> None:
+        edit(f)
+        f.create_dataset("model_grid", data=wave, chunks=(1,))
+        for number in range(2):
+            for half in ("box", "offset"):
+                place = f"model_weights/fc_{half}_{number}/fc_{half}_{number}/kernel"
+                replaced(place, in_single_numbers)(f)
+
+    with pytest.raises(WeightsError, match="has too many chunks"):
+        load_model(changed(more))
+
+
+def test_an_archive_with_a_huge_member_of_no_use_is_refused(
+    keras: Path, tmp_path: Path
+) -> None:
+    path = bomb(keras / "same.keras", tmp_path / "net.keras", "notes.txt", b" ")
+    content = bytearray(path.read_bytes())
+    place = content.rfind(b"PK\x01\x02")
+    struct.pack_into("<I", content, place + 24, 1 << 30)
+    path.write_bytes(content)
+    with pytest.raises(WeightsError, match=r"net\.keras: unpacks to 107\d+ bytes"):
+        load_model(path)
+
+
 def test_a_description_of_an_absurd_network_is_refused(
     keras: Path, tmp_path: Path, refused: Callable[[Path], str]
 ) -> None:
@@ -458,10 +541,7 @@ def _deflated(name: str) -> zipfile.ZipInfo:
 def test_a_description_that_is_too_long_is_refused(
     changed: Callable[[Edit], Path], refused: Callable[[Path], str]
 ) -> None:
-    for size, match in (
-        (1 << 21, "a description of"),
-        (1 << 26, "not there, or too many"),
-    ):
+    for size in (1 << 20, 1 << 24):
 
         def edit(f: h5py.File, size: int = size) -> None:
             f.attrs["model_config"] = f.attrs["model_config"] + " " * size
@@ -470,7 +550,7 @@ def test_a_description_that_is_too_long_is_refused(
         path = changed(lambda f: None)
         with h5py.File(path, "r+") as f:
             edit(f)
-        assert match in refused(path)
+        assert "'model_config' has too much text" in refused(path)
 
 
 # What Keras writes beside the weights.

@@ -195,13 +195,83 @@ def test_catalogues_replace_nothing_unasked(
     assert status == 1
     assert "all.fits exists; replace it with --overwrite" in err
     assert (here / "all.fits").read_text() == "mine"
-    before = tables[0].read_bytes()
-    status, _, err = run("merge", tables[0], *tables, "--overwrite")
-    assert status == 1
-    assert "is an input and cannot be the output" in err
-    assert tables[0].read_bytes() == before
     assert run("merge", "all.fits", *tables, "--overwrite")[0] == 0
     assert rows(here / "all.fits").size == 9
+    status, _, err = run("merge", "all.fits", "all.fits", "--overwrite")
+    assert status == 1
+    assert "all.fits is an input and cannot be the output" in err
+    assert rows(here / "all.fits").size == 9
+    assert run("merge", "all.fits", *tables[:2], "--overwrite")[0] == 0
+    assert rows(here / "all.fits").size == 5
+
+
+@pytest.mark.parametrize("options", [[], ["--overwrite"]], ids=["plain", "overwrite"])
+def test_what_classify_wrote_is_never_replaced(
+    run: Run, tables: list[Path], inputs: Path, here: Path, options: list[str]
+) -> None:
+    command = ["classify", inputs / "coadd-0.fits", "-o", "other.fits"]
+    assert run(*command, "--summary", "summary")[0] == 0
+    (here / "link.fits").symlink_to(tables[0])
+    for output in (tables[0], "link.fits", "summary.fits"):
+        before = Path(output).read_bytes()
+        status, out, err = run("merge", output, *tables[1:], *options)
+        assert (status, out) == (1, "")
+        assert f"{output}: written by classify, and never replaced" in err
+        assert Path(output).read_bytes() == before
+
+
+def test_the_list_of_tables_is_never_replaced(
+    run: Run, tables: list[Path], here: Path
+) -> None:
+    (here / "list").write_text("\n".join(map(str, tables)))
+    status, _, err = run("merge", "list", "@list", "--overwrite")
+    assert status == 1
+    assert "list is an input" in err
+    assert (here / "list").read_text().startswith(str(tables[0]))
+
+
+@pytest.mark.parametrize("options", [[], ["--duplicates", "keep"]])
+def test_a_table_that_is_named_twice_is_taken_once(
+    run: Run, tables: list[Path], here: Path, options: list[str]
+) -> None:
+    (here / "link.fits").symlink_to(tables[1])
+    again = [here / "qn" / ".." / "qn" / tables[0].name, "link.fits", tables[0]]
+    status, out, _ = run("merge", "all.fits", *tables[:2], *again, *options)
+    assert status == 0
+    assert out.startswith("2 tables, 5 rows, ")
+    assert inputs_of(here / "all.fits") == ["coadd-0.fits"] * 3 + ["coadd-1.fits"] * 2
+
+
+@pytest.mark.parametrize(
+    ("lines", "bal", "reason"),
+    [
+        ("Halpha,Hbeta", "CIV(1548)", r"QNLINE04 .* is Halpha, and Hbeta in"),
+        ("Hbeta,Halpha", "CIV(1551)", r"QNBAL00 .* is CIV\(1551\), and CIV\(1548\) in"),
+        ("Hbeta,Halpha,LYB", "", r"QNLINE06 .* is LYB, and None in"),
+    ],
+    ids=["another order", "another line of one name", "one more"],
+)
+def test_tables_of_other_lines_are_refused(
+    run: Run, tables: list[Path], inputs: Path, lines: str, bal: str, reason: str
+) -> None:
+    names_of = f"LYA,CIV(1548),CIII(1909),MgII(2796),{lines}"
+    command = ["classify", inputs / "coadd-0.fits", "-o", "other.fits"]
+    assert run(*command, "--lines", names_of, "--lines-bal", bal)[0] == 0
+    status, out, err = run("merge", "all.fits", tables[1], "other.fits")
+    assert (status, out) == (1, "")
+    assert re.search(rf"other\.fits: {reason} {tables[1]}", err)
+    status, out, err = run("merge", "all.fits", "other.fits", tables[1])
+    assert (status, out) == (1, "")
+    assert f"{tables[1]}: QN" in err
+
+
+def test_a_catalogue_is_no_table_of_the_one_file_in_it(
+    run: Run, tables: list[Path], inputs: Path, here: Path
+) -> None:
+    assert run("merge", "all.fits", tables[0])[0] == 0
+    command = ["classify", inputs / "coadd-0.fits", "-o", "all.fits", "--resume"]
+    assert ": kept, " not in run(*command)[1]
+    assert "QNINPUT" not in rows(here / "all.fits").dtype.names
 
 
 def test_the_summary_of_a_run_that_a_wildcard_caught_is_skipped(

@@ -339,16 +339,31 @@ def test_bits_of_the_status_are_fixed() -> None:
     assert int(np.bitwise_or.reduce([int(status) for status in Status])) == 31
 
 
-def test_the_workflow_runs_all_sessions_but_those_that_need_a_gpu() -> None:
+def test_the_workflows_run_all_sessions_but_the_one_that_needs_a_gpu() -> None:
     root = Path(__file__).parents[1]
     if not (root / ".github").is_dir():
         pytest.skip("no .github: not a checkout")
     sessions = re.findall(
         r"@nox\.session.*\n(?:@.*\n)*def (\w+)", (root / "noxfile.py").read_text()
     )
-    workflow = root / ".github" / "workflows" / "tests.yml"
-    matrix = re.search(r"session:\n((?: +- \S+\n)+)", workflow.read_text())
+    workflows = root / ".github" / "workflows"
+    tests = (workflows / "tests.yml").read_text("utf-8")
+    newest = (workflows / "newest.yml").read_text("utf-8")
+    matrix = re.search(r"session:\n((?: +- \S+\n)+)", tests)
     assert matrix
-    run = {name.partition("-")[0] for name in re.findall(r"- (\S+)", matrix[1])}
+    run = set(re.findall(r"- (\S+)", matrix[1])) | set(
+        re.findall(r"nox -s (\w+)", newest)
+    )
     assert len(sessions) > 10
     assert run == set(sessions) - {"cupy"}
+
+
+def test_actions_are_pinned_by_the_hash_of_a_commit() -> None:
+    workflows = Path(__file__).parents[1] / ".github" / "workflows"
+    if not workflows.is_dir():
+        pytest.skip("no .github: not a checkout")
+    text = "".join(path.read_text("utf-8") for path in workflows.iterdir())
+    actions = re.findall(r"uses: (.*)", text)
+    assert actions
+    pinned = re.compile(r"[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
+    assert [action for action in actions if not pinned.fullmatch(action)] == []

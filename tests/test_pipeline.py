@@ -238,7 +238,7 @@ def test_status_says_what_happened_to_each_row(coadd: Path, model: QuasarNP) -> 
 def test_what_is_no_target_is_scored_and_never_a_quasar(
     tmp_path: Path, model: QuasarNP
 ) -> None:
-    objtype = ["TGT", "SKY", "BAD", "TGT", "", "STD"]
+    objtype = ["TGT", "SKY", "BAD", "TGT", "NON", "STD"]
     path = write_coadd(tmp_path / "sky.fits", 6, objtype=objtype)
     table = classify(path, model, c_thresh=0)
     target = np.array([name == "TGT" for name in objtype])
@@ -249,6 +249,45 @@ def test_what_is_no_target_is_scored_and_never_a_quasar(
     assert everything["IS_QSO_QN"].tolist() == [1] * 6
     for name in FLOATS:
         np.testing.assert_array_equal(table[name], everything[name], err_msg=name)
+
+
+def test_a_blank_objtype_says_nothing_and_vetoes_nothing(
+    tmp_path: Path, model: QuasarNP
+) -> None:
+    # As DESI's mocks have it in all rows.
+    expected = classify(write_coadd(tmp_path / "tgt.fits", 3), model, c_thresh=0)
+    path = write_coadd(tmp_path / "mock.fits", 3, objtype=["", "", ""])
+    assert_same_bits(classify(path, model, c_thresh=0), expected)
+    path = write_coadd(tmp_path / "some.fits", 3, objtype=["", "SKY", "TGT"])
+    table = classify(path, model, c_thresh=0)
+    assert table["IS_QSO_QN"].tolist() == [1, 0, 1]
+    assert table["QN_STATUS"].tolist() == [0, int(Status.NOT_TARGET), 0]
+
+
+@pytest.mark.parametrize("fault", ["ivar 0", "NaN flux", "negative ivar", "mask"])
+def test_an_arm_without_a_usable_pixel_is_missing_in_its_row(
+    tmp_path: Path, model: QuasarNP, backend: ArrayBackend, fault: str
+) -> None:
+    hdus = coadd_hdus(4, mask="i4")
+    for arm in "BRZ":
+        hdus[f"{arm}_MASK"][:] = 0
+        hdus[f"{arm}_IVAR"][3] = 0  # nothing is missing where nothing is there
+    hdus["R_IVAR"][2, :100] = 0  # a part of an arm is there
+    hdus["R_IVAR"][2, 200:] = 0
+    values = {"NaN flux": ("FLUX", np.nan), "negative ivar": ("IVAR", -1)}
+    part, value = values.get(fault, ("MASK", 1) if fault == "mask" else ("IVAR", 0))
+    hdus[f"Z_{part}"][1] = value
+    path = write_hdus(tmp_path / "coadd.fits", hdus)
+    network = (
+        model
+        if backend.name == "numpy"
+        else load_model(data_file(EMBEDDED_NETWORK), **backend.resolve())
+    )
+    table = classify(path, network, use_mask=True, batch_size=3)
+    cleaned = int(Status.PIXELS_CLEANED) if part == "FLUX" or value == -1 else 0
+    expected = [0, int(Status.ARM_MISSING) | cleaned, 0, int(Status.NO_GOOD_PIXEL)]
+    assert table["QN_STATUS"].tolist() == expected
+    assert np.isfinite(table["Z_QN"]).tolist() == [True, True, True, False]
 
 
 def test_every_row_of_a_file_with_a_missing_arm_says_so(
@@ -278,6 +317,73 @@ def test_impossible_pixels_are_left_out_and_reported(
     assert clean["QN_STATUS"].tolist() == [0, 0, 0]
     table["QN_STATUS"] = 0
     assert_same_bits(table, clean)
+
+
+class Retrieved(list[Any]):
+    """What sparclclient returns."""
+
+    @property
+    def records(self) -> list[Any]:
+        return list(self)
+
+
+def sparcl_records(rows: list[int | None]) -> Retrieved:
+    """Records of the rows of a coadd; None is one that SPARCL does not have."""
+    hdus = coadd_hdus(4)
+    parts = {"wavelength": "WAVELENGTH", "flux": "FLUX", "ivar": "IVAR"}
+    found = Retrieved()
+    for row in rows:
+        if row is None:
+            found.append({"sparcl_id": None, "specid": None, "_dr": "DESI-DR1"})
+            continue
+        record: dict[str, Any] = {"sparcl_id": f"uuid-{row}", "specid": TARGETID + row}
+        record.update({"_dr": "DESI-DR1", "ra": 10.0 + row, "dec": -2.5})
+        for name, part in parts.items():
+            arms = [hdus[f"{arm}_{part}"] for arm in "BRZ"]
+            record[name] = np.concatenate(
+                [arm if arm.ndim == 1 else arm[row] for arm in arms]
+            )
+        found.append(record)
+    return found
+
+
+def test_records_of_sparcl_keep_their_identifiers_and_their_rows(
+    tmp_path: Path, model: QuasarNP
+) -> None:
+    table = classify(sparcl_records([2, None, 0]), model)
+    targets = [TARGETID + 2, -1, TARGETID]
+    assert table["TARGETID"].tolist() == table["SPECID"].tolist() == targets
+    assert table["SPARCL_ID"].tolist() == [b"uuid-2", b"", b"uuid-0"]
+    np.testing.assert_array_equal(table["TARGET_RA"], [12.0, np.nan, 10.0])
+    expected = classify(write_coadd(tmp_path / "coadd.fits", 4), model, rows=[2, 0])
+    np.testing.assert_allclose(table["Z_QN"][[0, 2]], expected["Z_QN"], rtol=1e-6)
+    assert table["QN_STATUS"].tolist() == [0, int(Status.NO_GOOD_PIXEL), 0]
+    assert np.isnan(table["Z_QN"][1])
+
+
+def test_a_specid_of_another_survey_is_no_targetid(model: QuasarNP) -> None:
+    records = sparcl_records([0, 1])
+    records[0].update(_dr="BOSS-DR16", specid=-6444532452352045056)
+    table = classify(records, model)
+    assert table["TARGETID"].tolist() == [-1, TARGETID + 1]
+    assert table["SPECID"].tolist() == [-6444532452352045056, TARGETID + 1]
+
+
+def test_no_records_give_no_rows_and_no_warning(
+    model: QuasarNP, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert classify(sparcl_records([]), model).shape == (0,)
+    assert classify(sparcl_records([None]), model)["QN_STATUS"].tolist() == [1]
+    assert not caplog.records
+
+
+def test_identifiers_of_records_that_are_no_integers_are_refused(
+    model: QuasarNP,
+) -> None:
+    records = sparcl_records([0])
+    records[0]["specid"] = float(TARGETID)
+    with pytest.raises(SpectraError, match=r"records: column TARGETID has float64"):
+        classify(records, model)
 
 
 def test_remarks_add_up(tmp_path: Path, model: QuasarNP) -> None:
@@ -812,11 +918,10 @@ def test_priors_are_boxes_around_the_quasars(
     np.testing.assert_allclose(found["SIGMA"], expected, rtol=1e-12)
 
 
-def test_priors_without_quasars_are_a_table_without_rows(
+def test_without_quasars_there_are_no_priors(
     coadd: Path, folder: Path, weights: Path
 ) -> None:
     output, priors = folder / "qn.fits", folder / "priors.fits"
     arguments = ["-m", str(weights), "-o", str(output), "--priors", str(priors)]
     assert cli.main(["classify", str(coadd), *arguments, "--c-thresh", "1"]) == 0
-    with fitsio.FITS(str(priors)) as f:
-        assert f["PRIORS"].get_nrows() == 0
+    assert [path.name for path in folder.iterdir()] == ["qn.fits"]

@@ -19,7 +19,9 @@ from helpers import (
     names,
     write_cframes,
     write_coadd,
+    write_hdus,
 )
+from sdss_files import write_spplate
 
 from qnp_xp import classify, cli
 from qnp_xp.io import embed_grid
@@ -97,14 +99,165 @@ def test_outputs_of_other_weights_are_made_again(
     assert rewritten(run, coadds, here, "-m", other)
 
 
-def test_outputs_older_than_their_input_are_made_again(
+@pytest.mark.parametrize(
+    "threshold", ["0.30000000000000004", "0.3333333333333333", "1e-300", "1"]
+)
+def test_thresholds_are_compared_with_all_their_digits(
+    run: Run, coadds: list[Path], here: Path, threshold: str
+) -> None:
+    assert run("classify", coadds[0], "--c-thresh", threshold)[0] == 0
+    header = fitsio.read_header(here / "qn-0.fits", ext="QN")
+    assert header["C_THRESH"] == float(threshold)
+    assert header["N_THRESH"] == 1
+    assert not rewritten(run, coadds, here, "--c-thresh", threshold)
+    beside = np.nextafter(float(threshold), 0.5)
+    assert rewritten(run, coadds, here, "--c-thresh", repr(float(beside)))
+
+
+def test_a_threshold_too_small_for_a_header_is_written_as_zero(
+    run: Run, coadds: list[Path], here: Path
+) -> None:
+    for threshold in ("5e-324", "0"):
+        arguments = ["--c-thresh", threshold, "--resume"]
+        assert run("classify", coadds[0], *arguments)[0] == 0
+        assert fitsio.read_header(here / "qn-0.fits", ext="QN")["C_THRESH"] == 0
+    assert not rewritten(run, coadds, here, *arguments[:2])
+
+
+def test_outputs_of_other_lines_are_made_again(
+    run: Run, coadds: list[Path], here: Path
+) -> None:
+    names_of = "LYA,CIV(1548),CIII(1909),MgII(2796),{},{}"
+    lines = ["--lines", names_of.format("Hbeta", "Halpha"), "--lines-bal", "CIV(1548)"]
+    others = ["--lines", names_of.format("Halpha", "Hbeta"), *lines[2:]]
+    weak = [*lines[:3], "CIV(1551)"]
+    assert run("classify", coadds[0])[0] == 0
+    header = fitsio.read_header(here / "qn-0.fits", ext="QN")
+    assert (header["QNLINE01"], header["QNLINE05"]) == ("CIV(1548)", "Halpha")
+    assert header["QNBAL00"] == "CIV(1548)"
+    assert not rewritten(run, coadds, here, *lines)  # these are the network's own
+    before = fitsio.read(here / "qn-0.fits", ext="QN")
+    assert rewritten(run, coadds, here, *others)
+    after = fitsio.read(here / "qn-0.fits", ext="QN")
+    np.testing.assert_array_equal(after["C_Halpha"], before["C_Hbeta"])
+    assert rewritten(run, coadds, here, *weak)
+    assert not rewritten(run, coadds, here, *weak)
+
+
+# Another input.
+
+
+def targets(path: Path) -> list[int]:
+    return [int(target) for target in fitsio.read(path, ext="QN")["TARGETID"]]
+
+
+def other_coadd(path: Path, like: Path, start: int = 7) -> Path:
+    """Other spectra and targets, in a file of the same size and time."""
+    hdus = coadd_hdus(2, seed=9)
+    hdus["FIBERMAP"]["TARGETID"] = [start, start + 1]
+    status = like.stat()
+    path.parent.mkdir(exist_ok=True)
+    write_hdus(path, hdus)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert path.stat().st_size == status.st_size
+    return path
+
+
+def test_the_table_of_another_file_is_made_again(
+    run: Run, coadds: list[Path], here: Path
+) -> None:
+    other = other_coadd(coadds[0].with_name("coadd-9.fits"), coadds[0])
+    command = ["-o", "table.fits", "--resume"]
+    assert run("classify", coadds[0], *command)[0] == 0
+    assert targets(here / "table.fits") != [7, 8]
+    assert run("classify", other, *command)[0] == 0
+    assert targets(here / "table.fits") == [7, 8]
+
+
+def test_the_table_of_a_file_of_that_name_elsewhere_is_made_again(
+    run: Run, coadds: list[Path], here: Path
+) -> None:
+    other = other_coadd(here / "elsewhere" / "coadd-0.fits", coadds[0])
+    assert run("classify", coadds[0], "--outdir", "out")[0] == 0
+    assert run("classify", other, "--outdir", "out", "--resume")[0] == 0
+    assert targets(here / "out" / "qn-0.fits") == [7, 8]
+
+
+def test_the_table_of_a_file_that_was_replaced_is_made_again(
     run: Run, coadds: list[Path], here: Path
 ) -> None:
     assert run("classify", coadds[0])[0] == 0
-    age(here / "qn-0.fits", 3599)
-    assert not rewritten(run, coadds, here)
-    age(here / "qn-0.fits", 3601)
+    other_coadd(here / "new" / "coadd-0.fits", coadds[0]).replace(coadds[0])
     assert rewritten(run, coadds, here)
+    assert targets(here / "qn-0.fits") == [7, 8]
+    other_coadd(coadds[0], coadds[0], start=17)  # in its place
+    assert rewritten(run, coadds, here)
+    assert targets(here / "qn-0.fits") == [17, 18]
+
+
+def test_the_table_of_a_link_is_made_again_where_it_leads_elsewhere(
+    run: Run, coadds: list[Path], here: Path
+) -> None:
+    other = other_coadd(here / "new" / "coadd-0.fits", coadds[0])
+    link = here / "coadd-link.fits"
+    link.symlink_to(coadds[0])
+    assert run("classify", link)[0] == 0
+    assert run("classify", coadds[0], "-o", "qn-link.fits", "--resume")[1].count("kept")
+    link.unlink()
+    link.symlink_to(other)
+    assert run("classify", link, "--resume")[0] == 0
+    assert targets(here / "qn-link.fits") == [7, 8]
+
+
+def test_a_spectrum_in_memory_is_no_file(
+    run: Run, coadds: list[Path], here: Path, weights: Path
+) -> None:
+    wave = np.arange(3600.0, 9824.0, 4.0)
+    flux = np.random.default_rng(0).normal(size=(2, wave.size))
+    arrays = (wave, flux, np.ones_like(flux))
+    classify(arrays, weights, output=here / "qn-0.fits")
+    assert rewritten(run, coadds, here)
+    assert targets(here / "qn-0.fits") != [-1, -1]
+
+
+@pytest.mark.parametrize("days", [-1, 1])
+def test_the_clock_of_the_input_is_not_compared_with_that_of_the_output(
+    run: Run, coadds: list[Path], here: Path, days: float
+) -> None:
+    age(coadds[0], days * 86400)
+    assert run("classify", coadds[0])[0] == 0
+    assert not rewritten(run, coadds, here)
+    age(coadds[0], days * 86400 + 60)
+    assert rewritten(run, coadds, here)
+
+
+def test_an_arm_that_arrives_later_with_an_older_time_is_used(
+    run: Run, inputs: Path, here: Path
+) -> None:
+    folder = write_cframes(inputs, coadd_hdus(2))
+    late, kept_back = folder / "cframe-z0-00071246.fits", inputs / "late.fits"
+    age(late, 86400)
+    late.rename(kept_back)
+    output = here / "qn-0-00071246.fits"
+    assert run("classify", folder)[0] == 0
+    assert fitsio.read_header(output, ext="QN")["QNARMS"] == "BR"
+    kept_back.rename(late)
+    assert run("classify", folder, "--resume")[0] == 0
+    assert fitsio.read_header(output, ext="QN")["QNARMS"] == "BRZ"
+
+
+def test_targets_of_a_plate_that_arrive_later_are_used(
+    run: Run, inputs: Path, here: Path
+) -> None:
+    path = write_spplate(inputs)
+    beside = inputs / "spZbest-3655-55240.fits"
+    age(beside, 86400)
+    beside.rename(inputs / "late.fits")
+    assert run("classify", path, "-o", "qn-0.fits")[0] == 0
+    assert targets(here / "qn-0.fits") == [-1, -1, -1, -1]
+    (inputs / "late.fits").rename(beside)
+    assert run("classify", path, "-o", "qn-0.fits", "--resume")[0] == 0
+    assert targets(here / "qn-0.fits") == [1001, 1002, 1003, -1]
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "text", "another table"])
@@ -128,24 +281,97 @@ def test_damaged_outputs_are_made_again(
     )
 
 
-def test_outputs_without_their_priors_are_made_again(
-    run: Run, coadds: list[Path], here: Path
-) -> None:
-    priors = ["--priors", "priors.fits"]
-    assert run("classify", coadds[0])[0] == 0
-    assert rewritten(run, coadds, here, *priors)
-    assert not rewritten(run, coadds, here, *priors)
-    (here / "priors.fits").unlink()
-    assert rewritten(run, coadds, here, *priors)
+PRIORS = ["--priors", "priors.fits"]
 
 
-def test_outputs_with_priors_older_than_their_input_are_made_again(
+def quasars_in(path: Path) -> list[int]:
+    table = fitsio.read(path, ext="QN")
+    return [int(target) for target in table["TARGETID"][table["IS_QSO_QN"] == 1]]
+
+
+def test_priors_that_are_missing_are_made_of_the_table(
     run: Run, coadds: list[Path], here: Path
 ) -> None:
-    priors = ["--priors", "priors.fits"]
-    assert run("classify", coadds[0], *priors)[0] == 0
-    age(here / "priors.fits", 3601)
-    assert rewritten(run, coadds, here, *priors)
+    few = ["--c-thresh", "0.2"]
+    assert run("classify", coadds[2], *few)[0] == 0
+    before = states(here)
+    command = ["classify", coadds[2], *few, *PRIORS, "--resume"]
+    for _ in range(2):
+        status, out, _ = run(*command)
+        assert (status, out.count(": kept, ")) == (0, 1)
+        found = fitsio.read(here / "priors.fits", ext="PRIORS")
+        assert found["TARGETID"].tolist() == quasars_in(here / "qn-2.fits") != []
+    after = states(here)
+    assert after["qn-2.fits"] == before["qn-2.fits"]
+    assert run(*command)[0] == 0
+    assert states(here) == after  # priors that belong to the table are kept
+
+
+@pytest.mark.parametrize("change", ["threshold", "edit", "damage", "other table"])
+def test_priors_that_do_not_belong_to_the_table_are_made_again(
+    run: Run, coadds: list[Path], here: Path, change: str
+) -> None:
+    priors, few = here / "priors.fits", ["--c-thresh", "0.2"]
+    assert run("classify", coadds[2], *few, *PRIORS)[0] == 0
+    expected = priors.read_bytes()
+    if change == "threshold":
+        confidences = fitsio.read(here / "qn-2.fits", ext="QN")["Z_QN_CONF"]
+        other = ["--c-thresh", str(np.median(confidences)), *PRIORS, "--resume"]
+        assert run("classify", coadds[2], *other)[0] == 0
+        assert run("classify", coadds[2], *few, "--resume")[0] == 0
+        assert priors.read_bytes() != expected
+    elif change == "edit":
+        with fitsio.FITS(str(priors), "rw") as f:
+            f["PRIORS"].write_column("Z", f["PRIORS"].read()["Z"] + 1)
+    elif change == "damage":
+        priors.write_bytes(expected[:-2880])
+    else:
+        priors.write_bytes((here / "qn-2.fits").read_bytes())
+    assert run("classify", coadds[2], *few, *PRIORS, "--resume")[0] == 0
+    assert priors.read_bytes() == expected
+
+
+def test_priors_of_a_compressed_file_are_kept(
+    run: Run, coadds: list[Path], here: Path
+) -> None:
+    command = ["--c-thresh", "0.2", "--priors", "priors.fits.gz"]
+    assert run("classify", coadds[0], *command)[0] == 0
+    assert not rewritten(run, coadds, here, *command)
+
+
+def test_a_target_has_the_prior_of_its_most_confident_spectrum(
+    run: Run, inputs: Path, here: Path
+) -> None:
+    hdus = coadd_hdus(6)
+    hdus["FIBERMAP"]["TARGETID"] = [5, 5, 5, 9, 9, 3]
+    path = write_hdus(inputs / "spectra-0.fits", hdus)
+    assert run("classify", path, "--c-thresh", "0", *PRIORS)[0] == 0
+    table = fitsio.read(here / "qn-0.fits", ext="QN")
+    assert table["IS_QSO_QN"].tolist() == [1] * 6
+    best = [
+        max(range(low, high), key=lambda row: table["Z_QN_CONF"][row])
+        for low, high in ((0, 3), (3, 5), (5, 6))
+    ]
+    found = fitsio.read(here / "priors.fits", ext="PRIORS")
+    assert found["TARGETID"].tolist() == [5, 9, 3]
+    np.testing.assert_array_equal(found["Z"], table["Z_QN"][best].astype("f8"))
+
+
+def test_without_quasars_there_are_no_priors_and_no_older_ones(
+    run: Run, coadds: list[Path], here: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (here / "far").mkdir()
+    (here / "priors.fits").symlink_to("far/priors.fits")
+    assert run("classify", coadds[0], "--c-thresh", "0", *PRIORS)[0] == 0
+    assert names(here / "far") == ["priors.fits"]
+    for option in ("--overwrite", "--resume"):
+        caplog.clear()
+        none = ["--c-thresh", "1", *PRIORS, option]
+        assert run("classify", coadds[0], *none)[0] == 0
+        assert f"{coadds[0]}: has no quasars, and so no priors" in caplog.text
+        assert quasars_in(here / "qn-0.fits") == []
+        assert names(here / "far") == []
+        assert (here / "priors.fits").is_symlink()
 
 
 @pytest.mark.parametrize("arm", "brz")
@@ -202,12 +428,17 @@ def test_what_killed_runs_left_behind_is_removed_after_a_day(
     run: Run, coadds: list[Path], here: Path
 ) -> None:
     dead, alive = here / ".qnp-partial-dead", here / ".qnp-partial-alive"
-    for folder in (dead, alive):
+    linked = here / "far" / dead.name
+    (here / "far").mkdir()
+    (here / "qn-0.fits").symlink_to("far/table.fits")
+    for folder in (dead, alive, linked):
         folder.mkdir()
         (folder / "qn-9.fits").write_bytes(b"half of a table")
     os.utime(dead, (0, 0))
-    assert run("classify", coadds[0])[0] == 0
+    os.utime(linked, (0, 0))
+    assert run("classify", *coadds[:2])[0] == 0
     assert not dead.exists()
+    assert not linked.exists()
     assert alive.exists()
 
 

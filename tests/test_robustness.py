@@ -7,18 +7,27 @@ through `classify` or the command, as users do.
 from __future__ import annotations
 
 import base64
+import bz2
+import contextlib
 import gzip
+import hashlib
+import lzma
 import marshal
 import os
 import re
 import resource
+import shlex
 import signal
+import struct
 import subprocess
 import sys
+import time
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import fitsio
@@ -27,6 +36,7 @@ import hostile
 import numpy as np
 import pytest
 from helpers import (
+    TARGETID,
     Hdus,
     coadd_hdus,
     copy_hdf5,
@@ -35,11 +45,14 @@ from helpers import (
     interruptible,
     layer,
     names,
+    start_writing,
+    workers,
     write_cframes,
     write_coadd,
     write_hdus,
     write_images_by_hand,
 )
+from sdss_files import write_spec, write_spspec
 
 from qnp_xp import (
     DeviceError,
@@ -48,13 +61,18 @@ from qnp_xp import (
     SpectraError,
     Status,
     WeightsError,
+    _scorer,
     classify,
     cli,
     load_model,
 )
 from qnp_xp.batch import jobs
-from qnp_xp.io import _gzip, load_desi_coadd, load_desi_exposure
+from qnp_xp.io import _packed, load_desi_coadd, load_desi_exposure
+from qnp_xp.io.open import open_spectra
+from qnp_xp.io.weights import _reading
+from qnp_xp.lines import LINES, LINES_BAL
 from qnp_xp.model import QuasarNP
+from qnp_xp.utils import process_preds, renormalize
 
 PAGE = Path(__file__).parents[1] / "docs" / "robustness.md"
 COMMAND = "import sys; from qnp_xp.cli import main; sys.exit(main())"
@@ -160,7 +178,7 @@ def test_a_fits_file_cut_short_anywhere(case: Case) -> None:
 
 
 def test_a_fits_file_followed_by_something_else(case: Case) -> None:
-    path = case.file(case.coadd(2).read_bytes() + b"\0" * 2880)
+    path = case.file(case.coadd(2).read_bytes() + b"\1" * 2880)
     case.refuses(path, SpectraError, "followed by something else")
 
 
@@ -179,9 +197,208 @@ def test_a_gzipped_file_with_a_flipped_bit(case: Case) -> None:
 
 
 def test_a_gzipped_file_that_unpacks_to_far_more_than_spectra_do(case: Case) -> None:
-    case.monkeypatch.setattr(_gzip, "_HARMLESS", 10**6)
+    case.monkeypatch.setattr(_packed, "_HARMLESS", 10**6)
     bomb = gzip.compress(case.coadd(2).read_bytes() + bytes(2880 * 20_000))
     case.refuses(case.file(bomb), SpectraError, r"more than \d+ bytes")
+
+
+def test_a_device_or_a_pipe(case: Case) -> None:
+    pipe = case.folder / "pipe.fits"
+    os.mkfifo(pipe)
+    for path in (pipe, Path("/dev/zero")):
+        case.refuses(path, SpectraError, "a device or a pipe")
+
+
+def test_a_large_file_of_another_kind(case: Case) -> None:
+    empty = b"".join(
+        card.ljust(80) for card in (b"SIMPLE  =                    T", b"BITPIX  = 8")
+    )
+    for first in (b"hello", empty.ljust(2880)):
+        path = case.file(first)
+        os.truncate(path, 1 << 40)  # without blocks on the disk
+        case.refuses(path, SpectraError, "not a FITS file")
+
+
+def test_a_file_packed_by_bzip2_or_xz(case: Case) -> None:
+    coadd = case.coadd(2)
+    expected = case.classify(coadd)
+    for packer in (bz2, lzma):
+        content = packer.compress(coadd.read_bytes())
+        path = case.file(content, f"coadd-1.fits.{packer.__name__}")
+        assert case.classify(path).tobytes() == expected.tobytes()
+        case.refuses(case.file(content[:-99]), SpectraError, "cut short")
+        case.refuses(
+            case.file(content[:99] + b"?" + content[99:]), SpectraError, "FITS"
+        )
+        case.refuses(case.file(packer.compress(b"hello")), SpectraError, "SIMPLE")
+
+
+def test_a_file_packed_by_zip_compress_zstd_or_7_zip(case: Case) -> None:
+    with zipfile.ZipFile(case.folder / "some.fits", "w") as archive:
+        archive.write(case.coadd(1), "coadd.fits")
+    case.refuses(case.folder / "some.fits", SpectraError, "packed by zip")
+    firsts = {"compress": "1f9d90", "zstd": "28b52ffd", "7-Zip": "377abcaf271c"}
+    for program, first in firsts.items():
+        path = case.file(bytes.fromhex(first) + bytes(99))
+        case.refuses(path, SpectraError, f"packed by {program}: unpack it first")
+
+
+def test_a_fits_file_filled_up_with_zeros_as_on_a_tape(case: Case) -> None:
+    coadd = case.coadd(2)
+    expected, content = case.classify(coadd), coadd.read_bytes()
+    for more in (1, 2880, 28_800 - 1):
+        path = case.file(content + bytes(more))
+        assert case.classify(path).tobytes() == expected.tobytes()
+    case.refuses(case.file(content + bytes(28_800)), SpectraError, "followed by zeros")
+    case.refuses(case.file(content + bytes(9) + b"x"), SpectraError, "something else")
+
+
+def test_a_header_that_claims_more_than_the_file_holds(case: Case) -> None:
+    for size in (b"NAXIS2  =                    3", b"NAXIS1  =                  138"):
+        content = case.coadd(3).read_bytes()
+        start = content.index(size)
+        far_more = b"%s%21d" % (size[:9], 10**9)
+        path = case.file(content[:start] + far_more + content[start + 30 :])
+        case.refuses(path, SpectraError, r"HDU \d: cut short, \d+ of \d+ bytes")
+
+
+def test_damaged_tiles_of_a_compressed_image(case: Case) -> None:
+    hdus = coadd_hdus(6, arms="R", step=16.0)
+    path = write_hdus(case.folder / "coadd.fits", hdus, compress="hcompress")
+    assert (
+        case.classify(path)["TARGETID"].tolist()
+        == hdus["FIBERMAP"]["TARGETID"].tolist()
+    )
+    content = path.read_bytes()
+    start = content.index(b"\xdd\x99\0\0\0") + 2
+    path = case.file(content[:start] + bytes(8) + content[start + 8 :])
+    case.refuses(path, SpectraError, r"HDU 3: a tile .* is damaged")
+
+
+def test_a_sound_file_after_a_damaged_one(case: Case) -> None:
+    sound = case.coadd(2)
+    expected, content = case.classify(sound), sound.read_bytes()
+    for start in range(2880, 5760, 400):
+        # Pixels are taken for keywords: cfitsio's messages, which it keeps, hold them.
+        damaged = case.file(content[:start] + content[start + 8 :])
+        with contextlib.suppress(OSError, ValueError), fitsio.FITS(damaged) as f:
+            len(f)  # by the user, without the package
+        assert case.classify(sound).tobytes() == expected.tobytes()
+        case.refuses(damaged, SpectraError, "cut short")
+        assert [hdu.get_extname() for hdu in fitsio.FITS(sound)][1] == "FIBERMAP"
+        assert case.classify(sound).tobytes() == expected.tobytes()
+
+
+def test_a_file_that_is_replaced_while_it_is_read(case: Case) -> None:
+    path = case.coadd(2)
+    expected = case.classify(path)
+    hdus = coadd_hdus(2, step=16.0, seed=5)
+    hdus["FIBERMAP"]["TARGETID"] += 5
+    new = write_hdus(case.folder / "new.fits", hdus)
+    opened = fitsio.FITS
+
+    def replaced(*arguments: Any) -> Any:
+        if new.exists():
+            new.replace(path)
+        return opened(*arguments)
+
+    case.monkeypatch.setattr(fitsio, "FITS", replaced)
+    assert case.classify(path).tobytes() == expected.tobytes()
+    targets = (expected["TARGETID"] + 5).tolist()
+    assert case.classify(path)["TARGETID"].tolist() == targets
+
+
+def test_a_file_that_is_changed_while_it_is_read(case: Case) -> None:
+    path = case.coadd(2)
+    with open_spectra(path) as source:
+        next(source.read(np.arange(2)))
+        content = path.read_bytes()
+        path.write_bytes(content)
+        os.utime(path, (0, 0))
+        with pytest.raises(SpectraError, match=r"coadd-0\.fits: was changed while"):
+            next(source.read(np.arange(2)))
+
+
+def test_two_hdus_of_one_name(case: Case) -> None:
+    expected = case.classify(case.coadd(3))
+    path = case.coadd(3)
+    with fitsio.FITS(str(path), "rw") as f:
+        f.write(np.ones((3, 7), "f4"), extname="B_FLUX", extver=2)
+        f.write(fibermap_table(1), extname="fibermap")
+    assert case.classify(path).tobytes() == expected.tobytes()
+
+
+def test_a_file_that_ends_after_its_fibermap(case: Case) -> None:
+    hdus = {name: fibermap_table(2) for name in ("FIBERMAP", "EXP_FIBERMAP")}
+    path = write_hdus(case.folder / "coadd-0.fits", hdus)
+    with pytest.raises(SpectraError, match=r"coadd-0\.fits.*cut short") as caught:
+        case.classify(path)
+    assert not isinstance(caught.value, NoSpectraError)
+    assert case.command(path, "--outdir", "out")[0] == 1
+
+
+def test_a_column_of_the_fibermap_of_another_type_or_shape(case: Case) -> None:
+    columns = {
+        "TARGETID": np.zeros((3, 2), "i8"),
+        "TARGET_RA": np.array([b"12h"] * 3),
+        "TARGET_DEC": np.zeros((3, 2)),
+        "OBJTYPE": np.array([[b"TGT", b"SKY"]] * 3),
+    }
+    odd = [*columns.items(), ("TARGETID", np.arange(3.0)), ("OBJTYPE", np.arange(3))]
+    for name, values in odd:
+
+        def edit(hdus: Hdus, name: str = name, values: Any = values) -> None:
+            table = hdus["FIBERMAP"]
+            kept = [other for other in table.dtype.names if other != name]
+            layout = [(other, table.dtype[other]) for other in kept]
+            changed = np.zeros(3, [*layout, (name, values.dtype, values.shape[1:])])
+            for other in kept:
+                changed[other] = table[other]
+            changed[name] = values
+            hdus["FIBERMAP"] = changed
+
+        case.refuses(
+            case.changed(edit), SpectraError, rf"\[FIBERMAP\]: column {name} has"
+        )
+
+
+def with_unit(case: Case, **units: str) -> Path:
+    """A coadd whose images have units in their headers."""
+    path = case.coadd(2)
+    with fitsio.FITS(str(path), "rw") as f:
+        for name, unit in units.items():
+            f[name].write_key("BUNIT", unit)
+    return path
+
+
+FLUX_UNIT = "10**-17 erg/(s cm2 Angstrom)"
+IVAR_UNIT = "10**+34 (s2 cm4 Angstrom2) / erg2"
+
+
+def test_flux_that_is_not_per_wavelength_by_its_bunit(case: Case) -> None:
+    expected = case.classify(case.coadd(2))
+    path = with_unit(case, B_FLUX=FLUX_UNIT, R_FLUX=FLUX_UNIT, B_IVAR=IVAR_UNIT)
+    assert case.classify(path).tobytes() == expected.tobytes()
+    for unit in ("Jy", "nJy", "erg / (s cm2 Hz)", "nanomaggy", "electron/Angstrom"):
+        path = with_unit(case, R_FLUX=unit)
+        case.refuses(path, SpectraError, rf"\[R_FLUX\]: is in {re.escape(unit)}, ")
+
+
+def test_ivar_in_the_unit_of_flux_by_its_bunit(case: Case) -> None:
+    path = with_unit(case, B_FLUX=FLUX_UNIT, B_IVAR=FLUX_UNIT)
+    case.refuses(path, SpectraError, rf"\[B_IVAR\]: is in {re.escape(FLUX_UNIT)}, ")
+
+
+def test_arms_in_units_of_different_scale(case: Case) -> None:
+    path = with_unit(case, B_FLUX=FLUX_UNIT, Z_FLUX="erg/s/cm2/A")
+    match = rf"\[Z_FLUX\]: is in erg/s/cm2/A, .*{re.escape(FLUX_UNIT)}"
+    case.refuses(path, SpectraError, match)
+
+
+def test_wavelengths_in_another_unit_than_angstrom(case: Case) -> None:
+    case.classify(with_unit(case, B_WAVELENGTH="Angstrom", R_WAVELENGTH="AA"))
+    path = with_unit(case, B_WAVELENGTH="nm")
+    case.refuses(path, SpectraError, r"\[B_WAVELENGTH\]: is in nm, .*Angstrom")
 
 
 def test_a_fits_file_without_spectra(case: Case) -> None:
@@ -189,6 +406,11 @@ def test_a_fits_file_without_spectra(case: Case) -> None:
         case.folder / "x.fits", {"DARK": np.zeros((3, 4)), "BIAS": np.eye(2)}
     )
     case.refuses(path, SpectraError, "no spectra.*DARK, BIAS")
+
+
+def test_a_spectrum_of_lamost_or_of_another_survey(case: Case) -> None:
+    path = write_spspec(case.folder / "spec-55859-F5902.fits", TELESCOP="LAMOST")
+    case.refuses(path, SpectraError, r"spec-55859-F5902\.fits\[0\]: .*LAMOST")
 
 
 def test_tables_beside_spectra_redrock_spzbest_qn(case: Case) -> None:
@@ -202,6 +424,20 @@ def test_tables_beside_spectra_redrock_spzbest_qn(case: Case) -> None:
         status, err = case.command(path, coadd, "--outdir", "out", "--overwrite")
         assert status == 0
         assert err.startswith(f"qnp-xp: skipped: {path}: ")
+
+
+def test_images_beside_spectra_rrmodel_sky_fluxcalib(case: Case) -> None:
+    case.coadd(2)
+    for name, hdu in (
+        ("rrmodel", "R_MODEL"),
+        ("sky", "SKY"),
+        ("fluxcalib", "FLUXCALIB"),
+    ):
+        images = {hdu: np.zeros((2, 3)), "R_WAVELENGTH": np.zeros(3)}
+        path = write_hdus(case.folder / f"{name}-0.fits", images)
+        case.refuses(path, NoSpectraError, f"only {hdu}")
+    status, err = case.command(*sorted(case.folder.glob("*-0.fits")), "--outdir", "out")
+    assert (status, err.count("holds no spectra")) == (0, 3)
 
 
 def test_a_folder_without_cframes(case: Case) -> None:
@@ -243,6 +479,36 @@ def test_a_fibermap_of_another_length(case: Case) -> None:
     case.refuses(path, SpectraError, r"\[FIBERMAP\].*4 rows.*3 spectra")
 
 
+def test_columns_of_a_fibermap_of_another_kind(case: Case) -> None:
+    def edit(hdus: Hdus) -> None:
+        kinds = [(n, t) for n, t in hdus["FIBERMAP"].dtype.descr if n != "TARGET_RA"]
+        table = np.zeros(3, [*kinds, ("TARGET_RA", "S4")])
+        table["TARGET_RA"] = "12h"
+        hdus["FIBERMAP"] = table
+
+    case.refuses(case.changed(edit), SpectraError, r"\[FIBERMAP\]: column TARGET_RA")
+
+
+def test_targetids_that_are_floats(case: Case) -> None:
+    def edit(hdus: Hdus) -> None:
+        kinds = hdus["FIBERMAP"].dtype.descr
+        kinds = [(n, "f8" if n == "TARGETID" else t) for n, t in kinds]
+        hdus["FIBERMAP"] = hdus["FIBERMAP"].astype(kinds)
+
+    match = r"\[FIBERMAP\]: column TARGETID has float64"
+    case.refuses(case.changed(edit), SpectraError, match)
+
+
+def test_a_fibermap_under_its_old_name_coadd_fibermap(case: Case) -> None:
+    def edit(hdus: Hdus) -> None:
+        hdus["COADD_FIBERMAP"] = hdus.pop("FIBERMAP")
+
+    objtype = ["TGT", "SKY", "TGT"]
+    expected = case.classify(case.coadd(3, objtype=objtype))
+    found = case.classify(case.changed(edit, objtype=objtype))
+    assert found.tobytes() == expected.tobytes()
+
+
 def test_wavelengths_of_another_length(case: Case) -> None:
     path = case.changed(lambda hdus: hdus.update(Z_WAVELENGTH=np.arange(7.0) + 8000))
     case.refuses(path, SpectraError, r"\[Z_WAVELENGTH\].*\(7,\).*flux")
@@ -276,6 +542,19 @@ def test_a_missing_arm(case: Case) -> None:
     table = case.classify(path)
     assert table["QN_STATUS"].tolist() == [Status.ARM_MISSING] * 2
     assert case.caplog.records[-1].getMessage() == f"{path}: no arm R"
+
+
+def test_a_missing_arm_of_arms_that_are_coadded_to_one(case: Case) -> None:
+    def edit(hdus: Hdus) -> None:
+        for part in ("WAVELENGTH", "FLUX", "IVAR"):
+            arms = [hdus.pop(f"{arm}_{part}") for arm in "BR"]
+            hdus[f"BR_{part}"] = np.concatenate(arms, axis=-1)
+
+    expected = case.classify(case.coadd(2, arms="BR"))
+    found = case.classify(case.changed(edit, 2, arms="BR"))
+    assert found["QN_STATUS"].tolist() == [Status.ARM_MISSING] * 2
+    np.testing.assert_allclose(found["Z_QN"], expected["Z_QN"], rtol=1e-5)
+    assert case.caplog.records[-1].getMessage().endswith("changed.fits: no arm Z")
 
 
 def test_no_fibermap(case: Case) -> None:
@@ -340,10 +619,23 @@ def test_two_files_of_one_arm(case: Case) -> None:
         case.classify([path, gzipped(path)])
 
 
-def test_brackets_in_the_name_of_a_file(case: Case) -> None:
-    case.refuses(
-        case.coadd(1).rename(case.folder / "coadd[1].fits"), SpectraError, "brackets"
-    )
+def test_brackets_or_what_else_cfitsio_gives_a_meaning_in_the_name_of_a_file(
+    case: Case,
+) -> None:
+    case.coadd(1, name="coadd.fits")  # what cfitsio would read instead
+    hdus = coadd_hdus(1, step=16.0)
+    hdus["FIBERMAP"]["TARGETID"] = 7
+    own = write_hdus(case.folder / "own.fits", hdus)
+    for name in (
+        "!coadd.fits",
+        "coadd.fits[1]",
+        "coadd.fits+1",
+        "~",
+        "-",
+        " coadd.fits",
+    ):
+        Path(name).write_bytes(own.read_bytes())
+        assert case.classify(Path(name))["TARGETID"].tolist() == [7]
 
 
 def test_other_letters_than_ascii_in_the_name_of_a_file(case: Case) -> None:
@@ -397,12 +689,23 @@ def test_a_constant_spectrum(case: Case) -> None:
     assert case.status(in_row(2, FLUX=0)) == [0, 0, CONSTANT]
 
 
+def test_numbers_that_the_network_cannot_compute_with_pixels_1e38_times_the_rms_away(
+    case: Case,
+) -> None:
+    wave, flux, ivar = noise()
+    flux[0, 300:303], ivar[:] = 3e38, 1e36
+    ivar[0, 300:303] = 1e-44
+    table = case.classify((wave, flux.astype("f4"), ivar.astype("f4")))
+    assert table["QN_STATUS"].tolist() == [int(Status.ZERO_VARIANCE), 0]
+    assert np.isnan(table["Z_QN"]).tolist() == [True, False]
+
+
 def test_one_good_pixel(case: Case) -> None:
     def edit(hdus: Hdus) -> None:
         in_row(0, IVAR=0)(hdus)
         hdus["B_IVAR"][0, 7] = 1
 
-    assert case.status(edit) == [CONSTANT, 0, 0]
+    assert case.status(edit) == [CONSTANT | int(Status.ARM_MISSING), 0, 0]
 
 
 def test_nan_or_infinite_flux_of_positive_ivar(case: Case) -> None:
@@ -438,6 +741,13 @@ def test_flux_beyond_1e100(case: Case) -> None:
     assert case.status(edit) == [0, CLEANED, 0]
 
 
+def test_an_arm_without_a_usable_pixel_in_one_row(case: Case) -> None:
+    def edit(hdus: Hdus) -> None:
+        hdus["Z_IVAR"][1] = 0
+
+    assert case.status(edit) == [0, int(Status.ARM_MISSING), 0]
+
+
 def test_a_bad_spectrum_among_good_ones(case: Case) -> None:
     expected = case.classify(case.coadd(3))
     for edit in (in_row(1, IVAR=0), in_row(1, FLUX=7), in_row(1, FLUX=np.inf)):
@@ -451,6 +761,24 @@ def test_a_sky_fiber(case: Case) -> None:
     assert table["QN_STATUS"].tolist() == [0, Status.NOT_TARGET]
     assert table["IS_QSO_QN"].tolist() == [1, 0]
     assert np.all(np.isfinite(table["Z_QN"]))
+
+
+def test_a_blank_objtype_as_desi_s_mocks_have_it(case: Case) -> None:
+    table = case.classify(case.coadd(2, objtype=["", ""]), c_thresh=0.0)
+    assert table["QN_STATUS"].tolist() == [0, 0]
+    assert table["IS_QSO_QN"].tolist() == [1, 1]
+
+
+def test_a_mask_of_sdss_that_calls_no_pixel_bad(case: Case) -> None:
+    path = write_spec(case.folder / "spec.fits")
+    plain = case.classify(path)
+    for bit, same in ((4, True), (24, False)):  # MANYBADCOLUMNS, NODATA
+        with fitsio.FITS(str(path), "rw") as f:
+            mask = np.zeros(f[1].get_nrows(), dtype="i4")
+            mask[::2] = 1 << bit
+            f[1].write_column("AND_MASK", mask)
+        found = case.classify(path, use_mask=True)
+        assert (found.tobytes() == plain.tobytes()) == same
 
 
 # Weights files.
@@ -477,8 +805,38 @@ def stored(case: Case, edit: Callable[[Any], None]) -> Path:
 
 
 def test_a_weights_file_that_does_not_exist(case: Case) -> None:
-    with pytest.raises(FileNotFoundError, match="absent"):
+    with pytest.raises(FileNotFoundError, match=r"absent.*leave out -m"):
         load_model(case.folder / "absent.h5")
+
+
+def test_a_folder_a_device_or_a_fifo_for_weights(case: Case) -> None:
+    os.mkfifo(case.folder / "net.h5")
+    refuses_weights(case.folder / "net.h5", "not a regular file")
+    refuses_weights(Path("/dev/zero"), "not a regular file")
+    refuses_weights(case.folder, "a folder")
+
+
+def test_a_file_of_more_than_256_mib_for_weights(case: Case) -> None:
+    path = case.file((KERAS / "same.h5").read_bytes(), "net.h5")
+    with path.open("r+b") as file:
+        file.truncate((1 << 28) + 1)
+    refuses_weights(path, r"268435457 bytes, .* at most 268435456")
+
+
+def test_weights_that_change_while_they_are_read(case: Case) -> None:
+    content = (KERAS / "same.h5").read_bytes()
+    path = case.file(content, "net.h5")
+    expected = load_model(path).predict(np.ones((1, 443)))
+    original = _reading.open_hdf5
+
+    def changing(*arguments: Any) -> Any:
+        path.write_bytes((KERAS / "valid.h5").read_bytes())
+        return original(*arguments)
+
+    case.monkeypatch.setattr(_reading, "open_hdf5", changing)
+    model = load_model(path)
+    assert model.weights_sha256 == hashlib.sha256(content).hexdigest()
+    np.testing.assert_array_equal(model.predict(np.ones((1, 443))), expected)
 
 
 def test_a_file_that_holds_no_network(case: Case) -> None:
@@ -505,6 +863,28 @@ def test_a_network_of_another_kind(case: Case) -> None:
         entry["class_name"] = "LSTM"
 
     refuses_weights(described(case, edit), r"layer 'conv_2' \(LSTM\)")
+
+
+def test_a_setting_of_a_layer_or_an_argument_of_its_call_that_is_not_understood(
+    case: Case,
+) -> None:
+    def first(model: Any) -> None:
+        layer(model, "flatten")["config"]["data_format"] = "channels_first"
+
+    def second(model: Any) -> None:
+        layer(model, "dropout_1")["inbound_nodes"][0]["kwargs"]["training"] = True
+
+    refuses_weights(described(case, first), "'flatten'.*data_format='channels_first'")
+    refuses_weights(described(case, second), "'dropout_1'.*training=True")
+
+
+def test_arrays_that_no_layer_should_have_or_of_integers(case: Case) -> None:
+    def first(f: Any) -> None:
+        f["model_weights/conv_2/conv_2/kernel_scale"] = np.ones(4, "f4")
+
+    refuses_weights(stored(case, first), "'conv_2'.*kernel_scale")
+    second = hostile.replaced(hostile.KERNEL, hostile.of_type("i1"))
+    refuses_weights(stored(case, second), "'conv_2'.*'kernel' has type int8")
 
 
 def test_arrays_that_contradict_the_description(case: Case) -> None:
@@ -593,6 +973,17 @@ def test_hdf5_structures_that_lead_back_to_themselves(case: Case) -> None:
     refuses_weights(case.file(bytes(content), "net.h5"), r"text of \d+ bytes.* 0 ")
 
 
+def test_hdf5_structures_that_are_shared_to_take_for_ever(case: Case) -> None:
+    places, content = 20_000, (KERAS / "same.h5").read_bytes()
+    chain = [struct.pack("<QQ", 16 * (i + 1), 16) for i in range(places - 1)]
+    chain.append(struct.pack("<QQ", 1, 16))
+    head = struct.pack("<5s3xQQQ", b"HEAP\0", 16 * places, 0, len(content))
+    path = case.file(content + b"".join(chain) + 10_000 * head, "net.h5")
+    start = time.process_time()
+    refuses_weights(path, "free list of the heap")
+    assert time.process_time() - start < 10
+
+
 def test_the_state_of_an_optimizer_in_the_file(case: Case) -> None:
     def edit(f: Any) -> None:
         f["optimizer_weights/adam/kernel/m"] = np.zeros((10, 4, 4))
@@ -647,6 +1038,28 @@ def test_complex_boolean_string_or_object_arrays(case: Case) -> None:
     for bad in (flux + 1j, flux > 0, flux.astype(str), flux.astype(object)):
         case.refuses((wave, bad, ivar), TypeError, "arm 0: flux.*real")
         case.refuses((wave, flux, bad), TypeError, "arm 0: ivar.*real")
+    for bad in (wave + 1j, wave > 0, wave.astype(str), wave.astype(object)):
+        case.refuses((bad, flux, ivar), TypeError, "arm 0: wavelengths.*real")
+
+
+def test_lists_of_different_lengths(case: Case) -> None:
+    wave, flux, ivar = noise()
+    ragged = [flux[0].tolist(), flux[1, :-1].tolist()]
+    case.refuses((wave, ragged, ivar), TypeError, "arm 0: flux")
+    case.refuses(([[1.0], [1.0, 2.0]], flux, ivar), TypeError, "arm 0: wavelengths")
+
+
+def test_masked_arrays(case: Case) -> None:
+    wave, flux, ivar = noise()
+    hidden = np.arange(wave.size) % 9 == 0
+    expected = case.classify((wave, flux, np.where(hidden, 0, ivar)))
+    mask = np.broadcast_to(hidden, flux.shape)
+    for masked in (
+        (np.ma.array(wave, mask=hidden), flux, ivar),
+        (wave, np.ma.array(flux, mask=mask), ivar),
+        (wave, flux, np.ma.array(ivar, mask=mask)),
+    ):
+        assert case.classify(masked).tobytes() == expected.tobytes()
 
 
 def test_something_that_holds_no_spectra(case: Case) -> None:
@@ -663,29 +1076,140 @@ def test_arrays_of_shapes_that_do_not_fit(case: Case) -> None:
     case.refuses(arms, SpectraError, "1 spectra.*arm 0.*2")
 
 
-class Unit(str):
-    """What the package asks of a unit."""
+def test_array_functions_with_shapes_that_do_not_fit(case: Case) -> None:
+    flux = np.ones((5, 443))
+    with pytest.raises(ValueError, match=r"ivar.*\(5, 442\).*n=5, nbins=443"):
+        renormalize(flux, flux[:, 1:])
+    preds = [np.ones((3, 26)) for _ in range(6)]
+    with pytest.raises(ValueError, match=r"preds\[6\].*\(2, 26\).*n=3"):
+        process_preds([*preds, np.ones((2, 26))], LINES, LINES_BAL)
 
-    __slots__ = ()
 
-    def is_equivalent(self, other: str) -> bool:
-        return "Angstrom" in self and "Angstrom" in other
+def test_a_list_of_one_dimensional_spectra_that_share_their_wavelengths(
+    case: Case,
+) -> None:
+    wave, flux, ivar = noise(3)
+    found = case.classify([(wave, f, i) for f, i in zip(flux, ivar, strict=True)])
+    assert found.tobytes() == case.classify((wave, flux, ivar)).tobytes()
+
+
+def test_a_list_of_several_spectra_each_that_share_their_wavelengths(
+    case: Case,
+) -> None:
+    match = r"\(n, npix\).*exposures.*concatenate"
+    case.refuses([noise(), noise()], SpectraError, match)
+
+
+class Quantity(np.ndarray):
+    """Numbers with a unit."""
+
+    unit: str
+
+
+def measured(values: Any, unit: str) -> Any:
+    quantity = np.array(values).view(Quantity)
+    quantity.unit = unit
+    return quantity
+
+
+FLUX_UNIT = "1e-17 erg / (s cm2 Angstrom)"
 
 
 def test_spectra_in_jansky_or_electrons_with_a_unit(case: Case) -> None:
-    class Quantity(np.ndarray):
-        unit: Any
-
     wave, flux, ivar = noise()
     for name in ("Jy", "electron"):
-        measured = flux.view(Quantity)
-        measured.unit = Unit(name)
-        case.refuses((wave, measured, ivar), SpectraError, f"flux.* {name}")
+        spectra = (wave, measured(flux, name), ivar)
+        case.refuses(spectra, SpectraError, f"flux.* {name}")
+
+
+def in_two_arms(unit: str, factor: float, of_ivar: str | None = None) -> list[Any]:
+    """Noise in two arms, the second of them in another unit."""
+    wave, flux, ivar = noise()
+    blue, red = slice(0, 300), slice(300, 600)
+    flux_red, ivar_red = flux[:, red] * factor, ivar[:, red] / factor**2
+    return [
+        (wave[blue], measured(flux[:, blue], FLUX_UNIT), ivar[:, blue]),
+        (
+            wave[red],
+            measured(flux_red, unit) if unit else flux_red,
+            measured(ivar_red, of_ivar) if of_ivar else ivar_red,
+        ),
+    ]
+
+
+def test_flux_in_several_units(case: Case) -> None:
+    expected = case.classify(in_two_arms(FLUX_UNIT, 1.0))
+    unit = "erg / (s cm2 Angstrom)"
+    for of_ivar in (None, "cm4 Angstrom2 s2 / erg2"):
+        found = case.classify(in_two_arms(unit, 1e-17, of_ivar))
+        np.testing.assert_allclose(found["Z_QN"], expected["Z_QN"], rtol=1e-5)
+        np.testing.assert_allclose(found["C_LYA"], expected["C_LYA"], rtol=1e-4)
+
+
+def test_ivar_in_a_unit_that_is_not_that_of_the_flux(case: Case) -> None:
+    spectra = in_two_arms(FLUX_UNIT, 1.0, "ct")
+    case.refuses(spectra, SpectraError, r"arm 1: ivar is in ct.*1e-17 erg")
+
+
+def test_flux_with_a_unit_beside_flux_without(case: Case) -> None:
+    case.refuses(in_two_arms("", 1.0), SpectraError, "arm 1: flux has no unit")
+
+
+def test_wavelengths_in_nm_or_micron_with_a_unit(case: Case) -> None:
+    wave, flux, ivar = noise()
+    expected = case.classify((wave, flux, ivar))
+    for unit, factor in (("nm", 10), ("micron", 1e4)):
+        found = case.classify((measured(wave / factor, unit), flux, ivar))
+        np.testing.assert_allclose(found["Z_QN"], expected["Z_QN"], rtol=1e-5)
+
+
+def test_wavelengths_in_hz_with_a_unit(case: Case) -> None:
+    wave, flux, ivar = noise()
+    spectra = (measured(3e18 / wave, "Hz"), flux, ivar)
+    case.refuses(spectra, SpectraError, "arm 0: wavelengths are in Hz")
+
+
+def test_columns_of_astropy_and_pandas(case: Case) -> None:
+    class Column:
+        def __init__(self, values: Any, unit: str | None) -> None:
+            self.values, self.unit, self.shape = values, unit, values.shape
+
+        def __array__(self, dtype: Any = None, copy: Any = None) -> Any:
+            return self.values
+
+    wave, flux, ivar = noise()
+    columns = Column(wave / 10, "nm"), Column(flux[0], FLUX_UNIT), Column(ivar[0], None)
+    expected = case.classify((wave, flux[0], ivar[0]))
+    found = case.classify(columns)
+    np.testing.assert_allclose(found["Z_QN"], expected["Z_QN"], rtol=1e-5)
+
+
+def test_the_mask_of_a_spectrum_of_specutils(case: Case) -> None:
+    wave, flux, ivar = noise()
+    mask = np.arange(wave.size) % 9 == 0
+    spectrum = SimpleNamespace(
+        wavelength=wave,
+        flux=flux[0],
+        uncertainty=SimpleNamespace(array=ivar[0], uncertainty_type="ivar"),
+        mask=mask,
+    )
+    for use_mask, weight in ((False, ivar[0]), (True, np.where(mask, 0, ivar[0]))):
+        expected = case.classify((wave, flux[0], weight))
+        found = case.classify(spectrum, use_mask=use_mask)
+        assert found.tobytes() == expected.tobytes()
 
 
 def test_records_without_ivar(case: Case) -> None:
     record = {"wavelength": WAVE, "flux": WAVE}
     case.refuses([record], SpectraError, r"record 0.*ivar.*retrieve\(")
+
+
+def test_records_that_sparcl_does_not_have(case: Case) -> None:
+    missing = {"sparcl_id": None, "specid": None, "_dr": "DESI-DR1"}
+    table = case.classify([missing])
+    assert table["QN_STATUS"].tolist() == [Status.NO_GOOD_PIXEL]
+    assert np.isnan(table["Z_QN"]).tolist() == [True]
+    assert case.classify(SimpleNamespace(records=[])).shape == (0,)
 
 
 def test_rows_beyond_the_last_or_a_mask_of_another_length(case: Case) -> None:
@@ -708,6 +1232,16 @@ def test_rows_or_targetids_that_are_no_integers(case: Case) -> None:
     for option in ({"rows": [0.5]}, {"targetids": [1.5]}, {"targetids": ["a"]}):
         with pytest.raises(TypeError, match=r"must be (boolean or )?integer"):
             case.classify(path, **option)
+
+
+def test_targetids_without_a_sign(case: Case) -> None:
+    path = case.coadd(3)
+    known = fibermap_table(3)["TARGETID"]
+    others = known[0] + 10**6 * np.arange(1, 20)
+    asked = np.array([known[1], *others], dtype=np.uint64)
+    assert case.classify(path, targetids=asked)["TARGETID"].tolist() == [known[1]]
+    with pytest.raises(ValueError, match=r"targetids has 18446744073709551615"):
+        case.classify(path, targetids=np.array([2**64 - 1], dtype=np.uint64))
 
 
 def test_rows_and_targetids_together(case: Case) -> None:
@@ -821,6 +1355,28 @@ def test_an_output_that_is_a_folder(case: Case) -> None:
         case.classify(case.folder / "absent.fits", output=case.folder, overwrite=True)
 
 
+def test_an_output_that_is_a_device_or_a_pipe(case: Case) -> None:
+    os.mkfifo(case.folder / "pipe")
+    for output in (Path("/dev/null"), case.folder / "pipe"):
+        with pytest.raises(OSError, match=rf"{output} is a device or a pipe"):
+            case.classify(case.folder / "absent.fits", output=output, overwrite=True)
+        assert case.command(case.coadd(1), "-o", output, "--resume")[0] == 1
+        assert output.exists()
+        assert not output.is_file()
+
+
+def test_an_output_that_is_a_link(case: Case) -> None:
+    (case.folder / "far").mkdir()
+    link = case.folder / "qn.fits"
+    link.symlink_to("far/table.fits")
+    path = case.coadd(2)
+    for option in ((), ("--overwrite",), ("--resume",)):
+        assert case.command(path, "-o", link, *option)[0] == 0
+        assert len(fitsio.read(case.folder / "far" / "table.fits", ext="QN")) == 2
+        assert link.is_symlink()
+        assert names(case.folder / "far") == ["table.fits"]
+
+
 def test_a_folder_that_cannot_be_written_to(case: Case) -> None:
     # The super-user may write everywhere, but for what the kernel keeps.
     folder = Path("/proc") if os.geteuid() == 0 else case.folder / "locked"
@@ -852,23 +1408,23 @@ def test_a_full_disk(case: Case) -> None:
         env={k: v for k, v in os.environ.items() if not k.startswith("COVERAGE_")},
     )
     assert done.returncode == 1
-    match = rf"qnp-xp: error: {path}: \[Errno \d+\] [\w ]+: '.*/out/qn-0\.fits'\n"
-    assert re.fullmatch(match, done.stderr)
+    output = case.folder / "out" / "qn-0.fits"
+    assert done.stderr == f"qnp-xp: error: {path}: {output}: File too large\n"
     assert names(case.folder / "out") == []
 
 
 @interruptible()
-def test_an_interrupt_or_sigterm(case: Case) -> None:
+def test_an_interrupt_sigterm_or_sighup(case: Case) -> None:
     path = case.coadd(1)
     original = Path.write_bytes
-    for number, status in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
 
         def signalled(self: Path, content: bytes, number: int = number) -> None:
             original(self, content)
             os.kill(os.getpid(), number)
 
         case.monkeypatch.setattr(Path, "write_bytes", signalled)
-        assert case.command(path, "--outdir", "out")[0] == status
+        assert case.command(path, "--outdir", "out")[0] == 128 + number
         assert names(case.folder / "out") == []
 
 
@@ -985,6 +1541,17 @@ def test_tables_of_other_weights_or_settings_or_of_the_same_targets_in_merge(
         assert not (case.folder / "all.fits").exists()
 
 
+def test_a_table_of_classify_as_the_output_of_merge(case: Case) -> None:
+    for i in range(2):
+        path = case.coadd(2, name=f"coadd-{i}.fits")
+        case.classify(path, output=case.folder / f"qn-{i}.fits")
+    before = (case.folder / "qn-0.fits").read_bytes()
+    for option in ((), ("--overwrite",)):
+        assert cli.main(["merge", "qn-0.fits", "qn-1.fits", *option]) == 1
+        assert "qn-0.fits: written by classify" in case.capsys.readouterr().err
+        assert (case.folder / "qn-0.fits").read_bytes() == before
+
+
 def test_two_inputs_of_one_output(case: Case) -> None:
     (case.folder / "a").mkdir()
     paths = [case.coadd(1), case.coadd(1, name="a/coadd-0.fits")]
@@ -992,6 +1559,285 @@ def test_two_inputs_of_one_output(case: Case) -> None:
     assert status == 1
     assert "several inputs would be written to" in err
     assert list(case.folder.rglob("qn-*")) == []
+
+
+def test_two_outputs_of_one_file_by_links_or_spelling(case: Case) -> None:
+    (case.folder / "link.fits").symlink_to("qn.fits")
+    for other in (case.folder / "qn.fits", "link.fits"):
+        status, err = case.command("absent.fits", "-o", "qn.fits", "--priors", other)
+        assert status == 1
+        assert "qn.fits: outputs need files of their own" in err
+
+
+def test_a_file_that_is_named_twice(case: Case) -> None:
+    path = case.coadd(2)
+    assert case.command(path, path.name, "--outdir", "out") == (0, "")
+    assert len(fitsio.read(case.folder / "out" / "qn-0.fits", ext="QN")) == 2
+
+
+def test_a_table_of_another_input_with_resume(case: Case) -> None:
+    path = case.coadd(2)
+    times = path.stat().st_atime_ns, path.stat().st_mtime_ns
+    assert case.command(path, "-o", "qn.fits") == (0, "")
+    before = fitsio.read(case.folder / "qn.fits", ext="QN")["Z_QN_CONF"]
+    for other in (path, case.coadd(2, name="other.fits", seed=2)):
+        case.coadd(2, name=other.name, seed=1 + (other == path))
+        os.utime(other, ns=times)
+        assert case.command(other, "-o", "qn.fits", "--resume") == (0, "")
+        after = fitsio.read(case.folder / "qn.fits", ext="QN")["Z_QN_CONF"]
+        assert np.all(after != before)
+        before = after
+
+
+def test_a_table_of_other_settings_with_resume(case: Case) -> None:
+    path = case.coadd(2)
+    written = set()
+    for threshold in (0.3, 0.1 + 0.2, 0.1 + 0.2):
+        arguments = ["-o", "qn.fits", "--c-thresh", repr(threshold), "--resume"]
+        assert case.command(path, *arguments) == (0, "")
+        written.add((case.folder / "qn.fits").stat().st_mtime_ns)
+    assert len(written) == 2
+
+
+def test_priors_of_other_quasars_than_the_table_s_with_resume(case: Case) -> None:
+    path = case.coadd(4)
+    found = case.classify(path)["Z_QN_CONF"]
+    few = ["-o", "qn.fits", "--c-thresh", repr(float(np.median(found)))]
+    priors = ["--priors", "p.fits"]
+    assert case.command(path, "-o", "qn.fits", "--c-thresh", "0", *priors) == (0, "")
+    assert len(fitsio.read("p.fits", ext="PRIORS")) == 4
+    assert case.command(path, *few, "--resume") == (0, "")
+    assert case.command(path, *few, "--resume", *priors) == (0, "")
+    assert len(fitsio.read("p.fits", ext="PRIORS")) == 2
+
+
+def test_priors_where_a_target_has_several_rows(case: Case) -> None:
+    def one_target(hdus: Hdus) -> None:
+        hdus["FIBERMAP"]["TARGETID"] = 5
+
+    path = case.changed(one_target, 4)
+    table = case.classify(path, c_thresh=0.0)
+    arguments = ["-o", "qn.fits", "--c-thresh", "0", "--priors", "p.fits"]
+    assert case.command(path, *arguments) == (0, "")
+    (prior,) = fitsio.read("p.fits", ext="PRIORS")
+    assert prior["TARGETID"] == 5
+    assert prior["Z"] == table["Z_QN"][np.argmax(table["Z_QN_CONF"])]
+
+
+def test_priors_where_there_is_no_quasar(case: Case) -> None:
+    (case.folder / "p.fits").write_text("older ones")
+    arguments = ["-o", "qn.fits", "--c-thresh", "1", "--priors", "p.fits"]
+    assert case.command(case.coadd(2), *arguments, "--overwrite")[0] == 0
+    assert "has no quasars, and so no priors" in case.caplog.text
+    assert names(case.folder) == ["coadd-0.fits", "qn.fits"]
+
+
+# The command and its processes.
+
+
+def in_a_shell(
+    case: Case, redirection: str, *paths: Path, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """The command on some files, with its output led somewhere."""
+    words = ["-m", "qnp_xp", "classify", *paths, "-m", case.weights, "--outdir", "out"]
+    line = " ".join(shlex.quote(str(word)) for word in (sys.executable, *words))
+    return subprocess.run(
+        ["bash", "-o", "pipefail", "-c", f"{line} {redirection}"],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **environment},
+    )
+
+
+def test_stdout_that_is_full(case: Case) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no device that is full")
+    done = in_a_shell(case, "> /dev/full", case.coadd(1), case.coadd(1, name="b.fits"))
+    assert done.stderr == "qnp-xp: error: stdout: No space left on device\n"
+    assert done.returncode == 1
+    assert names(case.folder / "out") == ["qn-0.fits", "qn-b.fits"]
+
+
+def test_stdout_or_stderr_that_is_closed(case: Case) -> None:
+    path = case.coadd(1)
+    bad = case.file(b"SIMPLE")
+    for redirection in (">&-", "2>&-", "<&- >&- 2>&-"):
+        done = in_a_shell(case, redirection, path, bad)
+        assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+        assert names(case.folder / "out") == ["qn-0.fits"]
+        (case.folder / "out" / "qn-0.fits").unlink()
+        assert in_a_shell(case, redirection, path).returncode == 0
+        assert fitsio.read(str(case.folder / "out" / "qn-0.fits")).size == 1
+        (case.folder / "out" / "qn-0.fits").unlink()
+
+
+def test_names_that_the_encoding_of_stdout_lacks(case: Case) -> None:
+    paths = [case.coadd(1, name="coadd-\xe9\u2605.fits"), case.coadd(1)]
+    for encoding, name in (("ascii", r"\xe9\u2605"), ("latin-1", "\xe9\\u2605")):
+        done = in_a_shell(case, "| iconv -f latin1", *paths, PYTHONIOENCODING=encoding)
+        assert (done.returncode, done.stderr) == (0, "")
+        first, second = done.stdout.splitlines()
+        assert first.startswith(f"coadd-{name}.fits: 1 row, ")
+        assert second.startswith("coadd-0.fits: 1 row, ")
+        for path in (case.folder / "out").iterdir():
+            path.unlink()
+
+
+def test_a_pipe_whose_reader_has_seen_enough(case: Case) -> None:
+    paths = [case.coadd(1, name=f"coadd-{i}.fits") for i in range(3)]
+    done = in_a_shell(case, "| head -n 1", *paths)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("coadd-0.fits: ")
+    assert done.stdout.count("\n") == 1
+    assert names(case.folder / "out") == ["qn-0.fits", "qn-1.fits", "qn-2.fits"]
+
+
+def test_text_of_a_file_that_a_terminal_would_obey(case: Case) -> None:
+    title = "\x1b]0;mine\x07\x9b2J\u202e\nfile  other"
+
+    def edit(model: dict[str, Any], file: h5py.File) -> None:
+        file.attrs["keras_version"] = f"2{title}"
+        model["config"]["layers"][1]["class_name"] = f"Magic{title}"
+
+    path = copy_hdf5(case.weights, case.folder / "odd.h5", edit)
+    escaped = r"\x1b]0;mine\x07\x9b2J\u202e\nfile  other"
+    with pytest.raises(WeightsError, match=re.escape(f"Magic{escaped}")):
+        load_model(path)
+    copy_hdf5(case.weights, path, lambda _, f: f.attrs.create("keras_version", title))
+    case.capsys.readouterr()
+    assert cli.main(["info", str(path)]) == 0
+    assert f"\nwritten by  Keras {escaped}\n" in case.capsys.readouterr().out
+    status, err = case.command(case.folder / f"coadd-{title[4:8]}\x1bc.fits")
+    assert status == 1
+    assert r"coadd-mine\x1bc.fits: No such file" in err
+
+
+def test_misspelt_commands_and_options(case: Case) -> None:
+    path = case.coadd(1)
+    for arguments, meant in (
+        (["clasify", path], "no command clasify; did you mean classify?"),
+        (["emebd-grid"], "did you mean embed-grid?"),
+        (["spectra.fits"], "no command spectra.fits, only classify, merge, plot, "),
+        (["classify", path, "--otudir=x"], "--otudir=x; did you mean --outdir?"),
+        (["classify", path, "--no-such"], "unrecognized arguments: --no-such\n"),
+        # Else they would be -o with a value.
+        (["classify", path, "-overwrite"], "-overwrite; did you mean --overwrite?"),
+        (["plot", path, "-output", "x"], "-output; did you mean --output?"),
+    ):
+        case.capsys.readouterr()
+        assert cli.main([str(argument) for argument in arguments]) == 2
+        assert meant in case.capsys.readouterr().err
+    assert names(case.folder) == ["coadd-0.fits"]
+
+
+def test_a_pattern_that_the_shell_left_as_it_was(case: Case) -> None:
+    case.file(b"*.fit\n", "list.txt")
+    for name, match in (("c?add-*.fits", "c?add-*.fits"), ("@list.txt", "*.fit")):
+        status, err = case.command(name)
+        assert (status, err) == (1, f"qnp-xp: error: {match}: no file matches\n")
+    case.coadd(1)
+    status, err = case.command("coadd-*.fits")
+    assert status == 1
+    assert "coadd-*.fits: no such file; leave a pattern to the shell" in err
+    status, err = case.command("absent.fits")
+    assert err == "qnp-xp: error: absent.fits: No such file or directory\n"
+
+
+def test_weights_that_are_not_found(case: Case) -> None:
+    with pytest.raises(
+        FileNotFoundError, match=r"no\.h5: .*leave out -m \(filename, model\)"
+    ):
+        load_model("no.h5")
+    case.monkeypatch.setenv("QN_MODEL_FILE", "gone.h5")
+    with pytest.raises(FileNotFoundError, match=r"gone\.h5: .*unset \$QN_MODEL_FILE"):
+        load_model()
+    case.coadd(1)
+    for command in (["classify", "coadd-0.fits"], ["benchmark"], ["info"]):
+        case.capsys.readouterr()
+        assert cli.main(command) == 1
+        assert (
+            "unset $QN_MODEL_FILE, which names it, to use the bundled"
+            in case.capsys.readouterr().err
+        )
+
+
+def test_a_range_of_rows_far_beyond_the_last(case: Case) -> None:
+    path = case.coadd(3)
+    for options in ([], ["--resume"], ["--nproc", "2"]):
+        status, err = case.command(path, "--rows", "1,0-99999999999999", *options)
+        assert status == 1
+        assert f"{path}: rows has numbers from 0 to 99999999999999 of 3 rows" in err
+    status, _ = case.command(path, "--rows", "2,0-1")
+    assert status == 0
+    expected = case.classify(path)["TARGETID"][[2, 0, 1]]
+    np.testing.assert_array_equal(fitsio.read("qn-0.fits")["TARGETID"], expected)
+    written = Path("qn-0.fits").stat().st_mtime_ns
+    assert case.command(path, "--rows", "2,0,1", "--resume") == (0, "")
+    assert Path("qn-0.fits").stat().st_mtime_ns == written
+
+
+def test_lists_with_a_byte_order_mark(case: Case) -> None:
+    paths = [case.coadd(3, name=f"coadd-{i}.fits") for i in range(3)]
+    for encoding in ("utf-8", "utf-8-sig", "utf-16"):
+        listing = f"{paths[2]}\r\n{paths[0]}\r\n".encode(encoding)
+        case.file(listing, "list.txt")
+        wanted = f"{TARGETID + 1}\r\n{TARGETID}\r\n".encode(encoding)
+        case.file(wanted, "targets.txt")
+        options = ["--targetids", "@targets.txt", "--outdir", encoding]
+        assert case.command("@list.txt", *options) == (0, "")
+        assert names(case.folder / encoding) == ["qn-0.fits", "qn-2.fits"]
+        for path in (case.folder / encoding).iterdir():
+            table = fitsio.read(str(path))
+            assert table["TARGETID"].tolist() == [TARGETID, TARGETID + 1]
+
+
+@interruptible()
+def test_signals_to_all_processes_of_nproc(case: Case) -> None:
+    paths = [case.coadd(1, name=f"coadd-{i}.fits") for i in range(3)]
+    arguments = [*paths, "-m", case.weights, "--nproc", 2]
+    process = start_writing(arguments, case.folder)
+    os.killpg(process.pid, signal.SIGTERM)
+    _, err = process.communicate(timeout=25)
+    assert (process.returncode, err) == (143, "qnp-xp: error: terminated\n")
+    assert workers(process.pid) == []
+    assert names(case.folder / "out") == ["writing"]
+
+
+@interruptible()
+def test_a_killed_run_of_nproc(case: Case) -> None:
+    paths = [case.coadd(1, name=f"coadd-{i}.fits") for i in range(3)]
+    arguments = [*paths, "-m", case.weights, "--nproc", 2]
+    process = start_writing(arguments, case.folder)
+    process.kill()
+    process.communicate(timeout=25)  # their stderr is closed as well
+    for _ in range(50):
+        if not workers(process.pid):
+            break
+        time.sleep(0.1)
+    assert workers(process.pid) == []
+    assert names(case.folder / "out") == ["writing"]
+
+
+@interruptible()
+def test_an_interrupt_in_a_large_batch(case: Case) -> None:
+    done: list[int] = []
+    original = _scorer._forward
+
+    def forward(*args: Any) -> Any:
+        result = original(*args)
+        done.append(1)
+        if len(done) == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+        return result
+
+    case.monkeypatch.setattr(_scorer, "_forward", forward)
+    n = 64 * case.model.block
+    flux = np.random.default_rng(0).normal(size=(n, 700)).astype(np.float32)
+    arrays = np.linspace(3600, 9800, 700), flux, np.ones_like(flux)
+    with pytest.raises(KeyboardInterrupt):
+        case.classify(arrays, batch_size=n)
+    assert len(done) <= 4 + 2 * case.model.threads
 
 
 # The page.

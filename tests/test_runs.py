@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import logging
 import multiprocessing
 import os
+import signal
+import subprocess
 import sys
 import threading
-from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
+from multiprocessing.connection import Connection
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import fitsio
 import numpy as np
 import pytest
-from helpers import TARGETID, Run, gzipped, names, write_coadd
+from helpers import (
+    TARGETID,
+    Run,
+    gzipped,
+    interruptible,
+    names,
+    start_writing,
+    workers,
+    write_coadd,
+)
 
 from qnp_xp import load_model
 from qnp_xp.batch import jobs, processes
@@ -162,35 +176,18 @@ def test_a_process_that_is_killed_fails_its_file_only(
     assert multiprocessing.active_children() == []
 
 
-class Here(ThreadPoolExecutor):
+class Here(threading.Thread):
     """Stands for a process that is started for a model and a configuration."""
 
-    def __init__(self, number: int, _: Any, begin: Any, arguments: Any) -> None:
-        assert number == 1
-        self.model, self.config, _ = arguments
-        super().__init__(number)
+    def __init__(self, target: Any, args: Any, daemon: bool) -> None:
+        super().__init__(daemon=daemon)
+        self.jobs, self.model, self.config, _ = args
 
-    def submit(self, *args: Any) -> Any:
-        return super().submit(run_job, args[-1], self.model, self.config)
-
-
-def test_a_process_that_dies_between_two_files_is_replaced(
-    coadds: list[Path], weights: Path, here: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    submitted: list[Path] = []
-
-    class Dying(Here):
-        def submit(self, *args: Any) -> Any:
-            submitted.append(args[-1].files[0])
-            if len(submitted) == 2:
-                raise BrokenExecutor
-            return super().submit(*args)
-
-    monkeypatch.setattr(processes, "ProcessPoolExecutor", Dying)
-    todo = [Job((path,), here / path.name) for path in coadds]
-    results = list(process_results(todo, load_model(weights), RunConfig(), 1))
-    assert [result.outcome for result in results] == [Outcome.DONE] * 3
-    assert submitted == [coadds[0], coadds[1], coadds[1], coadds[2]]
+    def run(self) -> None:
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                result = run_job(self.jobs.recv(), self.model, self.config)
+                self.jobs.send(dataclasses.replace(result, table=None))
 
 
 @pytest.mark.parametrize(
@@ -212,21 +209,120 @@ def test_processes_share_the_cores_that_are_granted(
     monkeypatch.delenv("OPENBLAS_NUM_THREADS", raising=False)
     started: list[tuple[int, str | None]] = []
 
-    class Noted(Here):
-        def submit(self, *args: Any) -> Any:
+    class Started(Here):
+        def start(self) -> None:
             blas = os.environ.get("OPENBLAS_NUM_THREADS")
             started.append((self.model.threads, blas))
-            return super().submit(*args)
+            self.jobs = Connection(os.dup(self.jobs.fileno()))  # as a process has it
+            super().start()
 
-    monkeypatch.setattr(processes, "ProcessPoolExecutor", Noted)
+    context = SimpleNamespace(Process=Started, Pipe=multiprocessing.Pipe)
+    monkeypatch.setattr(processes, "get_context", lambda _: context)
     todo = [Job((path,), here / path.name) for path in coadds]
     results = list(process_results(todo, load_model(weights), RunConfig(), nproc))
     assert [result.outcome for result in results] == [Outcome.DONE] * 3
-    assert started == [(threads, str(threads))] * 3
+    assert started == [(threads, str(threads))] * min(nproc, 3)
     # The variables of this process are what they were.
     kept = [os.environ.get(f"{name}_NUM_THREADS") for name in ("OMP", "MKL")]
     assert kept == [str(granted), "5"]
     assert "OPENBLAS_NUM_THREADS" not in os.environ
+
+
+def test_a_process_that_dies_between_two_files_is_replaced(
+    coadds: list[Path], weights: Path, here: Path
+) -> None:
+    todo = [Job((path,), here / path.name) for path in coadds]
+    found = []
+    for result in process_results(todo, load_model(weights), RunConfig(), 1):
+        found.append(result)
+        for child in multiprocessing.active_children():  # which waits for the next
+            child.kill()
+            child.join()
+    assert [result.job for result in found] == todo
+    assert [result.outcome for result in found] == [Outcome.DONE] * 3
+
+
+# How they end. Each reads a pipe, to which nobody writes: it is at work for ever.
+
+
+@pytest.fixture
+def stuck(coadds: list[Path], inputs: Path, here: Path, weights: Path) -> Any:
+    """Start the command on a pipe and a coadd, each in a process, and wait for both."""
+    pipe = inputs / "coadd-pipe.fits"
+    os.mkfifo(pipe)
+    started: list[subprocess.Popen[str]] = []
+
+    def start(*options: str) -> tuple[subprocess.Popen[str], list[int]]:
+        command = [sys.executable, "-m", "qnp_xp", "classify", pipe, coadds[0]]
+        process = subprocess.Popen(
+            [*command, "-m", weights, "--nproc", "2", *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        started.append(process)
+        assert (process.stdout or sys.stdin).readline().startswith("coadd-0.fits: ")
+        return process, workers(process.pid)
+
+    with interruptible():
+        yield start
+    for process in started:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="no /proc")
+@pytest.mark.parametrize(
+    ("send", "number", "status", "word"),
+    [
+        (os.killpg, signal.SIGINT, 130, "interrupted"),
+        (os.killpg, signal.SIGTERM, 143, "terminated"),
+        (os.kill, signal.SIGTERM, 143, "terminated"),
+        (os.killpg, signal.SIGHUP, 129, "hung up"),
+    ],
+    ids=["interrupt", "SIGTERM to all", "SIGTERM to one", "SIGHUP"],
+)
+def test_signals_end_all_processes_at_once(
+    stuck: Any, here: Path, send: Any, number: int, status: int, word: str
+) -> None:
+    process, found = stuck()
+    assert found
+    send(process.pid, number)
+    _, err = process.communicate(timeout=30)
+    assert (process.returncode, err) == (status, f"qnp-xp: error: {word}\n")
+    assert workers(process.pid) == []
+    assert names(here) == ["qn-0.fits"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="no /proc")
+def test_a_process_that_is_terminated_fails_its_file_only(
+    stuck: Any, here: Path
+) -> None:
+    process, found = stuck()
+    for pid in found:
+        os.kill(pid, signal.SIGTERM)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == 1
+    reason, last = err.splitlines()
+    assert reason.endswith("coadd-pipe.fits: the process that worked on it died")
+    assert last == "qnp-xp: error: 1 of 2 inputs failed"
+    assert names(here) == ["qn-0.fits"]
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@interruptible()
+def test_signals_while_a_file_is_written_leave_nothing_partial(
+    coadds: list[Path], here: Path, weights: Path, sent: signal.Signals
+) -> None:
+    process = start_writing([*coadds, "-m", weights], here)
+    for _ in range(2):  # as one who is not patient sends them
+        process.send_signal(sent)
+    _, err = process.communicate(timeout=25)
+    assert process.returncode == 128 + sent
+    assert len(err.splitlines()) == 1
+    assert names(here / "out") == ["writing"]
 
 
 def test_largest_files_are_dealt_first(coadds: list[Path], here: Path) -> None:
@@ -286,8 +382,8 @@ def test_lists_stand_for_the_files_that_they_name(
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        (None, "no list of files"),
-        (b"\xff\xfe", "no list of files"),
+        (None, r"no list of files \(.*list\.txt: No such file"),
+        (b"\xff\xff", "no list of files .*UTF-8"),
         (b"", "no names"),
         (b"# nothing\n\n", "no names"),
     ],
@@ -345,8 +441,8 @@ def test_tables_of_a_reduction_go_to_folders_like_its_own(
     found = sorted(str(p.relative_to(here)) for p in here.rglob("*") if p.is_file())
     assert found == [
         f"out/{PIXEL}/qn-sv3-dark-26065.fits",
-        "out/qn-summary.fits",
-        "out/qn-summary.txt",
+        "out/qn-summary-cumulative-healpix.fits",
+        "out/qn-summary-cumulative-healpix.txt",
         f"out/{NIGHT}/qn-0-80605-thru20210205.fits",
         f"out/{NIGHT}/qn-1-80605-thru20210205.fits",
         "out/tiles/cumulative/80606/20210301/qn-0-80606-thru20210301.fits",
@@ -369,7 +465,7 @@ def test_tables_of_a_reduction_go_to_folders_like_its_own(
             ["a.fits", "--groups", "healpix"],
             "--specprod: not allowed with argument FILE",
         ),
-        (["--groups", "pernight", "--outdir", "out"], "invalid choice: 'pernight'"),
+        (["--groups", "tiles", "--outdir", "out"], "invalid choice: 'tiles'"),
     ],
 )
 def test_a_reduction_needs_its_options(

@@ -12,7 +12,17 @@ from helpers import gzipped
 from numpy.typing import NDArray
 from reference import combine as slow_combine
 from reference import normalize as slow_normalize
-from sdss_files import PIXELS, THING_ID, spectra, write_spec, write_spplate
+from sdss_files import (
+    CATALOGID,
+    PIXELS,
+    THING_ID,
+    spectra,
+    write_sdssv,
+    write_spec,
+    write_spfield,
+    write_spplate,
+    write_spspec,
+)
 
 from qnp_xp import NoSpectraError, SpectraError, Status, classify, cli
 from qnp_xp.grids import wave
@@ -153,6 +163,173 @@ def test_tables_beside_spectra_of_sdss_are_skipped(tmp_path: Path) -> None:
     write_spplate(tmp_path, 2)
     with pytest.raises(NoSpectraError, match=r"spZbest.*holds no spectra"):
         open_spectra(tmp_path / "spZbest-3655-55240.fits")
+
+
+def confidences(table: NDArray[Any]) -> NDArray[Any]:
+    """The confidences of a table, a row for each spectrum."""
+    return np.stack([table[f"C_{name}"] for name in NAMES], axis=1)
+
+
+def test_a_spectrum_of_sdssv_has_the_identifiers_that_it_has(
+    tmp_path: Path, model: QuasarNP
+) -> None:
+    table = classify(write_sdssv(tmp_path / "spec-112360-60000-1.fits"), model)
+    names = ["TARGETID", "TARGET_RA", "TARGET_DEC", "MJD", "FIELD", "CATALOGID"]
+    assert list(table.dtype.names or ())[:7] == [*names, "SDSS_ID"]
+    assert table[[*names, "SDSS_ID"]][0].tolist() == (
+        *(-1, 149.0, 1.5, 60000, 112360, CATALOGID, 61731453),
+    )
+    assert table["CATALOGID"].dtype == table["SDSS_ID"].dtype == np.int64
+    expected = classify(write_spec(tmp_path / "spec.fits"), model)
+    np.testing.assert_array_equal(confidences(table), confidences(expected))
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({"CATALOGID": str(CATALOGID)}, CATALOGID),
+        ({"CATALOGID": "u4375787361"}, -1),
+        ({"CATALOGID": ""}, -1),
+        ({"ICATALOGID": 27021597842639440}, 27021597842639440),
+    ],
+    ids=["digits", "letters", "blank", "an integer beside it"],
+)
+def test_texts_are_read_as_the_integers_that_they_write(
+    tmp_path: Path, model: QuasarNP, columns: dict[str, Any], expected: int
+) -> None:
+    path = write_sdssv(tmp_path / "spec.fits", **columns)
+    assert classify(path, model)["CATALOGID"].tolist() == [expected]
+
+
+def test_a_field_of_sdssv_is_read_as_a_plate_is(
+    tmp_path: Path, model: QuasarNP
+) -> None:
+    path = write_spfield(tmp_path, ["27021597842639438", "", "27021597842639440"])
+    table = classify(path, model)
+    assert table["CATALOGID"].tolist() == [CATALOGID, -1, CATALOGID + 2]
+    assert table["FIELD"].tolist() == [112360] * 3
+    assert table["FIBERID"].tolist() == [1, 2, 3]
+    assert "PLATE" not in (table.dtype.names or ())
+    assert table["QN_STATUS"].tolist() == [0, 0, 0]
+    expected = classify(write_spplate(tmp_path, 3), model)
+    np.testing.assert_array_equal(confidences(table), confidences(expected))
+
+
+@pytest.mark.parametrize("name", ["SKY", "sky_boss", "OPS_SKY"])
+def test_the_sky_of_sdssv_is_no_target(
+    tmp_path: Path, model: QuasarNP, name: str
+) -> None:
+    objtype = np.array(["science", name, ""])
+    path = write_spfield(tmp_path, [1, 2, 3], OBJTYPE=objtype)
+    table = classify(path, model, c_thresh=0)
+    assert table["QN_STATUS"].tolist() == [0, int(Status.NOT_TARGET), 0]
+    assert table["IS_QSO_QN"].tolist() == [1, 0, 1]
+
+
+@pytest.mark.parametrize("rows", [4, 5])
+def test_a_spectrum_of_the_first_releases_is_read_from_the_rows_of_its_image(
+    tmp_path: Path, model: QuasarNP, rows: int
+) -> None:
+    path = write_spspec(tmp_path / "spSpec-51630-0266-046.fit", rows=rows)
+    with open_spectra(path) as source:
+        ((wavelengths, flux, ivar),) = source.read(np.arange(1))
+        ((_, _, masked),) = source.read(np.arange(1), use_mask=True)
+    loglam, expected_flux, expected_ivar = spectra(1)
+    np.testing.assert_array_equal(flux, expected_flux)
+    np.testing.assert_allclose(wavelengths, 10 ** loglam.astype("f8"), rtol=2e-6)
+    expected_ivar[0, 7] = 0
+    np.testing.assert_allclose(ivar, expected_ivar, rtol=1e-6)
+    expected_ivar[0, :50] = 0  # a sky too bright; too many bad columns leave the rest
+    np.testing.assert_allclose(masked, expected_ivar, rtol=1e-6)
+    (row,) = classify(path, model)
+    names = ["TARGETID", "TARGET_RA", "TARGET_DEC", "PLATE", "MJD", "FIBERID"]
+    assert [row[name] for name in names] == [-1, 146.25, -0.5, 266, 51630, 46]
+    assert row["QN_STATUS"] == 0
+
+
+def test_the_sky_of_the_first_releases_is_no_target(
+    tmp_path: Path, model: QuasarNP
+) -> None:
+    path = write_spspec(tmp_path / "spSpec.fit", OBJTYPE="SKY")
+    assert classify(path, model)["QN_STATUS"].tolist() == [int(Status.NOT_TARGET)]
+
+
+#: Bits of SPPIXMASK: what is said of a whole fiber, of a pixel that can be used, and of
+#: one that cannot.
+FIBER, USABLE, BAD = range(16), (16, 17, 19, 20, 21), (18, *range(22, 29))
+
+
+@pytest.mark.parametrize("bit", range(29))
+def test_bits_of_a_mask_remove_a_pixel_only_where_they_call_it_bad(
+    tmp_path: Path, bit: int
+) -> None:
+    path = write_spec(tmp_path / "spec.fits")
+    with fitsio.FITS(str(path), "rw") as f:
+        f[1].write_column("AND_MASK", np.full(PIXELS, 1 << bit, dtype="i4"))
+    with open_spectra(path) as source:
+        ((_, _, ivar),) = source.read(np.arange(1), use_mask=True)
+        ((_, _, plain),) = source.read(np.arange(1))
+    assert (bit in BAD) != (bit in (*FIBER, *USABLE))
+    np.testing.assert_array_equal(ivar, 0 * plain if bit in BAD else plain)
+
+
+@pytest.mark.parametrize("write", [write_spec, write_spspec], ids=["MRS", "LRS"])
+def test_spectra_of_other_surveys_are_refused_by_name(
+    tmp_path: Path, write: Any
+) -> None:
+    path = write(tmp_path / "med-58408-X_sp01-015.fits", TELESCOP="LAMOST")
+    with pytest.raises(SpectraError, match=r"med-58408.*TELESCOP='LAMOST'"):
+        open_spectra(path)
+    for name in ("SDSS 2.5-M", "LCO Du Pont", ""):
+        path = write(tmp_path / f"spec-{len(name)}.fits", TELESCOP=name)
+        with open_spectra(path) as source:
+            assert source.n == 1
+
+
+@pytest.mark.parametrize(
+    ("hdu", "columns", "match"),
+    [
+        (1, {"LOGLAM": np.array(["x"] * PIXELS)}, r"\[1\]: column LOGLAM has [<|]"),
+        (
+            2,
+            {"PLUG_RA": np.array([b"12h"])},
+            r"\[2\]: column TARGET_RA .*texts .*numbers",
+        ),
+        (2, {"CATALOGID": np.zeros((1, 2), "i8")}, r"CATALOGID .*\(1, 2\)"),
+        (2, {"SDSS_ID": np.array([6e7])}, r"SDSS_ID has float64.*integers"),
+        (2, {"FIELD": np.array([2**31])}, r"FIELD has integers"),
+    ],
+    ids=["wavelengths", "coordinate", "pair", "float", "too large"],
+)
+def test_columns_of_another_kind_are_refused_by_name(
+    tmp_path: Path, hdu: int, columns: dict[str, Any], match: str
+) -> None:
+    path = write_sdssv(tmp_path / "spec.fits")
+    with fitsio.FITS(str(path)) as f:
+        parts = [f[k].read() for k in (1, 2)]
+    table = {name: parts[hdu - 1][name] for name in parts[hdu - 1].dtype.names}
+    table.update(columns)
+    path.unlink()
+    with fitsio.FITS(str(path), "rw") as f:
+        f.write(None)
+        for number, part in enumerate(parts, start=1):
+            if number == hdu:
+                f.write(list(table.values()), names=list(table))
+            else:
+                f.write(part)
+    with pytest.raises(SpectraError, match=rf"spec\.fits.*{match}"):
+        open_spectra(path)
+
+
+def test_things_of_a_plate_that_are_no_integers_are_refused(tmp_path: Path) -> None:
+    path = write_spplate(tmp_path, 2)
+    beside = tmp_path / "spZbest-3655-55240.fits"
+    beside.unlink()
+    with fitsio.FITS(str(beside), "rw") as f:
+        f.write(None)
+        f.write([np.arange(1, 3), np.array([1.5, 2.5])], names=["FIBERID", "THING_ID"])
+    with pytest.raises(SpectraError, match=r"spZbest-.*\[1\]: .*float64"):
+        open_spectra(path)
 
 
 def test_all_spectra_of_boss_are_classified_in_one_command(

@@ -43,6 +43,36 @@ def test_targets_need_targetids_and_integers(all_known: bool) -> None:
         target_indices([20.0], KNOWN, "coadd.fits", all_known=all_known)
 
 
+#: DESI's TARGETIDs are beyond 2**53: as float64 these are neighbours that are equal.
+NEAR = np.array([39633140000000001, 39633140000000002, 39633140000000003])
+
+
+@pytest.mark.parametrize("dtype", ["int64", "uint64", ">i8", "O"])
+@pytest.mark.parametrize("others", [0, 20])
+def test_targets_are_found_as_integers_of_any_type(dtype: str, others: int) -> None:
+    asked = np.array([NEAR[1], *(NEAR[2] + 10**6 * np.arange(1, others + 1))])
+    if dtype == "O":
+        with pytest.raises(TypeError, match=r"targetids .*object"):
+            target_indices(asked.astype(dtype), NEAR, "coadd.fits")
+        return
+    assert target_indices(asked.astype(dtype), NEAR, "coadd.fits").tolist() == [1]
+    if others:
+        with pytest.raises(ValueError, match=f"no target {NEAR[2] + 10**6}"):
+            target_indices(asked.astype(dtype), NEAR, "coadd.fits", all_known=True)
+
+
+def test_no_targets_have_no_rows_and_no_type() -> None:
+    assert target_indices([], KNOWN, "coadd.fits").tolist() == []
+
+
+def test_numbers_that_no_signed_integer_holds_are_no_targets_and_no_rows() -> None:
+    last = np.array([2**64 - 1], dtype=np.uint64)  # -1, were it taken for one
+    with pytest.raises(ValueError, match=r"targetids has 18446744073709551615"):
+        target_indices(last, KNOWN, "coadd.fits")
+    with pytest.raises(ValueError, match=r"rows has 18446744073709551615"):
+        row_indices(last, 9)
+
+
 def groups(targetids: list[int]) -> list[list[int]]:
     """Positions of each target in the order of their first ones; of -1 each alone."""
     found: dict[Any, list[int]] = {}

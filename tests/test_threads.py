@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +36,10 @@ def test_cores_are_those_granted_where_it_says_nothing(
     monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", value)
-    assert granted_cores() == len(os.sched_getaffinity(0))
+    if hasattr(os, "sched_getaffinity"):  # not on macOS
+        assert granted_cores() == len(os.sched_getaffinity(0))
+    else:
+        assert granted_cores() == os.cpu_count()
 
 
 def test_outcomes_come_in_the_order_of_the_items() -> None:
@@ -84,6 +89,76 @@ def test_blas_has_one_thread_within_and_its_own_again_behind() -> None:
     with worker_pool(2) as pool:
         assert set(pool.submit(counts).result()) <= {1}
     assert counts() == before
+
+
+@pytest.fixture
+def blas_threads() -> Iterator[Callable[[], list[int]]]:
+    """The threads of each BLAS library, three at first, where that can be set."""
+    threadpoolctl = pytest.importorskip("threadpoolctl", reason="not installed")
+    libraries = threadpoolctl.ThreadpoolController().select(user_api="blas")
+
+    def count() -> list[int]:
+        return [library["num_threads"] for library in libraries.info()]
+
+    def change(numbers: list[int]) -> None:
+        for library, number in zip(libraries.lib_controllers, numbers, strict=True):
+            library.set_num_threads(number)
+            if hasattr(library, "clear_controlling_thread"):
+                library.clear_controlling_thread()
+
+    original = count()
+    change([3] * len(original))
+    yield count
+    change(original)
+
+
+@pytest.mark.parametrize("last", ["main", "other"])
+def test_calls_at_once_leave_blas_its_own_threads(
+    blas_threads: Callable[[], list[int]], last: str
+) -> None:
+    before, within = blas_threads(), [1] * len(blas_threads())
+    begun, end = threading.Event(), threading.Event()
+
+    def compute() -> None:
+        with worker_pool(2):
+            begun.set()
+            end.wait(10)
+
+    other = threading.Thread(target=compute)
+    with contextlib.ExitStack() as own:
+        own.enter_context(worker_pool(2))
+        other.start()
+        assert begun.wait(10)
+        if last == "main":
+            end.set()
+            other.join()
+        assert blas_threads() == within
+    if last == "other":
+        assert blas_threads() == within
+        end.set()
+        other.join()
+    assert blas_threads() == before
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_what_waits_for_a_thread_is_not_done_after_an_error(
+    error: type[BaseException],
+) -> None:
+    done: list[int] = []
+
+    def work(x: int) -> None:
+        time.sleep(0.02)
+        done.append(x)
+
+    def compute() -> None:
+        with worker_pool(2) as pool:
+            for x in range(100):
+                pool.submit(work, x)
+            raise error
+
+    with pytest.raises(error):
+        compute()
+    assert len(done) <= 4
 
 
 def test_without_threadpoolctl_there_is_one_thread(

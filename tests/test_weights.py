@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import hashlib
+import io
 import json
 import logging
+import os
 import shutil
 import struct
 import zipfile
@@ -20,6 +23,7 @@ from helpers import copy_archive, copy_hdf5, edit_member_hdf5, layer, write_coad
 from qnp_xp import WeightsError, classify, load_model
 from qnp_xp.grids import linear_wave, wave
 from qnp_xp.io import embed_grid, load_file
+from qnp_xp.io.weights import _reading
 from qnp_xp.lines import LINES, LINES_BAL
 from qnp_xp.model import QuasarNP
 
@@ -323,9 +327,68 @@ def test_a_missing_file_is_the_usual_error(tmp_path: Path) -> None:
             reader(tmp_path / "absent.h5")
 
 
-def test_a_folder_is_the_usual_error(tmp_path: Path) -> None:
-    with pytest.raises(IsADirectoryError, match=tmp_path.name):
-        load_model(tmp_path)
+@pytest.mark.parametrize("named", [True, False])
+def test_a_missing_file_says_how_to_use_the_bundled_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: bool
+) -> None:
+    path = tmp_path / "absent.h5"
+    match = r"absent\.h5: no such weights file; "
+    match += "leave out -m" if named else r"unset \$QN_MODEL_FILE"
+    monkeypatch.setenv("QN_MODEL_FILE", str(path))
+    with pytest.raises(FileNotFoundError, match=match):
+        load_model(path if named else None)
+
+
+def test_a_fifo_is_not_waited_for(tmp_path: Path) -> None:
+    path = tmp_path / "net.h5"
+    os.mkfifo(path)
+    with pytest.raises(WeightsError, match=r"net\.h5: not a regular file"):
+        load_model(path)
+
+
+def test_a_device_is_not_read() -> None:
+    with pytest.raises(WeightsError, match="/dev/zero: not a regular file"):
+        load_model("/dev/zero")
+
+
+def test_a_huge_file_is_not_read(keras: Path, tmp_path: Path) -> None:
+    path = tmp_path / "net.h5"
+    shutil.copyfile(keras / "same.h5", path)
+    with path.open("r+b") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(WeightsError, match=rf"net\.h5: has {1 << 40} bytes"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("how", ["replaced", "written over", "cut"])
+def test_a_file_that_changes_while_it_is_read_gives_the_network_of_its_digest(
+    keras: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    path, other = tmp_path / "net.h5", tmp_path / "other.h5"
+    shutil.copyfile(keras / "valid.h5", path)
+    shutil.copyfile(keras / "valid_rescaled.h5", other)
+    expected = predict(load_model(path))
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    original = _reading.open_hdf5
+
+    def changing(*arguments: Any) -> Any:
+        if how == "replaced":
+            other.replace(path)
+        else:
+            path.write_bytes(other.read_bytes() if how == "written over" else b"")
+        return original(*arguments)
+
+    monkeypatch.setattr(_reading, "open_hdf5", changing)
+    model = load_model(path)
+    assert model.weights_sha256 == digest
+    np.testing.assert_array_equal(predict(model), expected)
+
+
+def test_a_folder_is_refused_with_how_to_save(tmp_path: Path) -> None:
+    match = rf"{tmp_path.name}: a folder .*SavedModel.*model\.save"
+    for reader in (load_model, load_file):
+        with pytest.raises(WeightsError, match=match):
+            reader(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -435,6 +498,17 @@ def kind(name: str, value: str) -> Edit:
     return edit
 
 
+def replaced_by(name: str, value: str, **settings: Any) -> Edit:
+    """Put a layer of another class, with its own settings, in the place of a layer."""
+
+    def edit(model: dict[str, Any], _: h5py.File) -> None:
+        found = layer(model, name)
+        found["class_name"] = value
+        found["config"] = {"name": name, "dtype": "float32", **settings}
+
+    return edit
+
+
 def values(place: str, change: Callable[[np.ndarray], np.ndarray]) -> Edit:
     """Change an array of a layer."""
 
@@ -518,6 +592,64 @@ def fed_by(name: str, old: str, new: str) -> Edit:
     return edit
 
 
+def called_with(name: str, *arguments: Any, **named: Any) -> Edit:
+    """Call a layer of Keras 3 with more than its input."""
+
+    def edit(model: dict[str, Any], _: h5py.File) -> None:
+        (node,) = layer(model, name)["inbound_nodes"]
+        node["args"] += arguments
+        node["kwargs"].update(named)
+
+    return edit
+
+
+def of_package(name: str, module: str, registered: str) -> Edit:
+    """Say where the class of a layer comes from."""
+
+    def edit(model: dict[str, Any], _: h5py.File) -> None:
+        layer(model, name).update(module=module, registered_name=registered)
+
+    return edit
+
+
+def twice(name: str) -> Edit:
+    """Describe a layer twice."""
+
+    def edit(model: dict[str, Any], _: h5py.File) -> None:
+        model["config"]["layers"].append(layer(model, name))
+
+    return edit
+
+
+def with_keys(model: dict[str, Any], _: h5py.File) -> None:
+    outputs = model["config"]["output_layers"]
+    model["config"]["output_layers"] = {output[0]: output for output in outputs}
+
+
+def with_array(place: str, listed: str | None = None) -> Edit:
+    """Add an array, and its name to the list of a layer."""
+
+    def edit(_: dict[str, Any], f: h5py.File) -> None:
+        f[f"model_weights/{place}"] = np.ones(8, "f4")
+        if listed:
+            names = f[f"model_weights/{listed}"].attrs
+            name = place.partition("/")[2]
+            names["weight_names"] = [*names["weight_names"], name]
+
+    return edit
+
+
+def shared(first: str, second: str) -> Edit:
+    """Give two layers the same array."""
+
+    def edit(_: dict[str, Any], f: h5py.File) -> None:
+        group = f["model_weights"]
+        del group[second]
+        group[second] = group[first]
+
+    return edit
+
+
 def nan_at_one_place(x: np.ndarray) -> np.ndarray:
     x = x.copy()
     x.flat[x.size // 2] = np.nan
@@ -535,7 +667,7 @@ BAD_NETWORKS: dict[str, tuple[Edit, str]] = {
         setting("conv_3", "data_format", "channels_first"),
         r"'conv_3'.*data_format='channels_first'",
     ),
-    "stride": (setting("conv_2", "strides", [0]), r"'conv_2'.*positive"),
+    "stride": (setting("conv_2", "strides", [0]), r"'conv_2'.*strides.*positive"),
     "activation": (setting("activation_1", "activation", "swish"), r"'swish'"),
     "activation of a convolution": (
         setting("conv_1", "activation", "gelu"),
@@ -600,7 +732,7 @@ BAD_NETWORKS: dict[str, tuple[Edit, str]] = {
         setting("batch_normalization_1", "epsilon", float("nan")),
         r"'batch_normalization_1'.*variance plus epsilon must be positive",
     ),
-    "layer used twice": (used_twice("conv_2"), "'conv_2' is used more than once"),
+    "layer used twice": (used_twice("conv_2"), "'conv_2'.*used more than once"),
     "heads apart": (
         fed_by("fc_box_1", "fc_activation", "batch_normalization_5"),
         r"'conc_box_1'.*its box and its offset head have different inputs",
@@ -610,22 +742,22 @@ BAD_NETWORKS: dict[str, tuple[Edit, str]] = {
             fed_by("fc_box_1", "fc_activation", "batch_normalization_5"),
             fed_by("fc_offset_1", "fc_activation", "batch_normalization_5"),
         ),
-        "the heads hang on different layers: batch_normalization_5, fc_activation",
+        "the heads hang on different layers: 'batch_normalization_5', 'fc_activation'",
     ),
     "batch normalisation behind an activation": (
         setting("conv_2", "activation", "relu"),
         r"'batch_normalization_2'.*not supported after an activation",
     ),
-    "no flattening": (kind("flatten", "Dropout"), "'fc_common'"),
+    "no flattening": (
+        replaced_by("flatten", "Dropout", rate=0.1),
+        "'fc_common' .*not a layer that QuasarNET has here",
+    ),
     "relu with a ceiling": (
-        both(kind("activation_2", "ReLU"), setting("activation_2", "max_value", 6.0)),
+        replaced_by("activation_2", "ReLU", max_value=6.0),
         r"'activation_2'.*max_value=6.0 is not supported",
     ),
     "softmax behind a head": (
-        both(
-            kind("rescaling", "Activation"),
-            setting("rescaling", "activation", "softmax"),
-        ),
+        replaced_by("rescaling", "Activation", activation="softmax"),
         r"'fc_offset_0'.*sigmoid",
     ),
     "boxes": (
@@ -650,6 +782,96 @@ BAD_NETWORKS: dict[str, tuple[Edit, str]] = {
     "size of the input": (
         setting("input_layer", "batch_shape", [None, 400, 1]),
         r"'fc_common'.*'kernel' has shape \(112, 8\), not \(100, 8\)",
+    ),
+    "setting that is not known": (
+        setting("fc_common", "gate", "soft"),
+        r"'fc_common' \(Dense\): gate='soft' is not supported",
+    ),
+    "quantized layer": (
+        setting(
+            "fc_box_1",
+            "dtype",
+            {"class_name": "QuantizedDTypePolicy", "config": {"mode": "int8"}},
+        ),
+        r"'fc_box_1' .*dtype=.*QuantizedDTypePolicy",
+    ),
+    "quantized kernel": (
+        values("fc_common/fc_common/kernel", lambda x: np.round(x).astype("i1")),
+        r"'fc_common'.*'kernel' has type int8, and real numbers",
+    ),
+    "channels flattened first": (
+        setting("flatten", "data_format", "channels_first"),
+        r"'flatten' .*data_format='channels_first'",
+    ),
+    "normalization along the spectrum": (
+        setting("batch_normalization_2", "axis", [1]),
+        r"'batch_normalization_2' .*axis=\[1\] is not supported",
+    ),
+    "normalization of the spectra of a batch": (
+        setting("batch_normalization_5", "axis", 0),
+        r"'batch_normalization_5' .*axis=0 is not supported",
+    ),
+    "renormalization": (
+        setting("batch_normalization_1", "renorm", True),
+        r"'batch_normalization_1' .*renorm=True",
+    ),
+    "heads one below the other": (
+        setting("conc_box_1", "axis", 0),
+        r"'conc_box_1' .*axis=0 is not supported",
+    ),
+    "dropouts that stay on": (
+        called_with("dropout_1", training=True),
+        r"'dropout_1' .*called with training=True",
+    ),
+    "dropouts that stay on by position": (
+        called_with("dropout_2", True),
+        r"'dropout_2' .*called with True",
+    ),
+    "somebody's own class": (
+        of_package("fc_common", "networks.layers", "networks>Dense"),
+        r"'fc_common' \(Dense\): not a layer that QuasarNET has",
+    ),
+    "arithmetic outside of layers": (
+        kind("rescaling_1", "TFOpLambda"),
+        r"'rescaling_1' \(TFOpLambda\): .*Rescaling",
+    ),
+    "changes of rank two": (
+        setting("fc_common", "lora_rank", 4),
+        r"'fc_common' .*LoRA",
+    ),
+    "layer without effect": (
+        fed_by("dropout_3", "activation_4", "activation_3"),
+        r"'activation_4' .*nothing takes its output",
+    ),
+    "two layers of one name": (twice("conv_2"), "'conv_2' .*another layer has this"),
+    "activation of one's own": (
+        setting("conv_1", "activation", {"class_name": "function", "config": "mine"}),
+        r"'conv_1' .*activation=.*mine.* is not supported",
+    ),
+    "fraction of a filter": (
+        setting("conv_2", "filters", 4.5),
+        r"'conv_2' .*filters must be a positive integer, not 4.5",
+    ),
+    "scales of each box": (
+        setting("rescaling", "scale", [1.2] * 13),
+        r"'rescaling' .*scale=\[1.2",
+    ),
+    "outputs with keys": (with_keys, "outputs with keys"),
+    "another array of a layer": (
+        with_array("fc_common/fc_common/kernel_scale", listed="fc_common"),
+        r"'fc_common' .*'kernel_scale' is not understood",
+    ),
+    "array that no list has": (
+        with_array("dropout_1/scale"),
+        r"'dropout_1' .*'model_weights/dropout_1/scale' is not understood",
+    ),
+    "array of no layer": (
+        with_array("mask/values"),
+        "array 'model_weights/mask/values' is not understood",
+    ),
+    "array of two layers": (
+        shared("fc_box_0/fc_box_0/kernel", "fc_box_1/fc_box_1/kernel"),
+        r"'fc_box_1' .*'kernel' is also another one",
     ),
     "kernel longer than its input": (
         both(
@@ -679,6 +901,101 @@ def test_a_layer_that_does_nothing_at_prediction_is_passed_over(
         keras / "same.h5", tmp_path / "net.h5", kind("dropout_1", "GaussianNoise")
     )
     expected = predict(load_model(keras / "same.h5"))
+    np.testing.assert_array_equal(predict(load_model(path)), expected)
+
+
+def separate_sigmoid(model: dict[str, Any], _: h5py.File) -> None:
+    """Take the sigmoid of a head out of its dense layer."""
+    box = layer(model, "fc_box_1")
+    box["config"]["activation"] = "linear"
+    activation = json.loads(json.dumps(box).replace('"fc_box_1"', '"after"'))
+    activation["class_name"] = "Activation"
+    activation["config"] = {"name": "after", "activation": "sigmoid"}
+    nodes = json.dumps(box["inbound_nodes"]).replace("fc_activation", "fc_box_1")
+    activation["inbound_nodes"] = json.loads(nodes)
+    model["config"]["layers"].append(activation)
+    fed_by("conc_box_1", "fc_box_1", "after")(model, _)
+
+
+def policy(kind: str, name: str) -> dict[str, Any]:
+    return {"class_name": kind, "config": {"name": name}}
+
+
+EQUIVALENT: dict[str, Edit] = {
+    "sigmoid in a layer of its own": separate_sigmoid,
+    "linear activation": replaced_by("dropout_1", "Activation", activation="linear"),
+    "identity": replaced_by("dropout_3", "Identity"),
+    "axis of the channels": setting("batch_normalization_2", "axis", [2]),
+    "axis behind the flattening": setting("batch_normalization_5", "axis", [1]),
+    "axis of the heads": setting("conc_box_0", "axis", 1),
+    "call as in training or not": called_with("dropout_1", None, training=False),
+    "policy of Keras 2": setting("conv_1", "dtype", policy("Policy", "float32")),
+    "mixed precision": setting(
+        "conv_2", "dtype", policy("DTypePolicy", "mixed_float16")
+    ),
+    "penalties of the training": setting("conv_1", "kernel_regularizer", {"l2": 1.0}),
+}
+
+
+@pytest.mark.parametrize("case", EQUIVALENT)
+def test_what_is_said_in_another_way_gives_the_same_numbers(
+    keras: Path, tmp_path: Path, case: str
+) -> None:
+    path = copy_hdf5(keras / "same.h5", tmp_path / "net.h5", EQUIVALENT[case])
+    expected = predict(load_model(keras / "same.h5"))
+    np.testing.assert_array_equal(predict(load_model(path)), expected)
+
+
+def test_lora_is_read_from_an_archive_which_has_it_in_the_kernel(
+    keras: Path, tmp_path: Path
+) -> None:
+    def edit(members: dict[str, bytes]) -> None:
+        model = json.loads(members["config.json"])
+        layer(model, "fc_common")["config"].update(lora_rank=4, lora_alpha=4)
+        members["config.json"] = json.dumps(model).encode()
+
+    path = copy_archive(keras / "same.keras", tmp_path / "net.keras", edit)
+    expected = predict(load_model(keras / "same.keras"))
+    np.testing.assert_array_equal(predict(load_model(path)), expected)
+
+
+@pytest.mark.parametrize(
+    ("place", "match"),
+    [
+        (
+            "layers/dense_1/vars/2",
+            r"'fc_offset_0' \(Dense\): its array .*dense_1/vars/2",
+        ),
+        ("layers/mask/vars/0", "array 'layers/mask/vars/0' is not understood"),
+    ],
+)
+def test_another_array_of_an_archive_is_refused(
+    keras: Path, tmp_path: Path, place: str, match: str
+) -> None:
+    def edit(f: h5py.File) -> None:
+        f[place] = np.ones(8, "f4")
+
+    path = copy_archive(
+        keras / "same.keras",
+        tmp_path / "net.keras",
+        lambda m: edit_member_hdf5(m, edit),
+    )
+    with pytest.raises(WeightsError, match=match):
+        load_model(path)
+
+
+def test_random_numbers_of_dropouts_are_passed_over(
+    keras: Path, tmp_path: Path
+) -> None:
+    def edit(f: h5py.File) -> None:
+        f["layers/dropout/seed_generator/vars/0"] = np.ones(2, "u4")
+
+    path = copy_archive(
+        keras / "same.keras",
+        tmp_path / "net.keras",
+        lambda m: edit_member_hdf5(m, edit),
+    )
+    expected = predict(load_model(keras / "same.keras"))
     np.testing.assert_array_equal(predict(load_model(path)), expected)
 
 
@@ -923,6 +1240,20 @@ def test_a_grid_of_another_size_is_refused_and_nothing_is_written(
 def test_an_unknown_grid_is_refused(keras: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="grid='wide' is not one of 'log', 'linear'"):
         embed_grid(keras / "same.h5", tmp_path / "net.h5", "wide")
+
+
+def test_an_hdf5_file_with_an_archive_behind_it_stays_one(
+    keras: Path, tmp_path: Path
+) -> None:
+    source, target = tmp_path / "source.h5", tmp_path / "net.h5"
+    ending = io.BytesIO()
+    with zipfile.ZipFile(ending, "w") as archive:
+        archive.writestr("notes.txt", "mine")
+    source.write_bytes((keras / "same.h5").read_bytes() + ending.getvalue())
+    embed_grid(source, target)
+    np.testing.assert_array_equal(grid_of(target), wave)
+    expected = predict(load_model(keras / "same.h5"))
+    np.testing.assert_array_equal(predict(load_model(target)), expected)
 
 
 def test_embedding_into_something_else_is_refused(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import importlib
 import logging
 import os
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -226,8 +227,10 @@ def resolve(device: Any = "cpu", xp: Any = None) -> Backend:
 
 def to_host(x: Array) -> np.ndarray[Any, Any]:
     """Copy an array of any library to the host; one of numpy is returned itself."""
-    if isinstance(x, np.ndarray) or not array_api_compat.is_array_api_obj(x):
+    if isinstance(x, np.ndarray):
         return np.asarray(x)
+    if not array_api_compat.is_array_api_obj(x):
+        return _from_list(x)
     if array_api_compat.is_cupy_array(x) or array_api_compat.is_torch_array(x):
         return np.asarray(array_api_compat.to_device(x, "cpu"))
     xp = array_namespace(x)
@@ -235,6 +238,17 @@ def to_host(x: Array) -> np.ndarray[Any, Any]:
         # Its devices are objects, and its CPU has no name in the standard.
         x = array_api_compat.to_device(x, xp.Device("CPU_DEVICE"))
     return np.asarray(x)
+
+
+def _from_list(x: Any) -> np.ndarray[Any, Any]:
+    """Make an array of a list, or of what another package can turn into one."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # numpy < 1.24 warns of lists that are no array
+        try:
+            return np.asarray(x)
+        except ValueError as err:
+            msg = f"expected numbers in rows of one length, got {type(x).__name__}"
+            raise TypeError(msg) from err
 
 
 def to_device(x: Array, backend: Backend, dtype: str | None = None) -> Array:

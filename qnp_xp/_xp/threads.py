@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
@@ -51,18 +52,54 @@ def _keep_memory() -> None:
     np.empty(_KEPT, dtype=np.uint8)
 
 
+class _Hold:
+    """BLAS held to one thread as long as any call of the process computes."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._calls: set[object] = set()
+        self._limit: Any = None
+
+    @contextmanager
+    def __call__(self, blas: Any) -> Iterator[None]:
+        """Hold it for a block; the last of those at once gives it its threads back."""
+        call = object()
+        try:
+            with self._lock:
+                self._limit = self._limit or blas.limit(limits=1)
+                self._calls.add(call)
+            yield
+        finally:
+            with self._lock:
+                self._calls.discard(call)
+                if not self._calls and self._limit is not None:
+                    self._limit.restore_original_limits()
+                    self._limit = None
+                # Since 3.8 one thread alone may set the number, until it says so.
+                for library in blas.lib_controllers:
+                    if hasattr(library, "clear_controlling_thread"):
+                        library.clear_controlling_thread()
+
+
+_hold = _Hold()
+
+
 @contextmanager
 def worker_pool(threads: int) -> Iterator[ThreadPoolExecutor]:
     """Open a pool of threads, with BLAS held to one thread in each.
 
     Without threadpoolctl there is one thread, and BLAS spreads each product as it
-    likes.
+    likes. What waits for a thread at the end, after an error or an interrupt, is not
+    done any more.
     """
     _keep_memory()
     blas = _blas()
-    held = nullcontext() if blas is None else blas.limit(limits=1)
-    with held, ThreadPoolExecutor(1 if blas is None else max(threads, 1)) as pool:
-        yield pool
+    with nullcontext() if blas is None else _hold(blas):
+        pool = ThreadPoolExecutor(1 if blas is None else max(threads, 1))
+        try:
+            yield pool
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def thread_map(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import enum
 import logging
@@ -19,12 +18,26 @@ from numpy.typing import NDArray
 
 from .._classify import Result, classify_file
 from .._options import Options
+from .._text import explain
 from ..decode import prior_width
 from ..errors import USER_ERRORS, NoSpectraError
 from ..io import tables
-from ..io._files import ensure_not_input, ensure_writable, remove_leftovers
+from ..io._files import (
+    atomic_write,
+    ensure_apart,
+    ensure_not_input,
+    ensure_writable,
+    file_stamp,
+    has_content,
+    real_path,
+    remove_leftovers,
+    remove_output,
+)
+from ..io._merge import without_duplicates
 from ..io.open import joint_name
+from ..io.sdss import with_zbest
 from ..model import QuasarNP
+from ..selection import RowRanges
 
 _log = logging.getLogger(__name__)
 
@@ -59,6 +72,11 @@ class Job:
         return joint_name(self.files)
 
     @property
+    def inputs(self) -> list[Path]:
+        """All files that are read."""
+        return with_zbest(self.files)
+
+    @property
     def outputs(self) -> tuple[Path, ...]:
         """All files that are written."""
         return (self.output,) if self.priors is None else (self.output, self.priors)
@@ -70,7 +88,7 @@ class RunConfig:
 
     options: Options = field(default_factory=Options)
     #: Rows to take of each file, by number or by target; all without either.
-    indices: NDArray[np.int64] | None = None
+    indices: RowRanges | None = None
     targetids: NDArray[np.int64] | None = None
     #: Replace older outputs.
     overwrite: bool = False
@@ -109,12 +127,9 @@ def prepare_outputs(
     `inputs` and `others` are what a run reads and writes beside the files of its jobs.
     """
     outputs = [*others, *(path for job in jobs for path in job.outputs)]
-    for path, times in collections.Counter(outputs).items():
-        if times > 1:
-            msg = f"{path}: tables, priors and summary need files of their own"
-            raise ValueError(msg)
-    ensure_not_input(outputs, [*inputs, *(path for job in jobs for path in job.files)])
-    for folder in {path.parent for path in outputs}:
+    ensure_apart(outputs)
+    ensure_not_input(outputs, [*inputs, *(path for job in jobs for path in job.inputs)])
+    for folder in {real_path(path).parent for path in outputs}:
         remove_leftovers(folder)
 
 
@@ -122,13 +137,22 @@ def run_job(job: Job, model: QuasarNP, config: RunConfig) -> JobResult:
     """Do a job, and put whatever goes wrong into its result."""
     start = time.perf_counter()
     try:
-        if config.resume and _is_current(job, model, config):
+        identity = tables.identity_cards(
+            *(model, config.options, file_stamp(job.inputs)),
+            *(config.indices, config.targetids),
+        )
+        for path in job.outputs:
+            ensure_writable(path, config.overwrite or config.resume, fits=True)
+        if config.resume and tables.is_current(job.output, identity):
+            if job.priors is not None:
+                table, _ = tables.read_catalog(job.output)
+                _write_priors(job, job.priors, table, model)
             return JobResult(job, Outcome.KEPT, f"{job.output} is in order")
-        found = _classify(job, model, config)
+        found = _classify(job, model, config, identity)
     except NoSpectraError as err:  # wildcards catch tables that lie beside spectra
         return JobResult(job, Outcome.SKIPPED, str(err))
     except USER_ERRORS as err:
-        return failed(job, str(err))
+        return failed(job, explain(err))
     except Exception as err:
         # One file of thousands must not end a run, whatever nobody thought of.
         _log.info("%s", job.name, exc_info=True)
@@ -181,34 +205,36 @@ def _size(job: Job) -> int:
         return 0
 
 
-def _is_current(job: Job, model: QuasarNP, config: RunConfig) -> bool:
-    """Tell whether the outputs of a job are newer than its files, and made alike."""
-    cards = tables.setting_cards(model, config.options)
-    cards.append(tables.selection_card(config.indices, config.targetids))
-    newest = max(path.stat().st_mtime for path in job.files)
-    priors = job.priors
-    if priors and not (priors.exists() and priors.stat().st_mtime >= newest):
-        return False
-    return tables.is_current(job.output, cards, newest)
-
-
-def _classify(job: Job, model: QuasarNP, config: RunConfig) -> Result:
+def _classify(
+    job: Job, model: QuasarNP, config: RunConfig, identity: Sequence[tables.Card]
+) -> Result:
     """Classify the files of a job, and write its outputs."""
-    replace = config.overwrite or config.resume
-    for path in job.outputs:
-        ensure_writable(path, replace, fits=True)
     selection = {"indices": config.indices, "targetids": config.targetids}
     result = classify_file(job.files, model, config.options, **selection)
     if job.priors is not None:
-        quasars = result.table[result.table["IS_QSO_QN"] == 1]
-        targetids, z = quasars["TARGETID"], quasars["Z_QN"].astype(np.float64)
-        if np.any(targetids == -1):
-            msg = f"{job.name}: has no TARGETIDs, which priors need"
-            raise ValueError(msg)
-        width = prior_width(z, model.wave, model.nboxes)
-        tables.write_priors(job.priors, targetids, z, width, overwrite=replace)
-    cards = tables.header_cards(model, config.options, result.name, result.arms)
-    cards.append(tables.selection_card(config.indices, config.targetids))
+        _write_priors(job, job.priors, result.table, model)
+    cards = tables.header_cards(model, identity, result.name, result.arms)
+    replace = config.overwrite or config.resume
     # Last, since resuming goes by it.
     tables.write_catalog(job.output, result.table, cards, overwrite=replace)
     return result
+
+
+def _write_priors(job: Job, path: Path, table: NDArray[Any], model: QuasarNP) -> None:
+    """Write priors of the quasars in a table, unless they are there already.
+
+    Redrock keeps the last prior of a target, and stops at a file without any.
+    """
+    quasars = without_duplicates(table[table["IS_QSO_QN"] == 1], "best")
+    targetids, z = quasars["TARGETID"], quasars["Z_QN"].astype(np.float64)
+    if np.any(targetids == -1):
+        msg = f"{job.name}: has no TARGETIDs, which priors need"
+        raise ValueError(msg)
+    if not quasars.size:
+        _log.warning("%s: has no quasars, and so no priors", job.name)
+        remove_output(path)
+        return
+    width = prior_width(z, model.wave, model.nboxes)
+    content = tables.priors_content(targetids, z, width)
+    if not has_content(path, content):
+        atomic_write(path, content)

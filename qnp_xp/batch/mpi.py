@@ -11,10 +11,9 @@ from __future__ import annotations
 import collections
 import contextlib
 import queue
-import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from traceback import format_exc
 from typing import Any, TypeVar
@@ -23,7 +22,7 @@ from .._xp.threads import granted_cores, own_cores
 from ..errors import USER_ERRORS, QnpError
 from ..model import QuasarNP
 from .jobs import Job, JobResult, RunConfig, largest_first, run_elsewhere, run_job
-from .report import complain
+from .report import complain, flush, show
 
 #: Seconds between two looks for a message. MPI's own waiting takes a core, and a look
 #: takes the interpreter's lock from the root's job: a tenth of its time at 2 ms.
@@ -125,17 +124,17 @@ def world() -> Iterator[Ranks]:
 def _abort(ranks: Ranks, err: BaseException) -> None:
     """End all ranks; what was not foreseen, with the traceback."""
     if ranks.size > 1:
-        what = f"\n{format_exc()}" if isinstance(err, Exception) else ""
-        complain(f"rank {ranks.rank} ends the run: {type(err).__name__}{what}")
-        sys.stdout.flush()
-        sys.stderr.flush()
+        complain(f"rank {ranks.rank} ends the run: {type(err).__name__}")
+        show(format_exc() if isinstance(err, Exception) else "", "stderr")
+        flush("stdout")
+        flush("stderr")
         time.sleep(_LAST_WORDS)
         ranks.comm.Abort(1)
 
 
 def mpi_results(
     ranks: Ranks, jobs: Sequence[Job], model: QuasarNP, config: RunConfig
-) -> Iterator[JobResult]:
+) -> Generator[JobResult, None, None]:
     """Deal jobs to all ranks, on the root, while the others `serve`."""
     if ranks.size == 1:
         yield from (run_job(job, model, config) for job in jobs)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import collections
 import contextlib
 import logging
+import multiprocessing
 import os
 import signal
-from collections.abc import Iterator, Sequence
-from concurrent import futures
-from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
-from multiprocessing import get_context
+import sys
+import threading
+from collections.abc import Generator, Iterator, Sequence
+from multiprocessing import get_context, resource_tracker
+from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from .._xp.threads import granted_cores
@@ -20,55 +22,62 @@ from .jobs import Job, JobResult, RunConfig, failed, largest_first, run_elsewher
 #: What libraries of numpy's read the number of their threads from, when they load.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
-#: Model and configuration of a process that was started for them: executors hand jobs
-#: to functions of modules, and models are too large to travel with each.
-_here: dict[str, Any] = {}
+#: What reaches all processes of a terminal or of a batch job at once.
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def process_results(
     jobs: Sequence[Job], model: QuasarNP, config: RunConfig, nproc: int
-) -> Iterator[JobResult]:
+) -> Generator[JobResult, None, None]:
     """Do jobs in several processes, and give their results as they come.
 
-    Each process is an executor of its own. One that dies breaks its executor, which
-    says which job it died of; it is replaced, and the others do not notice.
+    One that dies is replaced, and its job is known: the others do not notice.
     """
     nproc = min(nproc, len(jobs))
     threads = max(1, granted_cores() // nproc)
     model = model.with_nproc(threads)
     todo = collections.deque(largest_first(jobs))
-    busy: dict[Future[JobResult], tuple[ProcessPoolExecutor, Job]] = {}
-    idle = [_executor(model, config) for _ in range(nproc)]
+    busy: dict[Any, tuple[_Worker, Job]] = {}
+    idle: list[_Worker] = []
     try:
         while todo or busy:
-            while todo and idle:
-                worker, job = idle.pop(), todo.popleft()
+            while todo and len(busy) < nproc:
+                worker = idle.pop() if idle else _Worker(model, config, threads)
+                if not worker.process.is_alive():  # it died between two jobs
+                    continue
+                job = todo.popleft()
+                busy[worker.jobs] = worker, job
+                with contextlib.suppress(OSError):  # it died now: there is no result
+                    worker.jobs.send(job)
+            for ready in wait(list(busy)):
+                worker, job = busy.pop(ready)
                 try:
-                    with _environment(threads):  # the first job starts the process
-                        busy[worker.submit(_run, job)] = worker, job
-                except BrokenExecutor:  # it died between two jobs
-                    todo.appendleft(job)
-                    idle.append(_executor(model, config))
-            for future in futures.wait(busy, None, futures.FIRST_COMPLETED).done:
-                worker, job = busy.pop(future)
-                try:
-                    result = future.result()
-                except BrokenExecutor:
+                    result = worker.jobs.recv()
+                    idle.append(worker)
+                except (EOFError, OSError):
                     result = failed(job, "the process that worked on it died")
-                    worker.shutdown(wait=False)
-                    worker = _executor(model, config)
-                idle.append(worker)
                 yield result
     finally:
+        for worker, _ in busy.values():  # where the run ends early
+            worker.process.terminate()
         for worker in [*idle, *(worker for worker, _ in busy.values())]:
-            worker.shutdown()
+            worker.jobs.close()
+            worker.process.join()
 
 
-def _executor(model: QuasarNP, config: RunConfig) -> ProcessPoolExecutor:
-    level = logging.getLogger().getEffectiveLevel()
-    # A fork would have the locks of this process' threads, and no threads.
-    context, arguments = get_context("spawn"), (model, config, level)
-    return ProcessPoolExecutor(1, context, _begin, arguments)
+class _Worker:
+    """A process that does one job after the other."""
+
+    def __init__(self, model: QuasarNP, config: RunConfig, threads: int) -> None:
+        # A fork would have the locks of this process' threads, and no threads.
+        context = get_context("spawn")
+        self.jobs, other_end = context.Pipe()
+        level = logging.getLogger().getEffectiveLevel()
+        arguments = other_end, model, config, level
+        self.process = context.Process(target=_work, args=arguments, daemon=True)
+        with _environment(threads), _signals_later():
+            self.process.start()
+        other_end.close()
 
 
 @contextlib.contextmanager
@@ -85,14 +94,40 @@ def _environment(threads: int) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _begin(model: QuasarNP, config: RunConfig, level: int) -> None:
-    """Prepare a process for jobs."""
-    # An interrupt reaches all processes of a terminal: this one finishes its file,
-    # and the one that started it says what happened.
+@contextlib.contextmanager
+def _signals_later() -> Iterator[None]:
+    """Have processes that are started meanwhile get no signal until they ask."""
+    resource_tracker.ensure_running()  # it lets signals through when it starts
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _work(jobs: Connection, model: QuasarNP, config: RunConfig, level: int) -> None:
+    """Do the jobs that arrive, until there are no more."""
+
+    def end(number: int, _: object) -> None:
+        signal.signal(number, signal.SIG_IGN)  # once: temporary files are being removed
+        sys.exit(128 + number)
+
+    # The process that started this one says what happened, and ends it if it must.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, end)
+    # The thread starts first: who handles signals is the main thread.
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     logging.getLogger().setLevel(level)
-    _here.update(model=model, config=config)
+    with contextlib.suppress(EOFError, BrokenPipeError):
+        while True:
+            jobs.send(run_elsewhere(jobs.recv(), model, config))
 
 
-def _run(job: Job) -> JobResult:
-    return run_elsewhere(job, _here["model"], _here["config"])
+def _end_with_parent() -> None:
+    """End this process when the one that started it has ended, however that was."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)

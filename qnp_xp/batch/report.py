@@ -1,23 +1,30 @@
-"""What a command says, and what became of a run: lines, summary and exit status."""
+"""What a command says, and what became of a run: lines, summary and exit status.
+
+Tables are what a run is for: trouble with what is printed does not end it.
+"""
 
 from __future__ import annotations
 
 import collections
 import contextlib
 import dataclasses
+import errno
 import logging
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from traceback import format_exception
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .._text import explain, printable
 from .._version import __version__
 from ..io._files import atomic_write
-from ..io.tables import Card, write_table
+from ..io.tables import Card, table_content
 from ..lines import column_names
 from ..model import QuasarNP
 from .jobs import JobResult, Outcome
@@ -28,19 +35,87 @@ _MOST_ROWS = 30  # of the table of quasars on a terminal
 _STAGES = ("read", "upload", "rebin", "normalise", "predict", "decode")
 
 
+#: Why stdout could not be written to, where that was so.
+_lost: list[str] = []
+
+
+def start_printing() -> None:
+    """Have standard streams that are closed lead nowhere, and forget older trouble."""
+    _lost.clear()
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:  # else the next file that is opened would have its number
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r+"))  # noqa: PTH123, SIM115
+
+
+def end_printing() -> bool:
+    """Print what waits to be printed, and tell whether stdout took all there was."""
+    flush("stdout")
+    flush("stderr")
+    return not _lost
+
+
+@contextlib.contextmanager
+def _guard(name: str) -> Iterator[Any]:
+    """Give the standard stream of a name, and let trouble with it end nothing."""
+    stream = getattr(sys, name)
+    try:
+        yield stream
+    except (OSError, ValueError) as err:
+        # What waits in its buffer would be trouble again when Python ends.
+        with contextlib.suppress(OSError, ValueError):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, stream.fileno())
+            os.close(nowhere)
+        closed_pipe = isinstance(err, OSError) and err.errno == errno.EPIPE
+        if name == "stdout" and not closed_pipe:  # else the reader has seen enough
+            _lost.append(explain(err))
+            complain(f"stdout: {explain(err)}")
+
+
+def show(text: str, name: str) -> None:
+    """Write to a standard stream, with escapes for what its encoding lacks."""
+    with _guard(name) as stream:
+        encoding = getattr(stream, "encoding", None) or "utf-8"
+        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+
+
+def flush(name: str) -> None:
+    """Have what was written to a standard stream seen."""
+    with _guard(name) as stream:
+        stream.flush()
+
+
 def say(text: str) -> None:
     """Print a line."""
-    sys.stdout.write(f"{text}\n")
+    show(f"{printable(text)}\n", "stdout")
 
 
 def complain(what: object) -> None:
     """Print an error, or its message, on stderr."""
-    note(f"error: {what}")
+    note(f"error: {explain(what) if isinstance(what, Exception) else what}")
 
 
 def note(text: str) -> None:
     """Print on stderr what is no error."""
-    sys.stderr.write(f"qnp-xp: {text}\n")
+    show(f"qnp-xp: {printable(text)}\n", "stderr")
+
+
+class LogHandler(logging.Handler):
+    """Print what is logged as notes."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a record, and the traceback that comes with it."""
+        try:
+            note(f"{record.levelname}: {record.getMessage()}")
+            if record.exc_info:
+                for line in "".join(format_exception(*record.exc_info)).splitlines():
+                    show(f"{printable(line)}\n", "stderr")
+        except Exception:  # of arguments that do not fit, as every handler has it
+            self.handleError(record)
 
 
 def count(number: int, what: str) -> str:
@@ -75,12 +150,12 @@ class Report:
                 from tqdm import tqdm  # noqa: PLC0415
 
                 results = tqdm(results, total=total, unit="file", leave=False)
-                write = tqdm.write
+                write = _above(tqdm)
         for result in results:
             for level, line in result.notes:
                 _log.log(level, "%s", line)
             self._print(result, write)
-            sys.stdout.flush()  # a log that is watched, and one of a run that is killed
+            flush("stdout")  # a log that is watched, or of a run that is killed
             self._add(result)
         self.seconds = time.perf_counter() - start
 
@@ -112,8 +187,10 @@ class Report:
     def write_summary(self, name: str | Path, workers: int) -> None:
         """Write what became of each file and of the run, as a table and as a text."""
         table, text = summary_paths(name)
-        write_table(table, "FILES", self._table(), self._cards(workers))
-        atomic_write(text, "\n".join([*self._lines(workers), ""]).encode())
+        content = table_content("FILES", self._table(), self._cards(workers))
+        atomic_write(table, content)
+        lines = map(printable, self._lines(workers))
+        atomic_write(text, "\n".join([*lines, ""]).encode())
 
     def _print(self, result: JobResult, write: Callable[[str], None]) -> None:
         name = Path(result.job.name).name
@@ -210,6 +287,16 @@ class Report:
         return self.rows / seconds if seconds > 0 else 0.0
 
 
+def _above(bar: Any) -> Callable[[str], None]:
+    """Make a function that prints a line above the bars of a class."""
+
+    def write(text: str) -> None:
+        with bar.external_write_mode():
+            say(text)
+
+    return write
+
+
 def _quasars(
     table: NDArray[Any], lines: tuple[str, ...], c_thresh: float
 ) -> Iterator[str]:
@@ -231,4 +318,4 @@ def _quasars(
 
 def _ascii(text: str) -> bytes:
     """Encode a text as FITS can hold it."""
-    return text.encode("ascii", "backslashreplace")
+    return printable(text).encode("ascii", "backslashreplace")

@@ -11,7 +11,9 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from .._text import explain, read_text
 from ..lines import LINES
+from ..selection import RowRanges
 
 Add: TypeAlias = Callable[..., None]
 
@@ -71,17 +73,19 @@ DEVICE = "--device DEVICE", "cpu, gpu, gpu:N or auto (cpu)"
 ROWS = "--rows ROWS", "row numbers from 0: 0,3,5-9"
 
 
-def row_list(text: str) -> NDArray[np.int64]:
+def row_list(text: str) -> RowRanges:
     """Read row numbers and ranges of them, as in ``0,3,5-9``."""
-    indices: list[int] = []
+    ranges: list[range] = []
     for part in text.split(","):
         match = re.fullmatch(r"(\d{1,18})(?:-(\d{1,18}))?", part.strip())
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if last < first:
             msg = f"rows are numbers and ranges, as in 0,3,5-9; {part!r} is neither"
             raise argparse.ArgumentTypeError(msg)
-        indices += range(first, last + 1)
-    return np.asarray(indices, dtype=np.int64)
+        if ranges and ranges[-1].stop == first:  # one spelling for the same rows
+            first = ranges.pop().start
+        ranges.append(range(first, last + 1))
+    return RowRanges(tuple(ranges))
 
 
 def id_list(text: str) -> NDArray[np.int64]:
@@ -89,9 +93,9 @@ def id_list(text: str) -> NDArray[np.int64]:
     words: Iterable[str] = text.split(",")
     if text.startswith("@"):
         try:
-            words = Path(text[1:]).read_text(encoding="utf-8").split()
+            words = read_text(Path(text[1:])).split()
         except (OSError, ValueError) as err:
-            msg = f"{text}: no list of targets ({err})"
+            msg = f"{text}: no list of targets ({explain(err)})"
             raise ValueError(msg) from err
     try:
         return np.asarray([int(word) for word in words], dtype=np.int64)

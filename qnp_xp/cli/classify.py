@@ -6,7 +6,8 @@ It is called qn-* for coadd-* and spectra-* and lands in the current folder.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,8 +52,8 @@ def add_options(p: argparse.ArgumentParser) -> None:
     add_either("--overwrite", "replace older outputs")
     add_either(
         "--resume",
-        "keep older outputs that are whole, newer than their FILE and made with these"
-        " weights and options; replace the others",
+        "keep older outputs that are whole and made of these FILEs, unchanged since,"
+        " with these weights and options; replace the others",
     )
     meaning = "priors of the quasars for rrdesi; a folder where there are several FILEs"
     add("--priors PATH", meaning)
@@ -69,7 +70,7 @@ def add_options(p: argparse.ArgumentParser) -> None:
     add(
         "--summary PATH",
         "write PATH.fits and PATH.txt, which sum up the run (qn-summary in the folder"
-        " of the tables for --mpi and --specprod)",
+        " of the tables for --mpi, qn-summary-GROUPS for --specprod)",
     )
     add_either = adder(p.add_mutually_exclusive_group())
     add_either(*_shared.DEVICE)
@@ -159,11 +160,14 @@ def _plan(args: argparse.Namespace, workers: int) -> _Plan:
     jobs = [Job(*parts) for parts in zip(groups, outputs, priors, strict=True)]
     summary = args.summary
     if summary is None and (args.mpi or top):
-        summary = outdir / "qn-summary"
+        # Of each group one, so that none of several runs replaces another's.
+        summary = outdir / "-".join(["qn-summary", *dict.fromkeys(args.groups or ())])
     others = [] if summary is None else list(summary_paths(summary))
     for path in others:
         ensure_writable(path, args.overwrite or args.resume, fits=True)
-    prepare_outputs(jobs, [weights_path(args.model)], others)
+    named = [*args.files, args.targetids or ""]
+    lists = [name[1:] for name in named if name.startswith("@")]
+    prepare_outputs(jobs, [weights_path(args.model), *lists], others)
     return _Plan(jobs, config, summary, permitted(args.device or "cpu"), workers)
 
 
@@ -174,11 +178,15 @@ def _model(args: argparse.Namespace, device: str) -> QuasarNP:
 
 
 def _report(
-    args: argparse.Namespace, plan: _Plan, model: QuasarNP, results: Iterable[JobResult]
+    args: argparse.Namespace,
+    plan: _Plan,
+    model: QuasarNP,
+    results: Generator[JobResult, None, None],
 ) -> int:
     """Say what becomes of the files, and sum it up."""
     report = Report(model, args.quiet, args.verbose, args.c_thresh)
-    report.follow(results, len(plan.jobs))
+    with contextlib.closing(results):  # at once, also where it ends early
+        report.follow(results, len(plan.jobs))
     model.backend.release()
     if plan.summary is not None:
         report.write_summary(plan.summary, plan.workers)

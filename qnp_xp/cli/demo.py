@@ -17,9 +17,9 @@ from .._options import Options
 from .._xp.backend import permitted
 from ..batch.report import count, say
 from ..errors import MissingLibraryError
-from ..io._files import atomic_write, ensure_writable
+from ..io._files import atomic_write, ensure_apart, ensure_writable, file_stamp
 from ..io.open import open_spectra
-from ..io.tables import header_cards, write_catalog
+from ..io.tables import header_cards, identity_cards, write_catalog
 from ..lines import column_names
 from ..plot import png, spectrum
 from ._shared import DEVICE, adder
@@ -45,18 +45,17 @@ def run(args: argparse.Namespace) -> int:
     picture, coadd = output.with_suffix(".png"), output.with_name(DEMO_COADD)
     ensure_writable(output, args.overwrite, inputs, fits=True)
     ensure_writable(picture, args.overwrite, inputs)
+    ensure_apart([output, picture, coadd][: 3 if args.keep_coadd else 2])
     if args.keep_coadd:
-        if output == coadd:
-            msg = f"{output}: table and coadd need names of their own"
-            raise ValueError(msg)
         ensure_writable(coadd, args.overwrite, inputs)
         atomic_write(coadd, inputs[0].read_bytes())
     model = as_model(inputs[1], permitted(args.device))
     options = Options(c_thresh=_ADVISED)
+    identity = identity_cards(model, options, file_stamp(inputs[:1]), None, None)
     with open_spectra(inputs[0]) as source:
         result = classify_source(source, model, options)
         truth = source.columns(["TRUE_SPECTYPE", "TRUE_Z"])
-    table, cards = result.table, header_cards(model, options, result.name, result.arms)
+    table, cards = result.table, header_cards(model, identity, result.name, result.arms)
     write_catalog(output, table, cards, overwrite=args.overwrite)
     say(f"{'':>20}   simulated           found")
     say(f"{'TARGETID':>20}   {'class':<10} {'z':>6}   {'quasar':<6} {'Z_QN':>6} conf")

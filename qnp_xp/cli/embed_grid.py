@@ -6,8 +6,10 @@ QuasarNP's post_process_weights.py does the same.
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from ..batch.report import say
+from ..io._files import ensure_not_input
 from ..io.weights import embed_grid
 from ._shared import adder
 
@@ -24,6 +26,7 @@ def add_options(p: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    ensure_not_input([Path(args.target)], [args.source])
     embed_grid(args.source, args.target, args.grid, overwrite=args.overwrite)
     say(f"{args.target}: {args.source} with the {args.grid} grid")
     return 0

@@ -6,11 +6,12 @@ All must be of one network and one set of options.
 from __future__ import annotations
 
 import argparse
+import contextlib
 from pathlib import Path
 
 from ..batch.report import count, note, say
 from ..errors import SpectraError
-from ..io._files import ensure_writable
+from ..io._files import different_files, ensure_writable
 from ..io._merge import Part, merge_tables, without_duplicates
 from ..io.open import read_lists
 from ..io.tables import is_summary, read_catalog, write_catalog
@@ -35,15 +36,17 @@ def add_options(p: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     output, files = Path(args.output), read_lists(args.files)
-    ensure_writable(output, args.overwrite, files, fits=True)
+    lists = [name[1:] for name in args.files if name.startswith("@")]
+    _ensure_no_table(output)
+    ensure_writable(output, args.overwrite, [*files, *lists], fits=True)
     parts = []
-    for name in files:
+    for path in different_files(map(Path, files)):
         try:
-            parts.append(Part(Path(name), *read_catalog(name)))
+            parts.append(Part(path, *read_catalog(path)))
         except SpectraError:
-            if not is_summary(Path(name)):  # which lies beside the tables
+            if not is_summary(path):  # which lies beside the tables
                 raise
-            note(f"skipped: {name}: sums up a run")
+            note(f"skipped: {path}: sums up a run")
     if not parts:
         msg = "no table to merge"
         raise ValueError(msg)
@@ -57,3 +60,15 @@ def run(args: argparse.Namespace) -> int:
         said.append(f"{count(merged.size - table.size, 'duplicate')} left out")
     say(f"{', '.join(said)} -> {output}")
     return 0
+
+
+def _ensure_no_table(output: Path) -> None:
+    """Refuse to replace what classify wrote: OUT was left out, and this is a FILE."""
+    if not output.is_file():
+        return
+    found = is_summary(output)
+    with contextlib.suppress(OSError, SpectraError):
+        found = "QNTABLES" not in read_catalog(output)[1]
+    if found:
+        msg = f"{output}: written by classify, and never replaced; OUT comes first"
+        raise ValueError(msg)

@@ -18,7 +18,7 @@ from .._classify import as_model, classify_source
 from .._options import Options
 from ..batch.report import say
 from ..errors import NoSpectraError
-from ..io._files import atomic_write, ensure_writable
+from ..io._files import atomic_write, ensure_apart, ensure_writable
 from ..io.open import one_group, open_group, stem
 from ..io.source import Source
 from ..io.weights import weights_path
@@ -105,6 +105,7 @@ def _plot_spectra(args: argparse.Namespace) -> None:
         if output.suffix.lower() == ".png" and indices.size > 1:
             labels = _labels(source, indices)
             paths = [output.with_stem(f"{output.stem}-{label}") for label in labels]
+        ensure_apart(paths)
         for path in paths:
             ensure_writable(path, args.overwrite, [*group, weights_path(args.model)])
         figures = (

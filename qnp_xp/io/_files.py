@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
+import errno
 import gzip
+import hashlib
+import os
 import re
 import shutil
 import tempfile
@@ -25,11 +29,17 @@ def ensure_writable(
     """Raise an error for an output that cannot be written, before any work is done."""
     if fits:
         ensure_no_brackets(path, ValueError)
-    if not path.parent.is_dir():
-        msg = f"{path.parent}: no such folder, for the output {path.name}"
+    # Where a link leads, if it is none to itself.
+    target = real_path(path) if path.is_symlink() else path
+    if target.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    if not target.parent.is_dir():
+        msg = f"{target.parent}: no such folder, for the output {path.name}"
         raise NotADirectoryError(msg)
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder, and the output must be a file")
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path} is a device or a pipe, and the output must be a file")
     if path.exists() and not overwrite:
         msg = f"{path} exists; replace it with --overwrite (overwrite=True)"
         raise FileExistsError(msg)
@@ -50,6 +60,47 @@ def ensure_not_input(outputs: Iterable[Path], inputs: Iterable[str | Path]) -> N
             raise ValueError(f"{path} is an input and cannot be the output")
 
 
+def ensure_apart(outputs: Iterable[Path]) -> None:
+    """Raise a ValueError where two outputs are one file, by links or spelling."""
+    names: dict[Path, list[Path]] = collections.defaultdict(list)
+    for path in outputs:
+        names[real_path(path)].append(path)
+    for first, *others in names.values():
+        if others:
+            msg = f"{first}: outputs need files of their own, and two have this one"
+            raise ValueError(msg)
+
+
+def file_stamp(paths: Iterable[Path]) -> str:
+    """Hash what tells files from others: paths, sizes, and times of the last change.
+
+    The time of the last change of status is among them: no copy and no `touch` sets it.
+    Without files, it is empty.
+    """
+    facts = []
+    for path in paths:
+        known: tuple[int, ...] = ()  # of a file that is not there
+        with contextlib.suppress(OSError):
+            status = path.stat()
+            known = status.st_size, status.st_mtime_ns, status.st_ctime_ns
+        facts.append((str(real_path(path)), *known))
+    text = repr(sorted(facts))
+    return hashlib.sha256(text.encode()).hexdigest()[:32] if facts else ""
+
+
+def different_files(paths: Iterable[Path]) -> list[Path]:
+    """Leave out files that were named before, in any spelling or by links."""
+    found: dict[Path, Path] = {}
+    for path in paths:
+        found.setdefault(real_path(path), path)
+    return list(found.values())
+
+
+def real_path(path: Path) -> Path:
+    """Give the one name of a file without links, whether it is there or not."""
+    return Path(os.path.realpath(path))
+
+
 def _identity(path: Path) -> tuple[int, int] | None:
     """Give what all names of one file have in common; None where there is no file."""
     try:
@@ -63,26 +114,46 @@ def _identity(path: Path) -> tuple[int, int] | None:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Give a temporary path to write to, and rename it to `path` at the end.
 
-    An older file stays until then. Whatever goes wrong, the temporary file is removed.
+    An older file stays until then, and links stay: the file that they lead to is
+    replaced. Whatever goes wrong, the temporary file is removed.
     """
-    # A folder, since a file that tempfile makes can be read by its owner alone.
-    with tempfile.TemporaryDirectory(
-        prefix=_PREFIX, dir=path.parent, ignore_cleanup_errors=True
-    ) as folder:
-        temporary = Path(folder, path.name)
-        yield temporary
-        temporary.replace(path)
+    target = real_path(path)
+    try:
+        # A folder, since a file that tempfile makes can be read by its owner alone.
+        with tempfile.TemporaryDirectory(
+            prefix=_PREFIX, dir=target.parent, ignore_cleanup_errors=True
+        ) as folder:
+            temporary = Path(folder, target.name)
+            yield temporary
+            temporary.replace(target)
+    except OSError as err:  # which names the temporary file
+        number = err.errno or errno.EIO
+        raise OSError(number, os.strerror(number), str(path)) from err
 
 
 def atomic_write(path: Path, content: bytes) -> None:
     """Write a file whole or not at all, gzipped where its name ends so."""
-    if path.name.endswith(".gz"):
-        content = gzip.compress(content, mtime=0)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(_packed(path, content))
+
+
+def has_content(path: Path, content: bytes) -> bool:
+    """Tell whether a file is there as `atomic_write` would write it."""
     try:
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(content)
-    except OSError as err:  # which names the temporary file
-        raise OSError(err.errno, err.strerror, str(path)) from err
+        return path.read_bytes() == _packed(path, content)
+    except OSError:
+        return False
+
+
+def _packed(path: Path, content: bytes) -> bytes:
+    if path.name.endswith(".gz"):
+        return gzip.compress(content, mtime=0)
+    return content
+
+
+def remove_output(path: Path) -> None:
+    """Remove an older output, and not the links that lead to it."""
+    real_path(path).unlink(missing_ok=True)
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,39 +22,41 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import SpectraError
-from ._files import ensure_no_brackets
-from ._fits_header import tile_problem
-from ._gzip import MAGIC, unnamed_file, unpack
+from ._fits_header import check_headers
+from ._packed import unpacked
 
 # What fitsio raises where a file is damaged, or is not what it is taken for.
 _DAMAGE: tuple[type[Exception], ...] = (
     *(ArithmeticError, AttributeError, LookupError, MemoryError, OSError),
     *(RuntimeError, TypeError, ValueError, fitsio.FITSFormatError),
 )
+# What there must be for each spectrum in a column: kinds of numpy, and their name.
+_NUMBERS = ("iuf", "a number")
+_KINDS = {"TARGETID": ("iu", "an integer"), "OBJTYPE": ("SU", "a text")}
+_TAPE = 28_800  # bytes of a record of a tape, which is filled up with zeros
 _BITPIX = {-64: ">f8", -32: ">f4", 16: ">i2", 32: ">i4", 64: ">i8"}
 
 
 class FitsFile:
-    """An open FITS file, plain or gzipped, whose errors name it."""
+    """An open FITS file, plain or packed, whose errors name it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        # The usual errors where there is no such file, or a folder.
+        mode = path.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise SpectraError(f"{path}: not a FITS file, but a device or a pipe")
         with contextlib.ExitStack() as opened:
-            # The usual error where there is no such file.
-            self.content: IO[bytes] = opened.enter_context(path.open("rb"))
-            ensure_no_brackets(path, SpectraError)
-            name = str(path)
+            file = opened.enter_context(path.open("rb"))
+            opened.callback(_forget_messages)
             try:
-                if self.content.read(len(MAGIC)) == MAGIC:
-                    packed = self.content
-                    self.content, name = unnamed_file()
-                    opened.callback(self.content.close)
-                    unpack(packed, self.content)
-                if problem := tile_problem(self.content):
-                    raise OSError(problem)
-                self._fits = opened.enter_context(fitsio.FITS(name))
-                # Headers are read one after the other, and a cut shows where they end.
-                names = [hdu.get_extname() for hdu in self._fits]
+                #: What is read of the file, by cfitsio as well, whatever becomes of it.
+                self.content, name = unpacked(file)
+                opened.callback(self.content.close)
+                self._state = _state(self.content)
+                check_headers(self.content)
+                self._fits, names = _open(name)
+                opened.callback(self._fits.close)
                 end = int(self._fits[-1].get_offsets()["data_end"])
             except _DAMAGE as err:
                 what = f"not a FITS file, or cut short ({_first_line(err)})"
@@ -60,14 +64,20 @@ class FitsFile:
             # cfitsio takes a file that is cut within a header for one that ends before
             # it: the arm after the cut would be missing without a word.
             self.size = self.content.seek(0, 2)
-            if self.size != end:
+            self.content.seek(end)
+            more = self.content.read(_TAPE)
+            if self.size < end or len(more) == _TAPE or any(more):
+                what = "zeros" if more and not any(more) else "something else"
                 raise SpectraError(
-                    f"{path}: cut short, or followed by something else (its HDUs end at"
+                    f"{path}: cut short, or followed by {what} (its HDUs end at"
                     f" byte {end}, the file at {self.size})"
                 )
             self._opened = opened.pop_all()
         #: Indices of the HDUs that have a name, by their names, upper case.
-        self.indices = {name.upper(): i for i, name in enumerate(names) if name}
+        self.indices: dict[str, int] = {}
+        for index, found in enumerate(names):
+            if found:  # of two that share a name the first, as fitsio and astropy do
+                self.indices.setdefault(found.upper(), index)
 
     def close(self) -> None:
         """Close the file."""
@@ -99,6 +109,8 @@ class FitsFile:
             raise SpectraError(f"{self.path}: has no HDU {hdu}")
         try:
             yield self._fits[index]
+            if _state(self.content) != self._state:
+                raise SpectraError(f"{self.path}: was changed while it was read")
         except SpectraError:
             raise
         except _DAMAGE as err:
@@ -119,24 +131,31 @@ class FitsFile:
         with self.reading(hdu) as found:
             return [name.upper() for name in getattr(found, "get_colnames", list)()]
 
+    def column_unit(self, hdu: str | int, name: str) -> str:
+        """Give the unit of a column of a table; empty where there is none."""
+        header, names = self.header(hdu), self.column_names(hdu)
+        number = names.index(name) + 1 if name in names else 0
+        return str(header.get(f"TUNIT{number}") or "").strip()
+
     def image(self, hdu: str | int) -> Image:
         """Find an image, of which nothing is read yet."""
         with self.reading(hdu) as found:
             info, header = found.get_info(), found.read_header()
             if "dims" not in info:
                 raise self.problem(hdu, "an image is expected")
+            unit = str(header.get("BUNIT") or "").strip()
             if header.get("BLANK") is not None:
                 raise self.problem(hdu, "integers with a BLANK value are not supported")
             shape = tuple(int(size) for size in info["dims"])
             if found.is_compressed():
-                return Image(self, hdu, shape)
+                return Image(self, hdu, shape, unit)
             bitpix, start = info["img_type"], int(found.get_offsets()["data_start"])
             if start + math.prod(shape) * abs(bitpix) // 8 > self.size:
                 raise self.problem(hdu, "the file ends before the data do")
             scaled = any(header.get(key) is not None for key in ("BSCALE", "BZERO"))
             if scaled or bitpix not in _BITPIX:
-                return Image(self, hdu, shape)
-            return Image(self, hdu, shape, np.dtype(_BITPIX[bitpix]), start)
+                return Image(self, hdu, shape, unit)
+            return Image(self, hdu, shape, unit, np.dtype(_BITPIX[bitpix]), start)
 
     def columns(
         self, hdu: str | int, wanted: list[str], rows: int | None = None
@@ -148,13 +167,27 @@ class FitsFile:
         with self.reading(hdu, "a table is expected") as found:
             own = {name.upper(): name for name in found.get_colnames()}
             present = {name: own[name] for name in wanted if name in own}
+            for column in found.get_info()["colinfo"] if present else ():
+                # cfitsio makes room for the longest array that the header claims.
+                if column["eqtype"] < 0 and column["name"].upper() in present:
+                    what = f"column {column['name']} has arrays of any lengths"
+                    raise self.problem(hdu, what)
             table = found.read(columns=list(present.values())) if present else {}
             if rows is not None and present and len(table) != rows:
                 raise self.problem(hdu, f"has {len(table)} rows for {rows} spectra")
-            return {
-                name: table[column].astype(table[column].dtype.newbyteorder("="))
-                for name, column in present.items()
-            }
+            columns = {name: _native(table[own[name]]) for name in present}
+            for name, values in columns.items() if rows is not None else ():
+                kinds, what = _KINDS.get(name, _NUMBERS)
+                if values.ndim != 1 or values.dtype.kind not in kinds:
+                    has = f"{values.dtype} of shape {values.shape}"
+                    what = f"column {name} has {has}, and {what} for each spectrum"
+                    raise self.problem(hdu, f"{what} is needed")
+            return columns
+
+    def table(self, hdu: str | int) -> NDArray[Any]:
+        """Read a whole table, in the byte order of the machine."""
+        with self.reading(hdu, "a table is expected") as found:
+            return _native(found.read())
 
 
 @dataclass(frozen=True)
@@ -164,6 +197,8 @@ class Image:
     file: FitsFile
     hdu: str | int
     shape: tuple[int, ...]
+    #: As the header says it; empty where it does not.
+    unit: str = ""
     #: Type and start of the values in the file; None where only fitsio can read them.
     dtype: np.dtype[Any] | None = None
     start: int = 0
@@ -203,7 +238,50 @@ class Image:
         return out if dtype == native else out.byteswap(inplace=True).view(native)
 
 
+def _native(values: NDArray[Any]) -> NDArray[Any]:
+    """Give values in the byte order of the machine."""
+    return values.astype(values.dtype.newbyteorder("="))
+
+
+def _open(name: str) -> tuple[Any, list[str]]:
+    """Open a file through cfitsio, and read the headers and names of its HDUs."""
+    try:
+        return _list_hdus(name)
+    except UnicodeDecodeError:
+        # These were messages about another file, which are gone now.
+        return _list_hdus(name)
+
+
+def _list_hdus(name: str) -> tuple[Any, list[str]]:
+    """Read the headers of a file one after the other; a cut shows where they end."""
+    with contextlib.ExitStack() as opened:
+        file = opened.enter_context(fitsio.FITS(name))
+        names = [hdu.get_extname() for hdu in file]
+        opened.pop_all()
+    return file, names
+
+
+def _forget_messages() -> None:
+    """Empty cfitsio's list of messages.
+
+    It holds those of all files. fitsio takes them with the next failure, also where it
+    looks for an HDU after the last of a sound file, and cannot read all of them.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        fitsio.FITS(os.devnull)
+
+
+def _state(file: IO[bytes]) -> tuple[int, int]:
+    """Tell a file from what it was before it was written to."""
+    status = os.fstat(file.fileno())
+    return status.st_size, status.st_mtime_ns
+
+
 def _first_line(err: Exception) -> str:
     """Take the first line of a message, which says most: cfitsio's have many."""
-    lines = str(err).strip().splitlines()
+    if isinstance(err, UnicodeDecodeError):  # bytes of the file are in the message
+        text = err.object.decode("ascii", "replace")
+    else:
+        text = str(err)
+    lines = text.strip().splitlines()
     return lines[0] if lines else type(err).__name__

@@ -12,10 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import SpectraError
-from .tables import Card, missing_value
+from .tables import Card, is_setting, missing_value
 
-#: Keywords of `setting_cards`, which must be the same in all tables.
-_SETTINGS = ("QNSHA256", "QNDTYPE", "C_THRESH", "N_THRESH", "USEMASK", "QNCOADD")
 _MOST_NAMED = 3  # duplicates in an error, and files of each
 
 
@@ -105,10 +103,9 @@ def _inputs(part: Part) -> NDArray[Any]:
 
 def _check_settings(first: Part, other: Part) -> None:
     """Refuse tables of different settings."""
-    for keyword in _SETTINGS:
-        expected, meaning = first.header.get(keyword, (None, ""))
-        found = other.value(keyword)
-        if found != expected:
+    for keyword, (_, meaning) in {**other.header, **first.header}.items():
+        expected, found = first.value(keyword), other.value(keyword)
+        if is_setting(keyword) and found != expected:
             msg = f"{other.path}: {keyword} ({meaning}) is {found}, and {expected} in"
             raise SpectraError(f"{msg} {first.path}")
 
@@ -138,7 +135,8 @@ def _columns(parts: Sequence[Part]) -> dict[str, np.dtype[Any]]:
 def _common_cards(parts: Sequence[Part]) -> list[Card]:
     """Keep the cards that all tables share, and every version of a library."""
     cards: list[Card] = []
-    for keyword, (value, comment) in parts[0].header.items():
+    header = {k: v for k, v in parts[0].header.items() if k != "QNSTAMP"}  # of one file
+    for keyword, (value, comment) in header.items():
         values = [part.value(keyword) for part in parts]
         if all(other == value for other in values):
             cards.append((keyword, value, comment))

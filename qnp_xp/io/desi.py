@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,15 +11,19 @@ from numpy.typing import NDArray
 
 from ..errors import SpectraError
 from ._fits import FitsFile
-from .source import Arm, Source, science_targets
+from ._units import ensure_angstrom
+from .source import Arm, Source, identify, science_targets
 
 _ARMS = ("B", "R", "Z")
-_JOINED = "BRZ"  # what DESI calls arms that are coadded to one
+# Arms that are coadded to one have the name of those that there are: BRZ, or BR.
+_FLUX = re.compile("([BRZ]{1,3})_FLUX")
+# The name of the table before July 2021 comes second.
+_FIBERMAPS = ("FIBERMAP", "COADD_FIBERMAP")
 
 
 def is_coadd(file: FitsFile) -> bool:
     """Tell whether a file has the HDUs of a coadd or a ``spectra-*`` file."""
-    return any(f"{arm}_FLUX" in file for arm in (*_ARMS, _JOINED))
+    return any(map(_FLUX.fullmatch, file.indices))
 
 
 def is_cframe(file: FitsFile) -> bool:
@@ -28,7 +33,8 @@ def is_cframe(file: FitsFile) -> bool:
 
 def coadd_source(file: FitsFile) -> Source:
     """Make a source of a coadd or a ``spectra-*`` file."""
-    names = [arm for arm in _ARMS if f"{arm}_FLUX" in file] or [_JOINED]
+    found = [match[1] for match in map(_FLUX.fullmatch, file.indices) if match]
+    names = [arm for arm in _ARMS if arm in found] or [max(found, key=len)]
     arms = [_arm(file, name, f"{name}_") for name in names]
     return _source(str(file.path), arms, [file])
 
@@ -53,35 +59,42 @@ def cframe_source(files: Sequence[FitsFile], name: str) -> Source:
 def _arm(file: FitsFile, name: str, prefix: str) -> Arm:
     """Make an arm of the HDUs whose names have a prefix."""
     flux, ivar = file.image(f"{prefix}FLUX"), file.image(f"{prefix}IVAR")
-    unit = str(file.header(f"{prefix}FLUX").get("BUNIT", ""))
-    if any(word in unit.lower() for word in ("electron", "photon", "count", "adu")):
-        raise flux.problem(f"is in {unit}, and flux is needed: a cframe, not a frame")
     wave = file.image(f"{prefix}WAVELENGTH")
+    ensure_angstrom(wave)
     mask = file.image(f"{prefix}MASK") if f"{prefix}MASK" in file else None
     return Arm(name, wave.read().astype(np.float64), flux, ivar, mask, wave.problem)
 
 
 def _source(name: str, arms: Sequence[Arm], files: Sequence[FitsFile]) -> Source:
     """Make a source of arms and of the FIBERMAP, which must be that of all files."""
-    mapped = [file for file in files if "FIBERMAP" in file]
-    known: dict[str, NDArray[Any]] = {}
-    if mapped:
-        wanted = ["TARGETID", "TARGET_RA", "TARGET_DEC", "OBJTYPE"]
-        known = mapped[0].columns("FIBERMAP", wanted, arms[0].flux.shape[0])
+    maps = [(file, [hdu for hdu in _FIBERMAPS if hdu in file]) for file in files]
+    mapped = [(file, hdus[0]) for file, hdus in maps if hdus]
+    wanted = ["TARGETID", "TARGET_RA", "TARGET_DEC", "OBJTYPE"]
+    known = _fibers(*mapped[0], wanted, arms[0].flux.shape[0]) if mapped else {}
     objtype = known.pop("OBJTYPE", None)
-    present = {arm.name for arm in arms}
+    present = "".join(arm.name for arm in arms)
     source = Source(
         name,
         tuple(arms),
-        missing=tuple(arm for arm in _ARMS if present.isdisjoint({arm, _JOINED})),
+        missing=tuple(arm for arm in _ARMS if arm not in present),
         identifiers=known,
         target=None if objtype is None else science_targets(objtype),
-        columns=lambda names: mapped[0].columns("FIBERMAP", names) if mapped else {},
+        columns=lambda names: (
+            mapped[0][0].columns(mapped[0][1], names) if mapped else {}
+        ),
         closing=tuple(file.close for file in files),
     )
-    for file in mapped[1:]:
-        for column, targets in file.columns("FIBERMAP", ["TARGETID"]).items():
+    for file, hdu in mapped[1:]:
+        for column, targets in _fibers(file, hdu, ["TARGETID"], source.n).items():
             if not np.array_equal(targets, known.get(column, targets)):
-                what = f"has other targets than {mapped[0].path.name}"
-                raise file.problem("FIBERMAP", what)
+                what = f"has other targets than {mapped[0][0].path.name}"
+                raise file.problem(hdu, what)
     return source
+
+
+def _fibers(
+    file: FitsFile, hdu: str, wanted: list[str], n: int
+) -> dict[str, NDArray[Any]]:
+    """Read columns of a table of fibers."""
+    found = file.columns(hdu, wanted, n)
+    return identify(found, n, lambda what: file.problem(hdu, what))

@@ -12,17 +12,43 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from .._text import explain, read_text
 from ..errors import NoSpectraError, SpectraError
+from ._files import real_path
 from ._fits import FitsFile
 from .desi import cframe_source, coadd_source, is_cframe, is_coadd
-from .sdss import is_spec, is_spplate, spec_source, spplate_source
+from .sdss import (
+    is_spec,
+    is_spplate,
+    is_spspec,
+    spec_source,
+    spplate_source,
+    spspec_source,
+)
 from .source import Source
 
+_SDSS = {is_spec: spec_source, is_spspec: spspec_source, is_spplate: spplate_source}
 # Arm; spectrograph and exposure.
 _CFRAME = re.compile(r"cframe-([brz])(\d-\d+)\.fits(?:\.gz)?")
+# Tables that DESI's files of spectra begin with.
+_BEFORE_SPECTRA = {"FIBERMAP", "COADD_FIBERMAP", "EXP_FIBERMAP", "SCORES"}
 
 #: Folders of the coadds of a reduction, by the way in which its spectra are grouped.
-GROUPS = {"cumulative": "tiles/cumulative/*/*", "healpix": "healpix/*/*/*/*"}
+GROUPS = {
+    "cumulative": "tiles/cumulative/*/*",
+    "pernight": "tiles/pernight/*/*",
+    "perexp": "tiles/perexp/*/*",
+    "healpix": "healpix/*/*/*/*",
+    "uniqpix": "spectra/*/*/*/*",
+}
+# What the header may call the telescopes of DESI and SDSS.
+_TELESCOPES = re.compile("DESI|KPNO|MAYALL|SDSS|APO|LCO DU PONT", re.IGNORECASE)
+# HDUs by which what pipelines write beside spectra is told: of redrock (REDSHIFTS was
+# ZBEST; models are of its fits), of fastspecfit, and of the steps before cframes.
+_PRODUCTS = re.compile(
+    "REDSHIFTS|ZBEST|[BRZ]{1,3}_MODEL|FASTSPEC|FASTPHOT|SKY|FLUXCALIB|FIBERFLAT"
+    "|XTRACE|YTRACE|COEFF"
+)
 
 
 def cframes_in(folder: Path) -> list[Path]:
@@ -37,7 +63,9 @@ def coadds_in(specprod: Path, groups: Iterable[str]) -> list[Path]:
         pattern = f"{GROUPS[group]}/coadd-*.fits"
         coadds = [*specprod.glob(pattern), *specprod.glob(f"{pattern}.gz")]
         if not coadds:
-            raise FileNotFoundError(f"{specprod}: no {pattern}")
+            others = [name for name in GROUPS if any(specprod.glob(GROUPS[name]))]
+            hint = f"; it has {', '.join(others)}" if others else ""
+            raise FileNotFoundError(f"{specprod}: no {pattern}{hint}")
         found += _without_copies(coadds)
     return found
 
@@ -60,9 +88,9 @@ def read_lists(names: Iterable[str]) -> list[str]:
             found.append(name)
             continue
         try:
-            text = Path(name[1:]).read_text(encoding="utf-8")
+            text = read_text(Path(name[1:]))
         except (OSError, ValueError) as err:
-            raise ValueError(f"{name}: no list of files ({err})") from err
+            raise ValueError(f"{name}: no list of files ({explain(err)})") from err
         lines = (line.strip() for line in text.splitlines())
         listed = [line for line in lines if line and not line.startswith("#")]
         if not listed:
@@ -77,15 +105,16 @@ def group_inputs(names: Iterable[str | Path]) -> list[tuple[Path, ...]]:
     A group is one file, or the cframes of one spectrograph in one exposure. Groups have
     the order of their first names. What cannot be opened is a group of its own.
     """
-    groups: dict[tuple[Path, str], list[Path]] = {}
+    groups: dict[tuple[Path, str], dict[str, Path]] = {}
     for name in names:
         path = Path(name)
         members = cframes_in(path) if path.is_dir() else []
         for member in members or [path]:
             cframe = _CFRAME.fullmatch(member.name)
-            key = member.parent, cframe[2] if cframe else member.name
-            groups.setdefault(key, []).append(member)
-    return [tuple(members) for members in groups.values()]
+            key = real_path(member.parent), cframe[2] if cframe else member.name
+            # A file that is named twice is read once.
+            groups.setdefault(key, {}).setdefault(member.name, member)
+    return [tuple(members.values()) for members in groups.values()]
 
 
 def one_group(spectra: Any) -> tuple[Path, ...] | None:
@@ -110,7 +139,7 @@ def stem(paths: Sequence[Path]) -> str:
     name = paths[0].name
     if match := _CFRAME.fullmatch(name):
         return f"cframe-{match[2]}"
-    for ending in (".gz", ".fits", ".fit"):
+    for ending in (".gz", ".bz2", ".xz", ".fz", ".fits", ".fit"):
         name = name.removesuffix(ending)
     return name
 
@@ -163,15 +192,21 @@ def _source(files: Sequence[FitsFile], name: str) -> Source:
         return coadd_source(file)
     if len(files) > 1 or is_cframe(file):
         return cframe_source(files, name)
-    if is_spec(file):
-        return spec_source(file)
-    if is_spplate(file):
-        return spplate_source(file)
-    # Tables that lie beside spectra are in order; anything else is a mistake.
+    telescope = str(file.header(0).get("TELESCOP") or "").strip()
+    if telescope and not _TELESCOPES.search(telescope):
+        what = f"TELESCOP={telescope!r}, and spectra of DESI or SDSS are needed"
+        raise file.problem(0, what)
+    for is_kind, source in _SDSS.items():
+        if is_kind(file):
+            return source(file)
+    # What lies beside spectra is in order; anything else is a mistake.
     tables = [set(file.column_names(hdu)) for hdu in range(len(file))]
     catalog = any({"PLATE", "FIBERID"} <= columns for columns in tables)
+    product = any(map(_PRODUCTS.fullmatch, file.indices))
     images = any(file.image_shape(hdu) for hdu in range(len(file)))
-    sound = catalog or (any(tables) and not images)
-    error = NoSpectraError if sound else SpectraError
+    sound = catalog or product or (any(tables) and not images)
     names = ", ".join(file.indices) or "HDUs without a name"
-    raise error(f"{file.path}: holds no spectra of DESI or SDSS, only {names}")
+    what = f"{file.path}: holds no spectra of DESI or SDSS, only {names}"
+    if _BEFORE_SPECTRA.issuperset(file.indices) and file.indices:
+        raise SpectraError(f"{what}; a file of spectra that is cut short?")
+    raise (NoSpectraError if sound else SpectraError)(what)

@@ -5,7 +5,7 @@ A new format needs a function that returns a `Source`, called in `qnp_xp.io.open
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -14,9 +14,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._xp.backend import Array, array_namespace, backend_of, to_device
 from ..errors import SpectraError
+from ..selection import holds
+from ._units import ensure_flux_units
 
-#: Columns that say which spectrum a row is; a source has some of them.
-IDENTIFIERS = ("TARGETID", "TARGET_RA", "TARGET_DEC", "PLATE", "MJD", "FIBERID")
+#: Columns that say which spectrum a row is, and their types. A source has some of them.
+IDENTIFIERS = {
+    "TARGETID": "i8",
+    **dict.fromkeys(("TARGET_RA", "TARGET_DEC"), "f8"),
+    **dict.fromkeys(("PLATE", "MJD", "FIBERID", "FIELD"), "i4"),
+    **dict.fromkeys(("CATALOGID", "SDSS_ID", "SPECID"), "i8"),
+    "SPARCL_ID": "S36",
+}
 
 
 class Rows(Protocol):
@@ -25,6 +33,10 @@ class Rows(Protocol):
     @property
     def shape(self) -> tuple[int, ...]:
         """Numbers of rows and columns."""
+
+    @property
+    def unit(self) -> str:
+        """Unit as the file says it; empty where nothing does."""
 
     def read_rows(self, rows: NDArray[np.int64]) -> Array:
         """Read rows by their indices, in any order."""
@@ -40,6 +52,7 @@ class HeldRows:
     values: Array
     #: What messages call it.
     origin: str
+    unit: str = ""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -72,6 +85,8 @@ class Arm:
         Flux in 1e-17 erg / (s cm2 Angstrom), inverse variance, and perhaps a mask.
     wave_problem : callable, optional
         Makes an error of the wavelengths from a text; default is ``flux.problem``.
+    bad_bits : int, optional
+        Bits of the mask that say that a pixel is bad; default is any of them.
     """
 
     name: str
@@ -80,6 +95,7 @@ class Arm:
     ivar: Rows
     mask: Rows | None = None
     wave_problem: Callable[[str], SpectraError] | None = None
+    bad_bits: int | None = None
 
     def __post_init__(self) -> None:
         shape, wave = self.flux.shape, self.wave
@@ -102,7 +118,10 @@ class Arm:
         if use_mask:
             if self.mask is None:
                 raise self.flux.problem("has no mask, and use_mask asks for it")
-            ivar = np.where(self.mask.read_rows(rows) == 0, ivar, 0).astype(ivar.dtype)
+            mask = self.mask.read_rows(rows)
+            if self.bad_bits is not None:
+                mask = mask.astype(np.int64) & self.bad_bits
+            ivar = np.where(mask == 0, ivar, 0).astype(ivar.dtype)
         wave = self.wave if self.wave.ndim == 1 else self.wave[rows, :]
         return wave, _floating(flux), _floating(ivar)
 
@@ -146,6 +165,9 @@ class Source:
             if count != self.n:
                 what = f"has {count} spectra, and arm {self.arms[0].name} has {self.n}"
                 raise arm.flux.problem(what)
+        ensure_flux_units(
+            [arm.flux for arm in self.arms], [arm.ivar for arm in self.arms]
+        )
 
     @property
     def n(self) -> int:
@@ -167,7 +189,29 @@ class Source:
             yield arm.read(rows, use_mask)
 
 
-def science_targets(objtype: ArrayLike) -> NDArray[np.bool_]:
-    """Tell from DESI's OBJTYPE which spectra are of targets, and not of the sky."""
-    names = np.char.strip(np.asarray(objtype).astype("U"))
-    return np.asarray(names == "TGT", dtype=bool)
+def science_targets(objtype: NDArray[Any]) -> NDArray[np.bool_]:
+    """Tell from DESI's OBJTYPE, where it is not blank, which spectra are of targets."""
+    names = np.char.strip(objtype.astype("U"))
+    return np.isin(names, ["TGT", ""])
+
+
+def identify(
+    columns: Mapping[str, ArrayLike], n: int, problem: Callable[[str], SpectraError]
+) -> dict[str, NDArray[Any]]:
+    """Check columns of `IDENTIFIERS` and OBJTYPE, and give them the types of tables.
+
+    An identifier is never rounded: integers of 64 bits have no room in a float.
+    """
+    kinds = {"i": ("iu", "integers"), "f": ("iuf", "numbers"), "S": ("SU", "texts")}
+    found = {}
+    for name, column in columns.items():
+        values, dtype = np.asarray(column), np.dtype(IDENTIFIERS.get(name, "S"))
+        kind, meaning = kinds[dtype.kind]
+        if values.shape != (n,) or (n and values.dtype.kind not in kind):
+            has = "texts" if values.dtype.kind in "SU" else values.dtype
+            what = f"column {name} has {has} of shape {values.shape}"
+            raise problem(f"{what}, and {n} {meaning} are needed")
+        if dtype.kind == "i" and not holds(dtype, values):
+            raise problem(f"column {name} has integers that are none of {dtype}")
+        found[name] = values if dtype.itemsize == 0 else values.astype(dtype)
+    return found

@@ -16,16 +16,17 @@ from numpy.typing import ArrayLike, NDArray
 from .._data import EMBEDDED_NETWORK
 from .._options import Options
 from .._version import __version__
-from .._xp.backend import to_host
+from .._xp.backend import array_namespace, to_host
 from ..decode import Decoded
 from ..errors import SpectraError
 from ..grids import Grid
 from ..lines import column_names
 from ..model import QuasarNP
+from ..selection import RowRanges
 from ..status import Status
 from ._files import atomic_write, ensure_writable
 from ._fits import FitsFile
-from .source import Source
+from .source import IDENTIFIERS, Source
 
 __all__ = ["read_catalog"]
 
@@ -39,14 +40,22 @@ _NOTES = {
     "PLATE": "plate of SDSS",
     "MJD": "its night, modified Julian date",
     "FIBERID": "fiber on the plate, from 1",
+    "FIELD": "field of SDSS-V",
+    "CATALOGID": "object in the catalogue of SDSS-V",
+    "SDSS_ID": "object in all catalogues of SDSS-V",
+    "SPECID": "spectrum, as SPARCL has it",
+    "SPARCL_ID": "record of SPARCL",
     "QNINPUT": "file of the spectrum",
     "IS_QSO_QN": "1 is a quasar by C_THRESH, N_THRESH",
     "Z_QN": "redshift of the most confident line",
     "Z_QN_CONF": "confidence of that line, 0 to 1",
     "QN_STATUS": "0 is scored, else bits: see QNBITnn",
 }
-_SDSS = ("PLATE", "MJD", "FIBERID")
 _UNITS = {"TARGET_RA": "deg", "TARGET_DEC": "deg"}
+#: Keywords of weights and settings, which tables that are merged must share.
+_SETTING = re.compile(
+    r"QNSHA256|QNDTYPE|[CN]_THRESH|USEMASK|QNCOADD|QNLINE\d+|QNBAL\d+"
+)
 #: What keywords begin with that say how a table came about.
 _OF_THE_RUN = ("QN", "C_THRESH", "N_THRESH", "USEMASK", "DEPNAM", "DEPVER")
 
@@ -57,9 +66,10 @@ def table_dtype(
     """Make the columns of results from lines and the identifiers that are known."""
     names = column_names(lines)
     columns: list[tuple[str, str]] = [("TARGETID", "i8")]
-    if {"TARGET_RA", "TARGET_DEC"} <= set(identifiers):
-        columns += [("TARGET_RA", "f8"), ("TARGET_DEC", "f8")]
-    columns += [(name, "i4") for name in _SDSS if name in identifiers]
+    known = set(identifiers) - {"TARGETID"}
+    if not known.issuperset(_UNITS):  # one coordinate alone says nothing
+        known.difference_update(_UNITS)
+    columns += [(name, dtype) for name, dtype in IDENTIFIERS.items() if name in known]
     columns += [("IS_QSO_QN", "i2"), ("Z_QN", "f4"), ("Z_QN_CONF", "f4")]
     columns += [(f"{kind}_{name}", "f4") for kind in "CZ" for name in names]
     for name in column_names(lines_bal):
@@ -68,10 +78,10 @@ def table_dtype(
 
 
 def missing_value(column: str, dtype: np.dtype[Any]) -> Any:
-    """Give NaN or -1 for an identifier that may be unknown, None for other columns."""
-    if column not in (*_UNITS, *_SDSS):
+    """Give what stands for an unknown identifier, None for columns that are none."""
+    if column == "TARGETID" or column not in IDENTIFIERS:
         return None
-    return np.nan if dtype.kind == "f" else -1
+    return {"f": np.nan, "i": -1}.get(dtype.kind, b"")
 
 
 def empty_table(
@@ -94,47 +104,85 @@ def empty_table(
     return table
 
 
-def fill_table(
-    table: NDArray[Any], rows: NDArray[np.int64], found: Decoded, model: QuasarNP
-) -> None:
-    """Fill the confidences and redshifts of some rows of a table, from the host."""
-    table["Z_QN"][rows] = found.zbest
-    table["Z_QN_CONF"][rows] = found.cbest
-    names, names_bal = column_names(model.lines), column_names(model.lines_bal)
-    for kind, names_of_kind, values in (
-        ("C", names, found.c_line),
-        ("Z", names, found.z_line),
-        ("C_BAL", names_bal, found.c_line_bal),
-        ("Z_BAL", names_bal, found.z_line_bal),
-    ):
-        for name, column in zip(names_of_kind, values, strict=True):
-            table[f"{kind}_{name}"][rows] = column
+def result_columns(found: Decoded, model: QuasarNP) -> dict[str, NDArray[Any]]:
+    """Bring confidences and redshifts to the host at once, by the name of a column."""
+    kinds = (
+        ("C", model.lines, found.c_line),
+        ("Z", model.lines, found.z_line),
+        ("C_BAL", model.lines_bal, found.c_line_bal),
+        ("Z_BAL", model.lines_bal, found.z_line_bal),
+    )
+    names = [f"{kind}_{x}" for kind, lines, _ in kinds for x in column_names(lines)]
+    best = found.zbest[None, :], found.cbest[None, :]
+    xp = array_namespace(*best)
+    values = xp.concat([*(values for *_, values in kinds), *best], axis=0)
+    return dict(zip([*names, "Z_QN", "Z_QN_CONF"], to_host(values), strict=True))
 
 
-def setting_cards(model: QuasarNP, options: Options) -> list[Card]:
-    """Say which weights and settings results depend on."""
+def identity_cards(
+    model: QuasarNP,
+    options: Options,
+    stamp: str,
+    rows: ArrayLike | RowRanges | None,
+    targetids: ArrayLike | None,
+) -> list[Card]:
+    """Say what a table depends on, which resuming compares: settings, rows and input.
+
+    The stamp of the input is made before it is opened: one that is replaced meanwhile
+    is another input later. It is empty for spectra in memory.
+    """
     return [
-        ("QNSHA256", model.weights_sha256, "SHA-256 of the weights file"),
-        ("QNDTYPE", model.dtype, "what the network computed in"),
-        ("C_THRESH", float(options.c_thresh), "a line counts above this confidence"),
-        ("N_THRESH", int(options.n_thresh), "lines that make a quasar"),
-        ("USEMASK", bool(options.use_mask), "pixels with MASK left out"),
-        ("QNCOADD", bool(options.coadd), "spectra of a target added up"),
+        *_setting_cards(model, options),
+        _selection_card(rows, targetids),
+        ("QNSTAMP", stamp, "hash of the input's state"),
     ]
 
 
-def selection_card(rows: ArrayLike | None, targetids: ArrayLike | None) -> Card:
+def _setting_cards(model: QuasarNP, options: Options) -> list[Card]:
+    """Say which weights and settings results depend on."""
+    # cfitsio reads no smaller number than this one.
+    c_thresh = float(options.c_thresh)
+    c_thresh = c_thresh if c_thresh >= np.finfo(np.float64).tiny else 0.0
+    lines = [
+        (f"QN{kind}{number:02d}", line, what)
+        for kind, what, names in (
+            ("LINE", "line of the network", model.lines),
+            ("BAL", "broad absorption line of the network", model.lines_bal),
+        )
+        for number, line in enumerate(names)
+    ]
+    return [
+        ("QNSHA256", model.weights_sha256, "SHA-256 of the weights file"),
+        ("QNDTYPE", model.dtype, "what the network computed in"),
+        ("C_THRESH", c_thresh, "a line counts above this confidence"),
+        ("N_THRESH", int(options.n_thresh), "lines that make a quasar"),
+        ("USEMASK", bool(options.use_mask), "pixels with MASK left out"),
+        ("QNCOADD", bool(options.coadd), "spectra of a target added up"),
+        *lines,
+    ]
+
+
+def is_setting(keyword: str) -> bool:
+    """Tell whether a keyword is one of weights and settings."""
+    return _SETTING.fullmatch(keyword) is not None
+
+
+def _selection_card(
+    rows: ArrayLike | RowRanges | None, targetids: ArrayLike | None
+) -> Card:
     """Say which rows were asked for: ``all``, or the kind and a hash of them."""
     value = "all"
     for kind, chosen in (("rows", rows), ("targetids", targetids)):
         if chosen is not None:
-            numbers = ",".join(map(str, to_host(chosen).tolist()))
+            numbers = str(chosen)
+            if not isinstance(chosen, RowRanges):
+                numbers = ",".join(map(str, to_host(chosen).tolist()))
             value = f"{kind} {hashlib.sha256(numbers.encode()).hexdigest()[:16]}"
     return ("QNSELECT", value, "rows asked for, and a hash of which")
 
 
 def header_cards(
-    model: QuasarNP, options: Options, name: str, arms: Sequence[str]
+    model: QuasarNP, identity: Sequence[Card], name: str, arms: Sequence[str]
 ) -> list[Card]:
     """Say what the table of a source, of some name and arms, was made with."""
     grid = Grid.from_wave(model.wave)
@@ -144,7 +192,7 @@ def header_cards(
         ("QNINPUT", _ascii(Path(name).name), "file of the spectra"),
         ("QNMODEL", _ascii(model.weights_name), origin),
         ("QNDEVICE", model.device, "device of the network"),
-        *setting_cards(model, options),
+        *identity,
         ("QNGRID", "log" if grid.log else "linear", "spacing of the wavelength grid"),
         ("QNNBINS", grid.size, "bins of the grid"),
         ("QNWMIN", float(model.wave[0]), "[Angstrom] first bin"),
@@ -175,15 +223,13 @@ def _version(library: str) -> str:
     return next((d.version for d in found), "unknown")
 
 
-def is_current(path: Path, header: Sequence[Card], newest: float) -> bool:
-    """Tell whether a sound table of these keywords is there, written since `newest`."""
+def is_current(path: Path, identity: Sequence[Card]) -> bool:
+    """Tell whether a sound table with these cards is there."""
     try:
-        if path.stat().st_mtime < newest:
-            return False
         with FitsFile(path) as file:
             cards = file.header("QN")
-            return all(cards.get(key) == value for key, value, _ in header)
-    except (FileNotFoundError, SpectraError):
+            return all(cards.get(key) == value for key, value, _ in identity)
+    except (OSError, SpectraError):
         return False
 
 
@@ -232,11 +278,7 @@ def read_catalog(path: str | Path) -> tuple[NDArray[Any], dict[str, tuple[Any, s
         cards = file.header("QN").records()
         if not {"TARGETID", "Z_QN_CONF", "QN_STATUS"} <= {*file.column_names("QN")}:
             raise file.problem("QN", "lacks columns of a table of qnp-xp classify")
-        try:
-            table = fitsio.read(str(path), ext="QN")
-        except OSError as err:
-            raise SpectraError(f"{path}: cannot be read ({err})") from err
-    table = table.astype(table.dtype.newbyteorder("="))
+        table = file.table("QN")
     header = {
         card["name"]: (card["value"], str(card.get("comment", "")))
         for card in cards
@@ -258,35 +300,26 @@ def write_catalog(
     for bit in (status for status in Status if status != Status.UNSCORED):
         note = f"bit of value {int(bit)} in QN_STATUS"
         cards.append((f"QNBIT{bit.bit_length() - 1:02d}", bit.name, note))
-    write_table(Path(path), "QN", table, cards, described=True)
+    atomic_write(Path(path), table_content("QN", table, cards, described=True))
 
 
-def write_priors(
-    path: str | Path,
-    targetid: ArrayLike,
-    z: ArrayLike,
-    width: ArrayLike,
-    *,
-    overwrite: bool = False,
-) -> None:
-    """Write priors for ``rrdesi --priors``, as desispec's ``scripts/qsoqn.py`` does."""
-    ensure_writable(Path(path), overwrite, fits=True)
+def priors_content(targetid: ArrayLike, z: ArrayLike, width: ArrayLike) -> bytes:
+    """Make priors for ``rrdesi --priors``, as desispec's ``scripts/qsoqn.py`` does."""
     columns = [("TARGETID", "i8"), ("FUNCTION", "S6"), ("Z", "f8"), ("SIGMA", "f8")]
     table = np.zeros(np.asarray(targetid).size, dtype=columns)
     table["TARGETID"], table["FUNCTION"] = targetid, b"tophat"
     table["Z"], table["SIGMA"] = z, width
-    write_table(Path(path), "PRIORS", table)
+    return table_content("PRIORS", table)
 
 
-def write_table(
-    path: Path,
+def table_content(
     name: str,
     table: NDArray[Any],
     header: Sequence[Card] = (),
     *,
     described: bool = False,
-) -> None:
-    """Write a table as an HDU, its columns described or not, whole or not at all."""
+) -> bytes:
+    """Make a file of a table as an HDU, its columns described or not."""
     cards = [{"name": key, "value": v, "comment": note} for key, v, note in header]
     columns = table.dtype.names or ()
     units = [_UNITS.get(column, "") for column in columns] if described else None
@@ -295,8 +328,14 @@ def write_table(
         f.write(table, extname=name, header=cards, units=units)
         for number, column in enumerate(columns if described else (), start=1):
             f[name].write_key(f"TTYPE{number}", column, comment=_note(column))
-        content = f.read_raw()
-    atomic_write(path, content)
+        content: bytes = f.read_raw()
+    for key, value, note in header:
+        if isinstance(value, float) and float(f"{value:.15g}") != value:
+            # cfitsio writes 15 digits, of the 17 that a number may have.
+            start = content.index(f"{key:<8}= ".encode())
+            card = f"{key:<8}= {repr(float(value)).upper():>20} / {note}"[:80].ljust(80)
+            content = content[:start] + card.encode() + content[start + 80 :]
+    return content
 
 
 def _note(column: str) -> str:

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-ROOT = Path(__file__).resolve().parents[2]
 LINES = ["LYA", "CIV(1548)", "CIII(1909)", "MgII(2796)", "Hbeta", "Halpha"]
 LINES_BAL = ["CIV(1548)"]
 NBOXES = 13
@@ -47,18 +46,6 @@ def desi_module(name: str) -> ModuleType:
     reason = f"{name} or what it imports is missing"
     module: ModuleType = pytest.importorskip(name, reason=reason)
     return module
-
-
-@pytest.fixture(scope="module")
-def reference() -> Path:
-    """Return the folder of the reference data."""
-    folder = Path(os.environ.get("QNP_XP_REFERENCE_DATA", ROOT / "../shared/data"))
-    if not folder.is_dir():
-        message = f"no reference data in {folder} (set QNP_XP_REFERENCE_DATA)"
-        if os.environ.get("QNP_XP_REQUIRE_REFERENCE_DATA"):
-            pytest.fail(message)
-        pytest.skip(message)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -41,6 +41,7 @@ def run_bash(code: str) -> dict[str, Any]:
 
 def main() -> None:
     """Run blocks up to the first that fails."""
+    sys.path[0] = ""  # the folder of this file is none of the page's
     outcomes, namespace = [], {"__name__": "__main__"}
     for block in json.load(sys.stdin):
         if block["language"] == "python":

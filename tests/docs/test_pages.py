@@ -1,13 +1,13 @@
 """The documentation does what it says: its code runs, its options exist.
 
 Every fenced block of python or bash in README.md and docs/ is run, those of a page one
-after the other, in a folder with the coadd that ``qnp-xp demo --keep-coadd`` leaves.
-Blocks of python share one namespace, each block of bash has a shell of its own. What
-differs on purpose is told by a comment directly before the fence:
+after the other, from an empty folder. Blocks of python share one namespace, each block
+of bash has a shell of its own. What differs on purpose is told by a comment directly
+before the fence:
 
 `<!-- not run: REASON -->`
     It cannot run here, for one of `REASONS`. It still has to be code, with options
-    that exist.
+    that exist. Of a block that installs packages, the commands of qnp-xp are run.
 `<!-- no output -->`
     A block of text that is not what the code before it prints.
 
@@ -25,20 +25,20 @@ import json
 import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import qnp_xp
 from qnp_xp import cli
-from qnp_xp._data import DEMO_COADD, data_file
 
 ROOT = Path(__file__).parents[2]
+TUTORIAL = ROOT / "docs" / "tutorial.ipynb"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 #: Pages on scripts beside the package, whose code must be code, but is not run.
 SCRIPTS = [ROOT / "benchmarks" / "README.md", ROOT / "training" / "README.md"]
@@ -50,9 +50,11 @@ REASONS = (
     "needs a GPU",
     "needs SLURM",
     "needs real spectra",
-    "needs the internet",
     "runs nox",
 )
+#: Pages that a user follows from top to bottom, and why a block of them may not run.
+FOLLOWED = ("README.md", "docs/guide.md", "docs/pictures.md", "docs/quickstart.md")
+FOLLOWED_REASONS = ("installs packages", "runs nox")
 
 CODE = ("bash", "python")
 OTHER_LANGUAGES = ("text", "toml", "yaml", "bibtex", "ini", "diff", "mermaid")
@@ -86,9 +88,19 @@ class Block:
         return "\n" * (self.line - 1) + self.code
 
     @property
-    def runs(self) -> bool:
-        """Whether it is to be run here."""
-        return self.language in CODE and not self.mark.startswith("not run: ")
+    def reason(self) -> str:
+        """Why it is not run, if it is not."""
+        return self.mark.removeprefix("not run: ") if self.mark[:7] == "not run" else ""
+
+    @property
+    def to_run(self) -> str:
+        """What of it is to be run here."""
+        if self.language not in CODE:
+            return ""
+        if self.reason == "installs packages":
+            commands = (["qnp-xp", *words] for words in commands_in(self.code))
+            return "\n".join(map(shlex.join, commands))
+        return "" if self.reason else self.code
 
 
 def blocks_of(page: Path) -> list[Block]:
@@ -103,6 +115,22 @@ def _blocks(name: str, text: str) -> Iterator[Block]:
         yield Block(name, line, found["language"], code, found["mark"] or "")
 
 
+_END = set("();<>|&")  # of which the sign consists that ends a command
+
+
+def commands_in(code: str) -> Iterator[list[str]]:
+    """The arguments of each qnp-xp in a block of bash."""
+    for line in code.replace("\\\n", " ").splitlines():
+        lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+        lexer.whitespace_split = True
+        words = list(lexer)
+        for start, word in enumerate(words):
+            installed = words[start - 1 : start] == ["install"]
+            if not installed and (word == "qnp-xp" or word.endswith("/qnp-xp")):
+                rest = words[start + 1 :]
+                yield list(itertools.takewhile(lambda w: set(w) - _END, rest))
+
+
 def name_of(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
@@ -115,16 +143,16 @@ every_page_and_script = pytest.mark.parametrize("page", PAGES + SCRIPTS, ids=nam
 
 
 @pytest.mark.parametrize(
-    "page", [p for p in PAGES if any(b.runs for b in blocks_of(p))], ids=name_of
+    "page", [p for p in PAGES if any(b.to_run for b in blocks_of(p))], ids=name_of
 )
 def test_the_code_of_a_page_runs_and_prints_what_the_page_says(
     page: Path, tmp_path: Path
 ) -> None:
     blocks = blocks_of(page)
-    todo = [block for block in blocks if block.runs]
-    if not any("--keep-coadd" in block.code for block in todo):  # it makes its own
-        shutil.copyfile(data_file(DEMO_COADD), tmp_path / DEMO_COADD)
-    asked = [{**dataclasses.asdict(block), "padded": block.padded} for block in todo]
+    todo = [block for block in blocks if block.to_run]
+    asked = [
+        {**dataclasses.asdict(b), "code": b.to_run, "padded": b.padded} for b in todo
+    ]
     done = subprocess.run(
         [sys.executable, Path(__file__).with_name("run_page.py")],
         input=json.dumps(asked),
@@ -152,12 +180,13 @@ def test_the_code_of_a_page_runs_and_prints_what_the_page_says(
 
 def environment(home: Path) -> dict[str, str]:
     """That of a user who has set nothing, with this package and its command."""
-    env = {k: v for k, v in os.environ.items() if not k.startswith(("QN", "DESI"))}
+    set_here = ("DESI", "MPLBACKEND", "QN")
+    env = {k: v for k, v in os.environ.items() if not k.startswith(set_here)}
     package = str(Path(qnp_xp.__file__).parents[1])
     paths = [str(Path(p).absolute()) for p in env.get("PYTHONPATH", "").split(":") if p]
     env["PYTHONPATH"] = ":".join([package, *paths])
     env["PATH"] = f"{Path(sys.executable).parent}:{env['PATH']}"
-    env.update(HOME=str(home), MPLBACKEND="agg", OMP_NUM_THREADS="1")
+    env.update(HOME=str(home), OMP_NUM_THREADS="1")
     # A cache in an empty home would be filled anew, with the fonts of the system.
     default = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     env.setdefault("MPLCONFIGDIR", str(default / "matplotlib"))
@@ -189,7 +218,13 @@ def test_blocks_are_found_with_their_lines_and_marks() -> None:
     assert first == Block("p.md", 5, "bash", "echo `x`\n", "not run: needs a GPU")
     assert second == Block("p.md", 9, "python", "if x:\n    y\n", "")
     assert third == Block("p.md", 13, "python", "```\n", "")
-    assert [block.runs for block in (first, second, third)] == [False, True, True]
+    assert [bool(b.to_run) for b in (first, second, third)] == [False, True, True]
+
+
+def test_only_the_commands_of_a_block_that_installs_are_run() -> None:
+    code = "pip install -q '.[fast]' && x/bin/qnp-xp demo --keep-coadd\n"
+    block = Block("p.md", 1, "bash", code, "not run: installs packages")
+    assert block.to_run == "qnp-xp demo --keep-coadd"
 
 
 @every_page_and_script
@@ -197,9 +232,9 @@ def test_blocks_name_their_language_and_why_they_are_not_run(page: Path) -> None
     for block in blocks_of(page):
         directive = block.language.startswith("{")
         assert directive or block.language in CODE + OTHER_LANGUAGES, block.where
-        if block.mark.startswith("not run"):
-            reason = block.mark.removeprefix("not run: ")
-            assert reason in REASONS, f"{block.where}: {reason!r} is not in REASONS"
+        if block.reason:
+            allowed = FOLLOWED_REASONS if block.page in FOLLOWED else REASONS
+            assert block.reason in allowed, f"{block.where}: {block.reason!r}"
             assert block.language in CODE, block.where
         elif block.mark.startswith("no "):
             assert (block.mark, block.language) == ("no output", "text"), block.where
@@ -227,30 +262,51 @@ def test_code_that_is_not_run_is_code_all_the_same(page: Path) -> None:
             assert done.returncode == 0, f"{block.where}: {done.stderr}"
 
 
-def test_some_code_is_run_on_the_pages_that_teach() -> None:
-    taught = {name_of(page): blocks_of(page) for page in PAGES}
-    for name in ("README.md", "docs/quickstart.md", "docs/pictures.md"):
-        code = [block for block in taught[name] if block.language in CODE]
-        assert sum(not block.mark for block in code) > len(code) / 2
+# The tutorial.
+
+
+def test_the_tutorial_prints_what_is_stored_in_it(tmp_path: Path) -> None:
+    out = tmp_path / "tutorial.ipynb"
+    subprocess.run(
+        [sys.executable, Path(__file__).with_name("run_tutorial.py"), out],
+        cwd=tmp_path,
+        env=environment(tmp_path),
+        check=True,
+        timeout=300,
+    )
+    stored, run = (
+        json.loads(path.read_text("utf-8"))["cells"] for path in (TUTORIAL, out)
+    )
+    renew = "python tests/docs/run_tutorial.py docs/tutorial.ipynb renews the outputs"
+    for before, after in zip(stored, run, strict=True):
+        expected, text = printed_by(before), printed_by(after)
+        where = f"cell {before['id']}: {renew}; it printed\n{text}"
+        assert pattern(expected).fullmatch(text), where
+        assert drawn_by(before) == drawn_by(after), where
+    assert sum(map(drawn_by, run)) == 4
+
+
+def printed_by(cell: dict[str, Any]) -> str:
+    """The text that a cell of a notebook has written."""
+    outputs = cell.get("outputs", [])
+    return "".join(line for output in outputs for line in output.get("text", []))
+
+
+def drawn_by(cell: dict[str, Any]) -> int:
+    """How many pictures a cell of a notebook has drawn."""
+    outputs = cell.get("outputs", [])
+    return sum("image/png" in output.get("data", {}) for output in outputs)
+
+
+def test_the_tutorial_is_small_and_tells_nothing_of_a_machine() -> None:
+    text = TUTORIAL.read_text("utf-8")
+    assert len(text) < 600_000
+    cells = json.loads(text)["cells"]
+    outputs = json.dumps([printed_by(cell) for cell in cells])
+    assert not re.search(r"/(home|root|tmp|usr|Users|work)/|\w+Warning\b", outputs)
 
 
 # Options.
-
-_END = set("();<>|&")  # of which the sign consists that ends a command
-
-
-def commands_in(code: str) -> Iterator[list[str]]:
-    """The arguments of each qnp-xp in a block of bash."""
-    for line in code.replace("\\\n", " ").splitlines():
-        lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
-        lexer.whitespace_split = True
-        words = list(lexer)
-        if "install" in words:
-            continue
-        for start, word in enumerate(words):
-            if word == "qnp-xp" or word.endswith("/qnp-xp"):
-                rest = words[start + 1 :]
-                yield list(itertools.takewhile(lambda w: set(w) - _END, rest))
 
 
 def test_commands_are_found_in_a_script() -> None:

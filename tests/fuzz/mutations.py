@@ -90,6 +90,44 @@ def _set_card(content: bytearray, rng: random.Random) -> None:
     content[place : place + 20] = f"{rng.choice(CARD_VALUES):>20}".encode()
 
 
+def _claim_much(content: bytearray, rng: random.Random) -> None:
+    """Let a header of FITS claim more pixels, rows or bytes than there are."""
+    pattern = rb"(?:Z?NAXIS[1-9] |ZTILE[1-9] |PCOUNT |THEAP  ) = "
+    cards = [m.end() for m in re.finditer(pattern, content)]
+    if cards:
+        place = rng.choice(cards)
+        size = rng.choice((10**5, 10**7, 10**9 - 1, 1 << 31, 1 << 40))
+        content[place : place + 20] = f"{size:>20}".encode()
+    else:
+        _set_field(content, rng)
+
+
+def _break_text(content: bytearray, rng: random.Random) -> None:
+    """Put what is no ASCII into a text of a header, which messages then hold."""
+    texts = [m.end() for m in re.finditer(rb"[A-Z0-9_-]{1,8} *= '", content)]
+    place = rng.choice(texts) if texts else _place(content, rng)
+    content[place + 1 : place + 3] = rng.choice((b"\xff\xfe", b"\xc3(", b"\x1b["))
+
+
+def _set_stream(content: bytearray, rng: random.Random) -> None:
+    """Let a tile of HCOMPRESS or PLIO say that it has another size than it has."""
+    starts = [
+        m.start() for m in re.finditer(rb"\xdd\x99\0\0|\0\0\0\x07\xff\x9c", content)
+    ]
+    if starts:
+        place = rng.choice(starts) + rng.choice((2, 2, 4, 6, 10, 22))
+        size = rng.choice((1, 2, 4, 8))
+        value = rng.choice(EXTREMES) % (1 << 8 * size)
+        content[place : place + size] = value.to_bytes(size, "big")
+    else:
+        _set_field(content, rng)
+
+
+def _append(content: bytearray, rng: random.Random) -> None:
+    size = rng.choice((1, 512, 2880, 10_000, 28_800, 100_000))
+    content += bytes(size) if rng.random() < 0.5 else content[-size:]
+
+
 MUTATIONS: tuple[Mutation, ...] = (
     _cut,
     _flip_bits,
@@ -102,6 +140,10 @@ MUTATIONS: tuple[Mutation, ...] = (
     _set_field,
     _set_field,
     _set_card,
+    _claim_much,
+    _break_text,
+    _set_stream,
+    _append,
 )
 
 

@@ -44,6 +44,9 @@ def spectra() -> list[bytes]:
     """Small files of spectra, of each kind that is read in another way."""
     plain = coadd_hdus(2, arms="BZ", step=40)
     masked = coadd_hdus(2, arms="R", step=40, mask="i4")
+    rows = coadd_hdus(6, arms="R", step=40)  # tiles of HCOMPRESS have four at least
+    whole = {k: v if v.ndim == 1 else v.round().astype("i2") for k, v in rows.items()}
+    whole["R_FLUX"] = abs(whole["R_FLUX"])  # as PLIO needs them
     exact = {"qlevel": 16, "qmethod": "NO_DITHER"}  # the dither depends on the clock
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -55,6 +58,8 @@ def spectra() -> list[bytes]:
             write_hdus(path, join_arms(coadd_hdus(2, step=40))).read_bytes(),
             write_hdus(path, plain, compress="gzip", qlevel=0).read_bytes(),
             write_hdus(path, masked, compress="rice", **exact).read_bytes(),
+            write_hdus(path, rows, compress="hcompress", **exact).read_bytes(),
+            write_hdus(path, whole, compress="plio").read_bytes(),
             next(exposure.iterdir()).read_bytes(),
             write_spec(folder / "spec.fits").read_bytes(),
             write_spplate(folder, 2).read_bytes(),
@@ -106,6 +111,9 @@ KINDS: dict[str, tuple[Callable[[], list[bytes]], Any, Callable[[Path], Any]]] =
     "keras": (lambda: networks(".keras"), archived, load_model),
 }
 
+#: Kinds of which each file is followed by a sound one, which must be read all the same.
+FITS = ("fits", "fits.gz")
+
 
 def outcome(kind: str, path: Path) -> tuple[str, str]:
     """Whether a file is loaded or refused, or something else happens, and why."""
@@ -127,6 +135,9 @@ def main(kind: str, seed: str, first: str, count: str, folder: str) -> None:
     bases = build()
     logging.disable()
     warnings.simplefilter("error")
+    sound = Path(folder, f"sound-{first}.fits")
+    if kind in FITS:
+        sound.write_bytes(bases[0])
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESSES, ADDRESSES))
     for number in range(int(first), int(first) + int(count)):
         # Each file by itself, whichever were made before it.
@@ -135,6 +146,10 @@ def main(kind: str, seed: str, first: str, count: str, folder: str) -> None:
         path.write_bytes(content)
         _say(number=number)
         what, why = outcome(kind, path)
+        if kind in FITS and what != "wrong":
+            after, said = outcome("fits", sound)
+            if after != "loaded":
+                what, why = "wrong", f"the sound file after it is {after}: {said}"
         _say(number=number, outcome=what, why=why, megabytes=peak_memory())
         if what != "wrong" and int(count) > 1:
             path.unlink()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import os
@@ -120,9 +121,15 @@ def load_model(
 
 def weights_path(filename: str | Path | None = None) -> Path:
     """Return the named weights file, else ``$QN_MODEL_FILE``, else the bundled one."""
+    otherwise = "leave out -m (filename, model)"
     if filename is None:
+        otherwise = "unset $QN_MODEL_FILE, which names it,"
         filename = os.environ.get("QN_MODEL_FILE") or data_file(EMBEDDED_NETWORK)
-    return Path(filename)
+    path = Path(filename)
+    if not path.exists():
+        what = f"no such weights file; {otherwise} to use the bundled network"
+        raise FileNotFoundError(f"{path}: {what}")
+    return path
 
 
 def load_file(
@@ -213,16 +220,17 @@ def embed_grid(
         raise ValueError(f"grid={grid!r} is not one of 'log', 'linear'")
     source, target = Path(filename), Path(output)
     ensure_writable(target, overwrite)
-    nbins = read_weights(source).network().nbins
+    file = read_weights(source)
+    nbins = file.network().nbins
     values, spacing = _GRIDS[grid]
     if nbins != values.size:
         msg = f"{source}: takes {nbins} bins, and the {grid} grid has {values.size}"
         raise WeightsError(msg)
     with atomic_path(target) as temporary:
-        if zipfile.is_zipfile(source):
-            _copy_archive(source, temporary, values)
+        if file.is_archive:
+            _copy_archive(file.content, temporary, values)
         else:
-            shutil.copyfile(source, temporary)
+            temporary.write_bytes(file.content)
             with h5py.File(temporary, "r+") as f:
                 if "model_grid" in f:
                     del f["model_grid"]
@@ -230,9 +238,12 @@ def embed_grid(
                 f.attrs["grid_spacing"] = spacing
 
 
-def _copy_archive(source: Path, target: Path, grid: NDArray[np.float64]) -> None:
-    """Copy an archive with a grid in it."""
-    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+def _copy_archive(content: bytes, target: Path, grid: NDArray[np.float64]) -> None:
+    """Write an archive with a grid in it."""
+    with (
+        zipfile.ZipFile(io.BytesIO(content)) as old,
+        zipfile.ZipFile(target, "w") as new,
+    ):
         for member in old.infolist():
             if member.filename != GRID_MEMBER:
                 # A member that is none of ours may be of any size.

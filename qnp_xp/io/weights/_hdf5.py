@@ -1,20 +1,22 @@
 """HDF5 files of unknown origin: arrays through h5py, texts and a few checks by hand.
 
-libhdf5 trusts what a file says of its heaps. It follows a free list that leads back to
-itself for ever, and so it does with an object of no size among texts of variable
-length; a wrong length of one makes it write where it must not. These parts are read
-here, within bounds. Their fields are those of the HDF5 File Format Specification 3.
+libhdf5 trusts what a file says of its heaps and trees. It follows a free list that
+leads back to itself for ever, and so it does with a tree, and with an object of no size
+among texts of variable length; a wrong length of one makes it write where it must not.
+These parts are read here, within bounds. Their fields are those of the HDF5 File Format
+Specification 3.
 """
 
 from __future__ import annotations
 
+import io
 import math
 import re
 import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO
+from typing import Any
 
 import h5py
 import numpy as np
@@ -23,65 +25,95 @@ from numpy.typing import NDArray
 from ...errors import WeightsError
 
 # Messages of a header, of which an attribute is one.
-_EXTERNAL_FILES, _LAYOUT, _ATTRIBUTE, _CONTINUATION = 7, 8, 12, 16
-_VIRTUAL = 3  # class of a layout
+_EXTERNAL_FILES, _LAYOUT, _ATTRIBUTE, _CONTINUATION, _SYMBOLS = 7, 8, 12, 16, 17
+_CHUNKED, _VIRTUAL = 2, 3  # classes of a layout
+_NOWHERE = (1 << 64) - 1
 
 _GZIP, _SHUFFLE = h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE
 
 # More than files of networks have.
-_MOST_BYTES = 1 << 24  # of a block of a header, or of a collection of texts
-_MOST_BLOCKS = 256  # of a header
-_MOST_CHUNKS = 1 << 14  # of an array
-_MOST_FREE = 256  # places in the free list of a group's names
-_PIECE = 1 << 20  # bytes that are searched at once
+_MOST_BYTES = 1 << 22  # of headers, trees and texts together
+_MOST_CHUNKS = 1 << 11  # of all arrays that are read; libhdf5 searches all for each
+_MOST_OBJECTS, _MOST_LEVELS = 1 << 14, 16  # of groups in groups
+_MOST_TEXT = 1 << 20  # of an attribute
+_MOST_NODE, _MOST_DEPTH = 1 << 12, 2  # of trees of the second version
 
 
 @contextmanager
-def open_hdf5(file: BinaryIO) -> Iterator[Hdf5]:
+def open_hdf5(content: bytes) -> Iterator[Hdf5]:
     """Open an HDF5 file, unless libhdf5 would never come to an end with it."""
-    check_heaps(file)
-    with h5py.File(file, "r") as h5:
-        yield Hdf5(file, h5)
-
-
-def read_array(dataset: h5py.Dataset) -> NDArray[Any]:
-    """Read all of a dataset, in no more memory than its shape and its type take."""
-    properties = dataset.id.get_create_plist()
-    if properties.get_layout() == h5py.h5d.CHUNKED:
-        return _read_chunks(dataset, properties)
-    stored = dataset.id.get_storage_size()
-    contiguous = properties.get_layout() == h5py.h5d.CONTIGUOUS
-    if stored != dataset.nbytes or (contiguous and dataset.id.get_offset() is None):
-        raise _refusal(dataset, "has not all of its data in the file")
-    values: NDArray[Any] = dataset[()]
-    return values
+    check_heaps(content)
+    for match in re.finditer(b"BTHD\0.(....)..(..)", content, re.DOTALL):
+        size, depth = (int.from_bytes(x, "little") for x in match.groups())
+        if size > _MOST_NODE or depth > _MOST_DEPTH:
+            raise WeightsError(f"the tree at byte {match.start()} is too large")
+    with h5py.File(io.BytesIO(content), "r") as h5:
+        yield Hdf5(content, h5)
 
 
 class Hdf5:
     """Finds the arrays and the texts of an open HDF5 file, and nothing outside it."""
 
-    def __init__(self, file: BinaryIO, h5: h5py.File) -> None:
-        self._file, self._root = file, h5.id
+    def __init__(self, content: bytes, h5: h5py.File) -> None:
+        self._content = content
+        self._left, self._chunks_left = _MOST_BYTES, _MOST_CHUNKS
+        self._headers: dict[int, list[tuple[int, bytes]]] = {}
         self._collections: dict[int, dict[int, bytes]] = {}
+        root = _address(h5.id)
+        self._check(root, "/")
+        self._nodes: dict[str, tuple[Any, int]] = {"": (h5.id, root)}
 
     def names(self, path: str) -> list[str]:
         """List what is in a group; nothing if there is no such group."""
         node, _ = self._find(path)
-        group = isinstance(node, h5py.h5g.GroupID)
-        return [name.decode() for name in node] if group else []
+        if not isinstance(node, h5py.h5g.GroupID):
+            return []
+        if node.get_num_objs() > _MOST_OBJECTS:
+            raise WeightsError(f"{path!r} holds too many objects")
+        return [name.decode() for name in node]
 
-    def dataset(self, path: str) -> h5py.Dataset | None:
-        """Find an array of numbers, and leave it unread; None if nothing is there."""
-        node, _ = self._find(path)
+    def dataset(self, path: str) -> tuple[h5py.Dataset | None, int]:
+        """Find an array of numbers, unread, None if there is none, and its header."""
+        node, address = self._find(path)
         if node is None:
-            return None
+            return None, 0
         if not isinstance(node, h5py.h5d.DatasetID):
             raise WeightsError(f"{path!r} is not an array")
         found = h5py.Dataset(node)
         if found.dtype.kind not in "fiu" or found.dtype.itemsize > 8:
             what = f"has type {found.dtype}, and plain numbers are needed"
             raise _refusal(found, what)
-        return found
+        return found, address
+
+    def read(self, dataset: h5py.Dataset) -> NDArray[Any]:
+        """Read all of a dataset, in no more memory than its shape and its type take."""
+        properties = dataset.id.get_create_plist()
+        if properties.get_layout() == h5py.h5d.CHUNKED:
+            self._chunks_left -= _count_chunks(dataset)
+            if self._chunks_left < 0:
+                raise _refusal(dataset, "has too many chunks")
+            return _read_chunks(dataset, properties)
+        stored = dataset.id.get_storage_size()
+        contiguous = properties.get_layout() == h5py.h5d.CONTIGUOUS
+        if stored != dataset.nbytes or (contiguous and dataset.id.get_offset() is None):
+            raise _refusal(dataset, "has not all of its data in the file")
+        values: NDArray[Any] = dataset[()]
+        return values
+
+    def arrays(self, path: str) -> Iterator[tuple[str, int]]:
+        """Yield all arrays in a group and those in it: where, and their headers."""
+        paths, seen = [path], set()
+        for found in paths:  # which grow in number
+            node, address = self._find(found)
+            if address in seen:
+                continue
+            seen.add(address)
+            if isinstance(node, h5py.h5g.GroupID):
+                paths += [f"{found}/{name}" for name in self.names(found)]
+            elif node is not None:
+                yield found, address
+            if len(paths) > _MOST_OBJECTS or found.count("/") > _MOST_LEVELS:
+                raise WeightsError(f"{path!r} holds too many objects")
 
     def texts(self, path: str, attribute: str) -> list[str]:
         """Read the text or texts of an attribute; none if there is no attribute."""
@@ -97,35 +129,76 @@ class Hdf5:
         data = self._stored(address, attribute, width * count)
         items = [data[i : i + width] for i in range(0, len(data), width)]
         if variable:
-            items = [self._variable(*struct.unpack("<IQI", item)) for item in items]
+            references = [struct.unpack("<IQI", item) for item in items]
+            # Any number of them may refer to the same text.
+            if sum(size for size, *_ in references) > _MOST_TEXT:
+                raise WeightsError(f"attribute {attribute!r} has too much text")
+            items = [self._variable(*reference) for reference in references]
         return [item.split(b"\0", 1)[0].decode() for item in items]
 
     def _find(self, path: str) -> tuple[Any, int]:
         """Find an object, None if there is none, and where its header begins."""
-        node, address = self._root, h5py.h5o.get_info(self._root).addr
-        for name in filter(None, path.encode().split(b"/")):
-            if not isinstance(node, h5py.h5g.GroupID) or not node.links.exists(name):
-                return None, 0
-            link = node.links.get_info(name)
-            if link.type != h5py.h5l.TYPE_HARD:
-                raise WeightsError(f"{path!r} is a link, not followed")
-            address = link.u
-            # Before it is opened: where it is virtual, libhdf5 looks into a heap.
-            if any(_is_elsewhere(*message) for message in self._messages(address)):
-                raise WeightsError(f"{path!r} has its data elsewhere, not followed")
-            node = h5py.h5o.open(node, name)
-        return node, address
+        if path not in self._nodes:
+            parent, _, name = path.rpartition("/")
+            self._nodes[path] = self._child(path, *self._find(parent), name.encode())
+        return self._nodes[path]
+
+    def _child(self, path: str, parent: Any, address: int, name: bytes) -> Any:
+        """Find an object in a group."""
+        if not name:
+            return parent, address
+        if not isinstance(parent, h5py.h5g.GroupID) or not parent.links.exists(name):
+            return None, 0
+        link = parent.links.get_info(name)
+        if link.type != h5py.h5l.TYPE_HARD:
+            raise WeightsError(f"{path!r} is a link, not followed")
+        self._check(link.u, path)
+        return h5py.h5o.open(parent, name), link.u
+
+    def _check(self, address: int, path: str) -> None:
+        """Refuse an object that libhdf5 must not open."""
+        if address in self._headers:
+            return
+        for kind, content in self._messages(address):
+            if kind == _SYMBOLS:
+                self._check_tree(int.from_bytes(content[:8], "little"), 8)
+            if kind in (_LAYOUT, _EXTERNAL_FILES):
+                # The earliest layouts have the number of dimensions first.
+                early = content[0] < 3
+                rank, layout = content[1:3] if early else content[2:0:-1]
+                # Where it is virtual, libhdf5 looks into a heap.
+                if kind == _EXTERNAL_FILES or layout == _VIRTUAL:
+                    raise WeightsError(f"{path!r} has its data elsewhere, not followed")
+                if layout == _CHUNKED and content[0] < 4:
+                    start = 8 if early else 3
+                    tree = int.from_bytes(content[start : start + 8], "little")
+                    self._check_tree(tree, 8 * rank + 8)
+
+    def _check_tree(self, address: int, key: int, above: int = 256) -> None:
+        """Refuse a tree whose branches do not come to an end."""
+        if address == _NOWHERE:
+            return
+        level, count = struct.unpack("<5xBH", self._read(address, 8))
+        if level >= above:
+            raise WeightsError(f"the tree at byte {address} leads back to itself")
+        branches = self._read(address + 24 + key, count * (key + 8))
+        if level:
+            for (branch,) in struct.iter_unpack(f"<Q{key}x", branches):
+                self._check_tree(branch, key, level)
 
     def _read(self, offset: int, size: int) -> bytes:
         """Read some bytes of the file, all of them or none."""
-        self._file.seek(offset)
-        content = self._file.read(min(size, _MOST_BYTES))
-        if len(content) < size:
+        # In a sound file no two of these parts overlap.
+        self._left -= size
+        content = self._content[offset : offset + size]
+        if len(content) < size or self._left < 0:
             raise WeightsError(f"{size} bytes at byte {offset}: not there, or too many")
         return content
 
-    def _messages(self, address: int) -> Iterator[tuple[int, bytes]]:
-        """Yield the kind and the content of each message in the header of an object."""
+    def _messages(self, address: int) -> list[tuple[int, bytes]]:
+        """List the kind and the content of each message in the header of an object."""
+        if address in self._headers:
+            return self._headers[address]
         start = self._read(address, 16)
         if start[:4] == b"OHDR":
             flags = start[5]
@@ -138,7 +211,8 @@ class Hdf5:
         else:
             (size,) = struct.unpack_from("<I", start, 8)
             blocks, frame, head = [(address + 16, size)], 0, struct.Struct("<HHB3x")
-        for block in blocks:  # which grow in number, without end where they circle
+        messages = []
+        for block in blocks:  # which grow in number, until _read has enough of it
             content, offset = self._read(*block), 0
             while offset + head.size <= len(content):
                 kind, size, _ = head.unpack_from(content, offset)
@@ -149,9 +223,9 @@ class Hdf5:
                     more, size = struct.unpack_from("<QQ", message)
                     # Signature and checksum are around the messages.
                     blocks.append((more + frame, max(size - 2 * frame, 0)))
-                yield kind, message
-            if len(blocks) > _MOST_BLOCKS:
-                raise WeightsError(f"the header at byte {address} has no end")
+                messages.append((kind, message))
+        self._headers[address] = messages
+        return messages
 
     def _stored(self, address: int, attribute: str, size: int) -> bytes:
         """Read the bytes of an attribute out of the header that has it."""
@@ -197,17 +271,21 @@ class Hdf5:
         return found
 
 
+def _address(node: Any) -> int:
+    """Find where the header of an object begins."""
+    # get_info would walk through its tree, which may not have been checked.
+    return int(h5py.h5g.get_objinfo(node).objno[0])
+
+
 def _refusal(dataset: h5py.Dataset, what: str) -> WeightsError:
     """Make an error that names a dataset."""
     return WeightsError(f"{dataset.name.lstrip('/')!r} {what}")
 
 
-def _is_elsewhere(kind: int, content: bytes) -> bool:
-    """Tell from a message whether data are in other files or in other datasets."""
-    # The earliest layouts have the number of dimensions before the class.
-    offset = 2 if content[:1] in (b"\1", b"\2") else 1
-    virtual = content[offset : offset + 1] == bytes([_VIRTUAL])
-    return kind == _EXTERNAL_FILES or (kind == _LAYOUT and virtual)
+def _count_chunks(dataset: h5py.Dataset) -> int:
+    """Count the chunks of a dataset."""
+    pairs = zip(dataset.shape, dataset.chunks, strict=True)
+    return math.prod(-(-n // size) for n, size in pairs)
 
 
 def _read_chunks(dataset: h5py.Dataset, properties: Any) -> NDArray[Any]:
@@ -217,10 +295,9 @@ def _read_chunks(dataset: h5py.Dataset, properties: Any) -> NDArray[Any]:
     if not set(filters) <= {_GZIP, _SHUFFLE}:
         raise _refusal(dataset, "has a filter other than gzip and shuffle")
     shape, chunk, dtype = dataset.shape, dataset.chunks, dataset.dtype
-    number = math.prod(-(-n // size) for n, size in zip(shape, chunk, strict=True))
     # A chunk may reach beyond the array, and is unpacked as a whole.
     most = max(2 ** len(chunk) * dataset.size, 1 << 16)
-    if number > _MOST_CHUNKS or math.prod(chunk) > most:
+    if math.prod(chunk) > most:
         raise _refusal(dataset, f"has chunks of shape {chunk} for {shape}")
     size = math.prod(chunk) * dtype.itemsize
     values = np.empty(shape, dtype)
@@ -245,26 +322,24 @@ def _read_chunks(dataset: h5py.Dataset, properties: Any) -> NDArray[Any]:
     return values
 
 
-def check_heaps(file: BinaryIO) -> None:
+def check_heaps(content: bytes) -> None:
     """Refuse heaps of names beyond the file, or with a free list that has no end."""
     # HDF5 1.12 crashes at the former, and no version comes to an end with the latter.
     # Without the signature none takes anything for a heap of names.
-    end = file.seek(0, 2)
-    for start in range(0, end, _PIECE):
-        file.seek(start)
-        for match in re.finditer(b"HEAP\0", file.read(_PIECE + 4)):
-            heap = start + match.start()
-            file.seek(heap + 8)
-            size, free, data = struct.unpack("<3Q", file.read(24).ljust(24, b"\0"))
-            if size > end:
-                raise WeightsError(f"the heap at byte {heap} is beyond the file")
-            for _ in range(_MOST_FREE):
-                # 1 ends the list; libhdf5 itself refuses a next place of 0, or outside.
-                if free == 1 or free + 16 > size or data + free + 16 > end:
-                    break
-                file.seek(data + free)
-                free = int.from_bytes(file.read(8), "little") or 1
-            else:
+    end = len(content)
+    left = end // 16  # a free place takes as many bytes, and is in one list
+    for match in re.finditer(b"HEAP\0", content):
+        heap = match.start()
+        head = content[heap + 8 : heap + 32].ljust(24, b"\0")
+        size, free, data = struct.unpack("<3Q", head)
+        if size > end:
+            raise WeightsError(f"the heap at byte {heap} is beyond the file")
+        # 1 ends the list; libhdf5 itself refuses a next place of 0, or outside.
+        while free != 1 and free + 16 <= size and data + free + 16 <= end:
+            left -= 1
+            if left < 0:
                 raise WeightsError(
                     f"the free list of the heap at byte {heap} has no end"
                 )
+            place = data + free
+            free = int.from_bytes(content[place : place + 8], "little") or 1

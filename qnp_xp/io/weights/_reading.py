@@ -9,6 +9,7 @@ import hashlib
 import io
 import json
 import logging
+import os
 import re
 import zipfile
 from collections import Counter
@@ -16,7 +17,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ from ...errors import WeightsError
 from ...grids import Grid, wave
 from ._build import Arrays, Plan, plan_network
 from ._graph import Graph, Layer
-from ._hdf5 import Hdf5, open_hdf5, read_array
+from ._hdf5 import Hdf5, open_hdf5
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +35,9 @@ GRID_MEMBER = "model_grid.json"
 _GRID = "model_grid"
 _HDF5, _ZIP = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
 
+#: Bytes of a file, and of all that an archive unpacks to; QuasarNET's have 3 million.
+_MOST_FILE = 1 << 28
+_HOW_TO_SAVE = "save the network with Keras' model.save('network.keras')"
 #: Bytes of a description; those of QuasarNET's networks have some 20 thousand.
 _MOST_JSON = 1 << 20
 #: Bytes of the weights in an archive: each in float64 and with several moments of an
@@ -49,6 +52,8 @@ class WeightsFile:
     """The content of a weights file."""
 
     path: Path
+    #: All of the file.
+    content: bytes
     sha256: str
     #: Of the Keras that wrote it, as it says.
     keras_version: str
@@ -58,6 +63,11 @@ class WeightsFile:
     arrays: Arrays
     #: Wavelengths in Angstrom, where the file has them.
     grid: NDArray[np.float64] | None
+
+    @property
+    def is_archive(self) -> bool:
+        """Whether it is a Keras 3 archive, and not HDF5."""
+        return not self.content.startswith(_HDF5)
 
     def network(self) -> Network:
         """Build the network, with batch normalization folded in."""
@@ -96,88 +106,136 @@ def _naming(path: Path) -> Iterator[None]:
 def read_weights(filename: str | Path) -> WeightsFile:
     """Read a weights file of any of the three kinds, told apart by its first bytes."""
     path = Path(filename)
-    digest = hashlib.sha256()
+    content = _content(path)
+    with _naming(path):
+        read = _read_hdf5 if content.startswith(_HDF5) else _read_archive
+        digest = hashlib.sha256(content).hexdigest()
+        return WeightsFile(path, content, digest, *read(content))
+
+
+def _content(path: Path) -> bytes:
+    """Read all of a file, once, if it may be one of weights."""
+    if path.is_dir():
+        raise WeightsError(f"{path}: a folder (of a SavedModel?), {_HOW_TO_SAVE}")
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such weights file")
+    if not path.is_file():  # to open a FIFO takes as long as nobody writes to it
+        raise WeightsError(f"{path}: not a regular file")
     with path.open("rb") as file:
-        start = file.read(len(_HDF5))
-        if not start.startswith((_HDF5, _ZIP)):
-            raise WeightsError(f"{path}: neither an HDF5 file nor a .keras archive")
-        digest.update(start)
-        while block := file.read(1 << 20):
-            digest.update(block)
-        with _naming(path):
-            read = _read_hdf5 if start == _HDF5 else _read_archive
-            return WeightsFile(path, digest.hexdigest(), *read(file))
+        size = os.fstat(file.fileno()).st_size
+        if not file.peek(len(_HDF5)).startswith((_HDF5, _ZIP)):
+            raise WeightsError(
+                f"{path}: neither an HDF5 file nor a .keras archive, {_HOW_TO_SAVE}"
+            )
+        if size > _MOST_FILE:
+            what = f"has {size} bytes, and weights have at most {_MOST_FILE}"
+            raise WeightsError(f"{path}: {what}")
+        content = file.read(size + 1)
+    if len(content) != size:
+        raise WeightsError(f"{path}: was written to while it was read")
+    return content
 
 
 _Contents = tuple[str, Graph, Plan, Arrays, NDArray[np.float64] | None]
 
 
-def _read_hdf5(file: BinaryIO) -> _Contents:
+def _read_hdf5(content: bytes) -> _Contents:
     """Read what Keras 2 or 3 wrote as HDF5."""
-    with open_hdf5(file) as h5:
+    with open_hdf5(content) as h5:
         description = h5.texts("", "model_config")
         if not description:
-            raise WeightsError("no model_config: not saved by Keras' model.save")
-        graph = Graph.from_config(_json(description[0]))
+            what = "no model_config (weights alone?): not saved by Keras' model.save"
+            raise WeightsError(what)
+        graph = Graph.from_config(json.loads(description[0]))
         plan = plan_network(graph)
 
         def paths(layer: Layer) -> Mapping[str, str]:
             group = f"model_weights/{layer.name}"
+            if layer.config.get("lora_rank"):
+                raise layer.unsupported("LoRA is supported in a .keras archive alone")
             names = h5.texts(group, "weight_names")
             # Keras 2 wrote `kernel:0`, Keras 3 writes `kernel`.
             keys = [name.rpartition("/")[2].partition(":")[0] for name in names]
             return dict(zip(keys, [f"{group}/{name}" for name in names], strict=True))
 
-        arrays = _arrays(h5, plan, paths)
-        dataset = h5.dataset(_GRID)
+        arrays = _arrays(h5, plan, paths, "model_weights", graph.layers)
+        dataset, _ = h5.dataset(_GRID)
         grid = None
         if dataset is not None:
             _check_grid(dataset.shape, plan.nbins)
-            grid = read_array(dataset).astype(np.float64)
+            grid = h5.read(dataset).astype(np.float64)
         version = next(iter(h5.texts("", "keras_version")), "unknown")
     return version, graph, plan, arrays, grid
 
 
-def _read_archive(file: BinaryIO) -> _Contents:
+def _read_archive(content: bytes) -> _Contents:
     """Read a Keras 3 archive."""
-    with zipfile.ZipFile(file) as archive:
-        graph = Graph.from_config(_json(_member(archive, "config.json", _MOST_JSON)))
-        metadata = _json(_member(archive, "metadata.json", _MOST_JSON))
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        size = sum(info.file_size for info in archive.infolist())
+        if size > _MOST_FILE:
+            what = f"and weights have at most {_MOST_FILE}"
+            raise WeightsError(f"unpacks to {size} bytes, {what}")
+        description = json.loads(_member(archive, "config.json", _MOST_JSON))
+        graph = Graph.from_config(description)
+        metadata = json.loads(_member(archive, "metadata.json", _MOST_JSON))
         plan = plan_network(graph)
         most = _PER_PARAMETER * plan.parameters + _PER_LAYER * len(graph.layers)
-        content = _member(archive, "model.weights.h5", most)
+        weights = _member(archive, "model.weights.h5", most)
         grid = None
         if GRID_MEMBER in archive.namelist():
             most = min(_PER_BIN * plan.nbins, _MOST_JSON)
-            grid = np.asarray(_json(_member(archive, GRID_MEMBER, most)), np.float64)
+            grid = np.asarray(json.loads(_member(archive, GRID_MEMBER, most)), float)
             _check_grid(grid.shape, plan.nbins)
-    with open_hdf5(io.BytesIO(content)) as h5:
+    with open_hdf5(weights) as h5:
         groups = _archive_groups(graph, h5)
 
         def paths(layer: Layer) -> Mapping[str, str]:
             group = f"layers/{groups[layer.name]}/vars"
             return {name: f"{group}/{i}" for i, name in enumerate(layer.variables)}
 
-        arrays = _arrays(h5, plan, paths)
+        owners = {group: graph.layers[name] for name, group in groups.items()}
+        arrays = _arrays(h5, plan, paths, "layers", owners)
     return str(metadata["keras_version"]), graph, plan, arrays, grid
 
 
 def _arrays(
-    h5: Hdf5, plan: Plan, paths: Callable[[Layer], Mapping[str, str]]
+    h5: Hdf5,
+    plan: Plan,
+    paths: Callable[[Layer], Mapping[str, str]],
+    root: str,
+    owners: Mapping[str, Layer],
 ) -> Arrays:
-    """Read the arrays that a network needs, each once its shape is right."""
-    arrays = {}
+    """Read the arrays that a network needs, each once its shape is right.
+
+    The group `root` has one group for each of `owners`, and no array that is not read.
+    """
+    arrays, used = {}, set()
     for layer, shapes in plan.shapes():
         found, known = {}, paths(layer)
+        for name in known.keys() - shapes.keys():
+            raise layer.unsupported(f"its array {name!r} is not understood")
         for name, shape in shapes.items():
-            dataset = h5.dataset(known[name]) if name in known else None
+            dataset, address = h5.dataset(known[name]) if name in known else (None, 0)
             if dataset is None:
                 raise layer.unsupported(f"its array {name!r} is missing")
             if dataset.shape != shape:
                 what = f"its array {name!r} has shape {dataset.shape}, not {shape}"
                 raise layer.unsupported(what)
-            found[name] = read_array(dataset)
+            if dataset.dtype.kind != "f":
+                what = f"its array {name!r} has type {dataset.dtype}, and real numbers"
+                raise layer.unsupported(f"{what} are needed: quantized?")
+            if address in used:
+                raise layer.unsupported(f"its array {name!r} is also another one")
+            used.add(address)
+            found[name] = h5.read(dataset)
         arrays[layer.name] = found
+    for path, address in h5.arrays(root):
+        _, group, *parts = path.split("/")
+        # The dropouts of Keras 3 keep the state of their random numbers.
+        if address not in used and "seed_generator" not in parts:
+            what = f"array {path!r} is not understood"
+            owner = owners.get(group)
+            raise owner.unsupported(f"its {what}") if owner else WeightsError(what)
     return arrays
 
 
@@ -199,6 +257,8 @@ def _archive_groups(graph: Graph, h5: Hdf5) -> Mapping[str, str]:
 
 def _member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
     """Read a member of an archive, unpacked only if it has a sensible size."""
+    if name not in archive.namelist():
+        raise WeightsError(f"no {name} in the archive, {_HOW_TO_SAVE}")
     info = archive.getinfo(name)
     size, method = info.file_size, info.compress_type
     if size > most:
@@ -212,13 +272,6 @@ def _member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
     if len(content) != size:
         raise WeightsError(f"{name} has {len(content)} bytes of {size}")
     return content
-
-
-def _json(text: str | bytes) -> Any:
-    """Decode a description, unless it is longer than any is."""
-    if len(text) > _MOST_JSON:
-        raise WeightsError(f"a description of {len(text)} bytes is too long")
-    return json.loads(text)
 
 
 def _check_grid(shape: tuple[int, ...], nbins: int) -> None:

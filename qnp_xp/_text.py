@@ -1,0 +1,42 @@
+"""Text as people read it: of files, of errors, and in lists."""
+
+from __future__ import annotations
+
+import codecs
+import glob
+from pathlib import Path
+
+
+def printable(text: str) -> str:
+    """Write what a terminal might obey, or cannot show, as escapes."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def explain(err: BaseException) -> str:
+    """Say what went wrong: Python's words without their numbers, the file first."""
+    if isinstance(err, MemoryError):
+        return f"not enough memory ({str(err) or 'Python does not say for what'})"
+    if not isinstance(err, OSError) or not err.strerror:
+        return str(err) or type(err).__name__
+    if err.filename is None:
+        return err.strerror
+    name = str(err.filename)
+    if isinstance(err, FileNotFoundError) and glob.has_magic(name):
+        # Shells replace a pattern by the names that it matches, and leave it if none.
+        if not glob.glob(name):  # noqa: PTH207 - of any folder
+            return f"{name}: no file matches"
+        return f"{name}: no such file; leave a pattern to the shell, without quotes"
+    return f"{name}: {err.strerror}"
+
+
+def read_text(path: Path) -> str:
+    """Read a text in UTF-8, or in UTF-16 with the mark by which Windows begins it."""
+    content = path.read_bytes()
+    wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return content.decode("utf-16" if wide else "utf-8-sig")
+    except UnicodeDecodeError as err:
+        msg = "it is no text in UTF-8"
+        raise ValueError(msg) from err
