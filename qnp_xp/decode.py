@@ -15,6 +15,7 @@ from ._xp.backend import (
     device,
     real_floating,
     to_device,
+    to_float64_device,
 )
 from .grids import wave as _wave
 from .lines import rest_wavelengths
@@ -100,6 +101,7 @@ def decode(
         )
         raise ValueError(msg)
     outputs = [real_floating(preds=output)[0] for output in preds]
+    outputs = list(to_float64_device(*outputs))
     shape = tuple(outputs[0].shape)
     if len(shape) != 2 or shape[1] < 2 or shape[1] % 2:
         msg = f"preds must hold arrays (n, 2 * nboxes), got shape {shape}"
@@ -110,7 +112,8 @@ def decode(
     nboxes = shape[1] // 2
     boxes = stack[:, :, :nboxes]
     box = xp.argmax(boxes, axis=2)
-    confidence = xp.max(boxes, axis=2)
+    # And not the maximum, which drops NaN on some libraries.
+    confidence = _pick(boxes, box, axis=2)
     offset = _pick(stack[:, :, nboxes:], box, axis=2)
     position = (xp.astype(box, xp.float64) + offset) * (int(wave.shape[0]) / nboxes)
     rest = to_device(rest_wavelengths([*lines, *lines_bal]), backend)
@@ -222,7 +225,7 @@ def is_quasar(c_line: Array, c_thresh: float = 0.5, n_thresh: int = 1) -> Array:
     """
     (c_line,) = real_floating(c_line=c_line)
     xp = array_namespace(c_line)
-    counted = xp.astype(c_line > c_thresh, xp.int64)
+    counted = xp.astype(c_line > c_thresh, c_line.dtype)
     return xp.sum(counted, axis=0) >= n_thresh
 
 

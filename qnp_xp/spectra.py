@@ -11,7 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ._binning import Rebinner, clean_pixels, largest
-from ._xp.backend import Array, array_namespace, backend_of, real_floating
+from ._xp.backend import (
+    Array,
+    array_namespace,
+    backend_of,
+    real_floating,
+    to_float64_device,
+)
 from .grids import wave
 
 __all__ = [
@@ -226,7 +232,7 @@ def normalize(flux: Array, ivar: Array) -> tuple[Array, Array, Array]:
     >>> [x.tolist() for x in normalize(flux, ivar)]
     [[[-3.5, -1.0, 1.0]], [True], [True]]
     """
-    flux, ivar = real_floating(flux=flux, ivar=ivar)
+    flux, ivar = to_float64_device(*real_floating(flux=flux, ivar=ivar))
     xp = array_namespace(flux, ivar)
     dtype = flux.dtype
     flux, ivar = xp.astype(flux, xp.float64), xp.astype(ivar, xp.float64)

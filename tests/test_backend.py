@@ -299,6 +299,7 @@ def test_an_array_in_place_is_not_copied(
     assert to_device(x, resolve(**backend.resolve()), dtype) is x
 
 
+@pytest.mark.float64
 @pytest.mark.parametrize(
     "x", [[1.0, 2.0], (1.0, 2.0), np.array([1.0, 2.0])], ids=["list", "tuple", "array"]
 )
@@ -307,6 +308,7 @@ def test_whatever_numpy_takes_is_taken(backend: ArrayBackend, x: Any) -> None:
     assert backend.host(found, "float64").tolist() == [1.0, 2.0]
 
 
+@pytest.mark.float64
 @pytest.mark.parametrize("dtype", [None, "float64", "float32"])
 @pytest.mark.parametrize("shape", [(), (0,), (0, 4), (2, 0, 3)])
 def test_shapes_without_values_are_kept(
@@ -357,6 +359,7 @@ def elsewhere() -> Backend:
     return Backend(strict, strict.Device("device2"), "array_api_strict")
 
 
+@pytest.mark.float64
 def test_arrays_of_another_library_are_moved(
     backend: ArrayBackend, elsewhere: Backend
 ) -> None:
@@ -418,6 +421,7 @@ def test_floating_arrays_are_taken_as_they_are(
     assert found is x
 
 
+@pytest.mark.float64
 @pytest.mark.parametrize("dtype", ["int32", "int64", "uint8", "bool"])
 def test_integers_and_bools_become_float64(backend: ArrayBackend, dtype: str) -> None:
     x, y = real_floating(x=backend.array([0, 1], dtype), y=backend.array([2.0]))

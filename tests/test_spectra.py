@@ -145,6 +145,7 @@ def test_product_too_large_for_the_pixels_is_kept(backend: ArrayBackend) -> None
     assert found.tolist() == [[2.0**200, 1 + 2.0**-11]]
 
 
+@pytest.mark.float64
 def test_integers_are_normalised_as_floats(backend: ArrayBackend) -> None:
     flux, ivar = np.array([[1, 2, 4, 7]]), np.array([[1, 1, 2, 1]])
     found = backend.host(renormalize(backend.array(flux), backend.array(ivar)))
@@ -646,6 +647,7 @@ def test_normalized_spectra_have_mean_zero_and_rms_one(backend: ArrayBackend) ->
         assert abs(rms - 1) < 1e-14
 
 
+@pytest.mark.float64
 def test_bins_without_weight_are_shifted_like_the_others(backend: ArrayBackend) -> None:
     flux = backend.array([[0.0, 5.0, 9.0, 0.0]])
     ivar = backend.array([[0.0, 1.0, 1.0, 0.0]])
