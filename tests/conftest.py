@@ -83,6 +83,11 @@ class ArrayBackend:
         """Whether it has float64."""
         return not self.name.endswith("float32")
 
+    @property
+    def widest(self) -> str:
+        """Its widest floats."""
+        return "float64" if self.has_float64 else "float32"
+
     def array(self, x: Any, dtype: str | None = None) -> Any:
         """An array of this backend from anything that numpy takes.
 
