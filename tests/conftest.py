@@ -20,20 +20,19 @@ from typing import Any
 import array_api_compat
 import numpy as np
 import pytest
+from helpers import OLDEST_STANDARD
 
 from qnp_xp import cli, load_model
 from qnp_xp._xp.backend import resolve, to_host
 from qnp_xp.io import embed_grid
 from qnp_xp.model import QuasarNP
 
-#: Devices of array-api-strict; on all of them it is held to the oldest standard that
-#: the package needs.
+#: Devices of array-api-strict.
 STRICT = {
     "strict": "CPU_DEVICE",
     "strict-device1": "device1",
     "strict-float32": "no_float64",
 }
-OLDEST_STANDARD = "2023.12"
 BACKENDS = ("numpy", *STRICT, "torch", "jax", "jax-float32", "cupy")
 
 
