@@ -175,6 +175,18 @@ def test_gpu_is_cupy_on_the_current_device_or_the_one_named(
     assert backend.name == f"gpu:{index}"
 
 
+def test_cupy_takes_its_own_devices(fake_cupy: Any) -> None:
+    class Array:
+        pass
+
+    fake_cupy.ndarray = fake_cupy.generic = Array
+    fake_cupy.asarray = lambda x: Array()
+    array_api_compat.cupy.__array_namespace_info__ = object
+    named = (fake_cupy.cuda.Device(0), "gpu:1", "cpu", None)
+    found = [resolve(device, fake_cupy).name for device in named]
+    assert found == ["gpu:0", "gpu:1", "gpu:1", "gpu:1"]  # the last is current
+
+
 @pytest.mark.usefixtures("fake_cupy")
 def test_gpu_that_is_not_there_is_an_error() -> None:
     message = "device='gpu:2' was asked for; the visible GPUs are 0 to 1"

@@ -105,7 +105,15 @@ def copy_to_host(x: Any) -> NDArray[Any]:
     try:
         return np.asarray(x)
     except TypeError:  # as dpnp raises it
+        pass
+    try:
         return np.from_dlpack(x, device="cpu")
+    except (AttributeError, BufferError, TypeError) as err:
+        msg = (
+            f"arrays of {library_name(xp)} cannot be copied to the host, at least not"
+            f" by numpy {np.__version__} (2.1 is the first that can ask for it): {err}"
+        )
+        raise DeviceError(msg) from err
 
 
 def eager(xp: Any) -> contextlib.AbstractContextManager[Any]:
