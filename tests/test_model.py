@@ -583,6 +583,7 @@ def test_a_model_says_where_it_computes_and_in_what(
         "strict": "array_api_strict",
         "strict-device1": "array_api_strict",
         "torch": "torch",
+        "jax": "jax.numpy",
         "cupy": "gpu:0",
     }[backend.name]
     for dtype in ("float32", "float64"):

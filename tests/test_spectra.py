@@ -794,7 +794,9 @@ def test_bits_of_a_spectrum_depend_on_no_other(
         found = network_input(
             backend, [(w, f[rows], i[rows]) for w, f, i in arms], grid
         )
-        np.testing.assert_array_equal(found, everything[rows])
+        # JAX compiles sums for each shape, in an order of its own.
+        rtol = 1e-12 if backend.name.startswith("jax") else 0
+        np.testing.assert_allclose(found, everything[rows], rtol=rtol)
 
 
 @pytest.mark.parametrize("layout", ["big-endian", "fortran", "strided", "reversed"])

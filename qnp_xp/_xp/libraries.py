@@ -118,11 +118,12 @@ def copy_to_host(x: Any) -> NDArray[Any]:
 
 def eager(xp: Any) -> contextlib.AbstractContextManager[Any]:
     """Make arrays that may be kept: neither traces nor PyTorch's of inference mode."""
+    context: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
     if array_api_compat.is_jax_namespace(xp):
-        return importlib.import_module("jax").ensure_compile_time_eval()  # type: ignore[no-any-return]
-    if array_api_compat.is_torch_namespace(xp):
-        return importlib.import_module("torch").inference_mode(False)  # type: ignore[no-any-return]
-    return contextlib.nullcontext()
+        context = importlib.import_module("jax").ensure_compile_time_eval()
+    elif array_api_compat.is_torch_namespace(xp):
+        context = importlib.import_module("torch").inference_mode(False)
+    return context
 
 
 def is_out_of_memory(err: BaseException) -> bool:
