@@ -33,6 +33,8 @@ STRICT = {
     "strict-device1": "device1",
     "strict-float32": "no_float64",
 }
+#: Dtypes that backends have not.
+LACKING = {"strict-float32": {"float64"}, "jax-float32": {"float64", "int64"}}
 BACKENDS = ("numpy", *STRICT, "torch", "jax", "jax-float32", "cupy")
 
 
@@ -80,7 +82,7 @@ class ArrayBackend:
     @property
     def has_float64(self) -> bool:
         """Whether it has float64."""
-        return not self.name.endswith("float32")
+        return self.name not in LACKING
 
     @property
     def widest(self) -> str:
@@ -169,6 +171,13 @@ def missing(name: str) -> str | None:
     return None
 
 
+def _asked(test: Any) -> set[str]:
+    """Dtypes that a test needs, by its mark or a parameter."""
+    values: Any = test.callspec.params.values()
+    named = {value for value in values if isinstance(value, str)}
+    return named | {mark.name for mark in test.iter_markers("float64")}
+
+
 @pytest.fixture
 def backend(request: pytest.FixtureRequest) -> Iterator[ArrayBackend]:
     """Each array library and device in turn."""
@@ -176,10 +185,8 @@ def backend(request: pytest.FixtureRequest) -> Iterator[ArrayBackend]:
     if reason is not None:
         pytest.fail(reason)
     made = _make(request.param)
-    asked = [p for p in request.node.callspec.params.values() if isinstance(p, str)]
-    wide = "float64" in asked or request.node.get_closest_marker("float64")
-    if wide and not made.has_float64:
-        pytest.skip(f"{made.name} has no float64")
+    if lacking := _asked(request.node) & LACKING.get(made.name, set()):
+        pytest.skip(f"{made.name} has no {lacking.pop()}")
     with _float64_of_jax(request.param):
         yield made
 
