@@ -96,8 +96,9 @@ def newest(session: nox.Session) -> None:
 def strict(session: nox.Session) -> None:
     """The array tests on array-api-strict, its second device standing in for a GPU."""
     _install(session, *_group("test"))
-    backends = ["--backend", "strict", "--backend", "strict-device1", "--arrays-only"]
-    session.run("pytest", *_PARALLEL, *backends, *session.posargs)
+    names = ("strict", "strict-device1", "strict-float32")
+    backends = [word for name in names for word in ("--backend", name)]
+    session.run("pytest", *_PARALLEL, "--arrays-only", *backends, *session.posargs)
 
 
 # By pip, whose settings may know of a build of PyTorch without CUDA's gigabytes.
@@ -108,7 +109,9 @@ def torch(session: nox.Session) -> None:
     asked = ["--backend", "torch", "--arrays-only"]
     session.run("pytest", *_PARALLEL, *asked, *session.posargs)
     # Whatever needs Keras or torch with numpy's arrays.
-    asked = ["tests/test_training.py", "tests/test_embedded_network.py"]
+    asked = [
+        f"tests/test_{n}.py" for n in ("training", "embedded_network", "libraries")
+    ]
     require = {"QNP_XP_REQUIRE_TRAINING": "1"}
     session.run("pytest", *_PARALLEL, *asked, "--backend", "numpy", env=require)
 
@@ -133,11 +136,18 @@ def cupy(session: nox.Session) -> None:
 
 @nox.session(python="3.11")
 def interop(session: nox.Session) -> None:
-    """Run the tests that need specutils, pandas, sparclclient or JAX."""
-    packages = ["jax>=0.4.30", "pandas", "sparclclient==1.3.1", "specutils==2.4.0"]
+    """Run the tests that need specutils, pandas, sparclclient or dask, and JAX's."""
+    packages = ["dask[array]", "jax>=0.4.36", "pandas"]
+    packages += ["sparclclient==1.3.1", "specutils==2.4.0"]
     _install(session, *packages, *_group("test"))
     asked = ["tests/test_arrays.py", "tests/test_spectra.py", "--backend", "numpy"]
     session.run("pytest", *_PARALLEL, *asked, *session.posargs)
+    jax = ["--backend", "jax", "--backend", "jax-float32"]
+    session.run("pytest", *_PARALLEL, "tests/test_libraries.py", *jax, *session.posargs)
+    # JAX compiles each operation of each shape: most of the time, in half of it.
+    asked = ["--arrays-only", "--ignore", "tests/test_libraries.py", *jax]
+    fast = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+    session.run("pytest", *_PARALLEL, *asked, *session.posargs, env=fast)
 
 
 @nox.session(python="3.11")

@@ -29,6 +29,7 @@ from ._xp.backend import (
     pad_or_cut,
     real_floating,
     to_device,
+    to_float64_device,
     to_host,
 )
 from .grids import Grid
@@ -88,7 +89,7 @@ class Rebinner:
 
     def __init__(self, out_grid: Array, backend: Backend) -> None:
         self.grid = Grid.from_wave(to_host(out_grid))
-        self.backend = backend
+        self.backend = backend.for_float64
         self._plans: dict[bytes, Plan] = {}
         self._lock = threading.Lock()
 
@@ -98,7 +99,8 @@ class Rebinner:
         with self._lock:
             plan = self._plans.pop(key, None)
             if plan is None:
-                plan = make_plan(wavelength, self.grid, self.backend)
+                with self.backend.eager():  # for a trace is not to be kept
+                    plan = make_plan(wavelength, self.grid, self.backend)
             self._plans[key] = plan  # now the last one
             if len(self._plans) > (_KEPT if self.backend.is_host else _KEPT_ON_DEVICE):
                 del self._plans[next(iter(self._plans))]
@@ -110,7 +112,8 @@ class Rebinner:
         apart: list[Arm] = []
         for wavelength, flux, ivar in arms:
             host = np.asarray(to_host(wavelength), dtype=np.float64)
-            arm = (host, *real_floating(flux=flux, ivar=ivar))
+            pixels = to_float64_device(*real_floating(flux=flux, ivar=ivar))
+            arm = (host, *pixels)
             _check_shapes(*arm)
             (shared if host.ndim == 1 else apart).append(arm)
         if not shared + apart:

@@ -40,7 +40,9 @@ def score(
     """Fill a table, and the activations of boxes if they are kept, with results."""
     backend = model.backend
     size = int(options.batch_size)
-    prepare = Preparer(source, model.rebinner, backend, options.use_mask, size, clock)
+    prepare = Preparer(
+        source, model.rebinner, model.rebinner.backend, options.use_mask, size, clock
+    )
     batches = selection.batches(size)
     backend.settle()  # weights, and arrays of the user, are on their way
     with worker_pool(model.threads) as pool:

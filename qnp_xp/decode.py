@@ -15,6 +15,7 @@ from ._xp.backend import (
     device,
     real_floating,
     to_device,
+    to_float64_device,
 )
 from ._xp.shapes import check_shapes
 from .grids import wave as _wave
@@ -102,6 +103,7 @@ def decode(
         )
         raise ValueError(msg)
     outputs = [real_floating(preds=output)[0] for output in preds]
+    outputs = list(to_float64_device(*outputs))
     wave = _checked_grid(wave)
     shape = tuple(outputs[0].shape)
     if len(shape) != 2 or shape[1] < 2 or shape[1] % 2:
@@ -114,8 +116,8 @@ def decode(
     nboxes = shape[1] // 2
     boxes = stack[:, :, :nboxes]
     box = xp.argmax(boxes, axis=2)
-    confidence = xp.max(boxes, axis=2)
-    offset = _pick(stack[:, :, nboxes:], box, axis=2)
+    # And not the maximum, which drops NaN on some libraries.
+    confidence, offset = _pick(box, 2, boxes, stack[:, :, nboxes:])
     position = (xp.astype(box, xp.float64) + offset) * (int(wave.shape[0]) / nboxes)
     rest = to_device(rest_wavelengths([*lines, *lines_bal]), backend)
     observed = _interpolate(to_device(wave, backend, "float64"), position)
@@ -123,8 +125,7 @@ def decode(
     split = len(lines)
     c_line, z_line = confidence[:split, :], z[:split, :]
     if split:
-        zbest = _pick(z_line, xp.argmax(c_line, axis=0), axis=0)
-        cbest = xp.max(c_line, axis=0)
+        zbest, cbest = _pick(xp.argmax(c_line, axis=0), 0, z_line, c_line)
     else:
         zbest = cbest = xp.full_like(z[0, :], xp.nan)
     return Decoded(c_line, z_line, confidence[split:, :], z[split:, :], zbest, cbest)
@@ -140,15 +141,17 @@ def _checked_grid(wave: Array) -> Array:
     return wave
 
 
-def _pick(x: Array, index: Array, axis: int) -> Array:
-    """Take from `x` the element that `index` names along an axis."""
-    xp = array_namespace(x, index)
-    shape = [1] * x.ndim
-    shape[axis] = x.shape[axis]
-    indices = xp.arange(x.shape[axis], dtype=index.dtype, device=device(x))
+def _pick(index: Array, axis: int, *arrays: Array) -> list[Array]:
+    """Take from each array the element that `index` names along an axis."""
+    xp = array_namespace(index, *arrays)
+    size = arrays[0].shape[axis]
+    shape = [1] * arrays[0].ndim
+    shape[axis] = size
+    indices = xp.arange(size, dtype=index.dtype, device=device(index))
     chosen = xp.reshape(indices, tuple(shape)) == xp.expand_dims(index, axis=axis)
+    zero = xp.zeros((), dtype=arrays[0].dtype, device=device(index))
     # One term of each sum is not zero, so that the sum is exact.
-    return xp.sum(xp.where(chosen, x, xp.zeros_like(x)), axis=axis)
+    return [xp.sum(xp.where(chosen, x, zero), axis=axis) for x in arrays]
 
 
 def _interpolate(values: Array, position: Array) -> Array:
@@ -239,7 +242,7 @@ def is_quasar(c_line: Array, c_thresh: float = 0.5, n_thresh: int = 1) -> Array:
     (c_line,) = real_floating(c_line=c_line)
     check_shapes(c_line=(c_line, "nlines ..."))
     xp = array_namespace(c_line)
-    counted = xp.astype(c_line > c_thresh, xp.int64)
+    counted = xp.astype(c_line > c_thresh, c_line.dtype)
     return xp.sum(counted, axis=0) >= n_thresh
 
 

@@ -15,7 +15,9 @@ from ._binning import Rebinner
 from ._network.convolution import prepare
 from ._network.description import Network
 from ._xp.backend import Array, Backend, real_floating, resolve, to_device, to_host
+from ._xp.libraries import is_out_of_memory
 from ._xp.threads import granted_cores, thread_map
+from .errors import DeviceError
 
 __all__ = ["QuasarNP"]
 
@@ -87,7 +89,7 @@ class QuasarNP:
         backend: Backend,
         nproc: int | None = None,
     ) -> None:
-        _check(dtype, nproc)
+        _check(dtype, nproc, backend)
         self.network = network
         self.wave = wave
         self.lines = lines
@@ -242,8 +244,9 @@ class QuasarNP:
                 tile = self.tile
                 try:
                     return self._forward(x, tile)
-                except MemoryError:
-                    if tile == 1 or self.backend.is_host:
+                except (MemoryError, RuntimeError) as err:
+                    last = tile == 1 or self.backend.is_host
+                    if last or not is_out_of_memory(err):
                         raise
                 # Here and not above: the error holds on to the arrays of its frames.
                 self.backend.release()
@@ -280,11 +283,17 @@ class QuasarNP:
         return layers.flatten(heads * scale + shift)
 
 
-def _check(dtype: Any, nproc: Any) -> None:
+def _check(dtype: Any, nproc: Any, backend: Backend) -> None:
     """Refuse what a user may have said of a model in error."""
     if not isinstance(dtype, str) or dtype not in ("float32", "float64"):
         msg = f"dtype={dtype!r} is not one of 'float32', 'float64'"
         raise ValueError(msg)
+    if dtype == "float64" and not backend.has_float64:
+        msg = (
+            f"dtype='float64', which {backend.name} lacks on {backend.device}; JAX has"
+            " it after jax.config.update('jax_enable_x64', True)"
+        )
+        raise DeviceError(msg)
     if nproc is not None:
         if not isinstance(nproc, (int, np.integer)):
             msg = f"nproc must be a whole number, got {nproc!r}"

@@ -12,7 +12,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from ._binning import Rebinner, clean_pixels, largest
-from ._xp.backend import Array, array_namespace, backend_of, device, real_floating
+from ._xp.backend import (
+    Array,
+    array_namespace,
+    backend_of,
+    device,
+    real_floating,
+    to_float64_device,
+)
 from ._xp.shapes import check_shapes
 from .grids import wave
 
@@ -238,6 +245,7 @@ def normalize(flux: Array, ivar: Array) -> tuple[Array, Array, Array]:
     """
     flux, ivar = real_floating(flux=flux, ivar=ivar)
     check_shapes(flux=(flux, "n nbins"), ivar=(ivar, "n nbins"))
+    flux, ivar = to_float64_device(flux, ivar)
     xp = array_namespace(flux, ivar)
     dtype, limit = flux.dtype, largest(flux)
     flux, ivar = (xp.astype(x, xp.float64, copy=False) for x in (flux, ivar))

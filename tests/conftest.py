@@ -1,16 +1,18 @@
 """Backends and reference data as fixtures.
 
-Every array test runs on numpy, on array-api-strict's CPU and on its second device,
-which behaves like a GPU without one, on torch, and on CuPy, those of them that are
-there; test_backend.py says which are not, and why. A backend that was asked for by
-``--backend`` and is missing is a failure.
+Every array test runs on numpy, on array-api-strict's CPU, on its second device, which
+behaves like a GPU without one, and on its device without float64, on torch, on JAX with
+and without float64, and on CuPy, those of them that are there; test_backend.py says
+which are not, and why. A backend that was asked for by ``--backend`` and is missing is
+a failure.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from typing import Any
 import array_api_compat
 import numpy as np
 import pytest
+from helpers import OLDEST_STANDARD
 
 from qnp_xp import cli, load_model
 from qnp_xp._xp.backend import resolve, to_host
@@ -26,7 +29,15 @@ from qnp_xp.model import QuasarNP
 
 #: How the reason of a test begins that is skipped for want of reference data.
 NO_REFERENCE = "no reference data in "
-BACKENDS = ("numpy", "strict", "strict-device1", "torch", "cupy")
+#: Devices of array-api-strict.
+STRICT = {
+    "strict": "CPU_DEVICE",
+    "strict-device1": "device1",
+    "strict-float32": "no_float64",
+}
+#: Dtypes that backends have not.
+LACKING = {"strict-float32": {"float64"}, "jax-float32": {"float64", "int64"}}
+BACKENDS = ("numpy", *STRICT, "torch", "jax", "jax-float32", "cupy")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -91,13 +102,36 @@ class ArrayBackend:
     xp: Any
     device: Any
 
+    @property
+    def has_float64(self) -> bool:
+        """Whether it has float64."""
+        return self.name not in LACKING
+
+    @property
+    def widest(self) -> str:
+        """Its widest floats."""
+        return "float64" if self.has_float64 else "float32"
+
     def array(self, x: Any, dtype: str | None = None) -> Any:
-        """An array of this backend from anything that numpy takes."""
+        """An array of this backend from anything that numpy takes.
+
+        Without float64, numbers become float32, and what is of float64 is skipped.
+        """
         host = np.array(x, dtype=dtype)
+        if host.dtype == np.float64 and not self.has_float64:
+            if dtype is not None or hasattr(x, "dtype"):
+                pytest.skip(f"{self.name} has no float64")
+            host = host.astype(np.float32)
         return self.xp.asarray(host, device=self.device)
 
     def host(self, x: Any, dtype: str | None = None) -> np.ndarray:
-        """Values of a result, after a check of where it lives and what it holds."""
+        """Values of a result, after a check of where it lives and what it holds.
+
+        Without float64, what needs it is on the host.
+        """
+        if isinstance(x, np.ndarray) and not self.has_float64:
+            assert dtype is None or x.dtype == np.dtype(dtype)
+            return x
         assert array_api_compat.array_namespace(x) is self.xp
         if self.device is not None:
             assert array_api_compat.device(x) == self.device
@@ -125,10 +159,29 @@ def _make(name: str) -> ArrayBackend:
         torch.set_num_threads(1)  # more of them wait for each other on a busy machine
         namespace = array_api_compat.array_namespace(torch.empty(0))
         return ArrayBackend(name, namespace, torch.device("cpu"))
+    if name in ("jax", "jax-float32"):
+        import jax
+
+        return ArrayBackend(name, jax.numpy, jax.devices("cpu")[0])
     import array_api_strict
 
-    device = "CPU_DEVICE" if name == "strict" else "device1"
-    return ArrayBackend(name, array_api_strict, array_api_strict.Device(device))
+    array_api_strict.set_array_api_strict_flags(api_version=OLDEST_STANDARD)
+    device = array_api_strict.Device(STRICT[name])
+    return ArrayBackend(name, array_api_strict, device)
+
+
+@contextlib.contextmanager
+def _float64_of_jax(name: str) -> Iterator[None]:
+    """Have JAX compute with float64 or without, which it knows for all arrays."""
+    if not name.startswith("jax"):
+        yield
+        return
+    import jax
+
+    before = jax.config.jax_enable_x64
+    jax.config.update("jax_enable_x64", name == "jax")
+    yield
+    jax.config.update("jax_enable_x64", before)
 
 
 @functools.cache
@@ -136,18 +189,29 @@ def missing(name: str) -> str | None:
     """Why a backend cannot be used, or None."""
     try:
         _make(name)
-    except (ImportError, RuntimeError) as err:
+    except (ImportError, RuntimeError, ValueError) as err:
         return f"no {name}: {err}"
     return None
 
 
+def _asked(test: Any) -> set[str]:
+    """Dtypes that a test needs, by its mark or a parameter."""
+    values: Any = test.callspec.params.values()
+    named = {value for value in values if isinstance(value, str)}
+    return named | {mark.name for mark in test.iter_markers("float64")}
+
+
 @pytest.fixture
-def backend(request: pytest.FixtureRequest) -> ArrayBackend:
+def backend(request: pytest.FixtureRequest) -> Iterator[ArrayBackend]:
     """Each array library and device in turn."""
     reason = missing(request.param)
     if reason is not None:
         pytest.fail(reason)
-    return _make(request.param)
+    made = _make(request.param)
+    if lacking := _asked(request.node) & LACKING.get(made.name, set()):
+        pytest.skip(f"{made.name} has no {lacking.pop()}")
+    with _float64_of_jax(request.param):
+        yield made
 
 
 @pytest.fixture(params=BACKENDS)

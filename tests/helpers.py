@@ -37,6 +37,9 @@ Run = Callable[..., tuple[int, str, str]]
 #: What `python -c` runs as the command.
 COMMAND = "import sys; from qnp_xp.cli import main; sys.exit(main())"
 
+#: What the package needs of the array API standard, and the tests may use.
+OLDEST_STANDARD = "2023.12"
+
 #: First and last wavelength of DESI's arms, in Angstrom.
 ARMS = {"B": (3600.0, 5800.0), "R": (5760.0, 7620.0), "Z": (7520.0, 9824.0)}
 

@@ -175,6 +175,18 @@ def test_gpu_is_cupy_on_the_current_device_or_the_one_named(
     assert backend.name == f"gpu:{index}"
 
 
+def test_cupy_takes_its_own_devices(fake_cupy: Any) -> None:
+    class Array:
+        pass
+
+    fake_cupy.ndarray = fake_cupy.generic = Array
+    fake_cupy.asarray = lambda x: Array()
+    array_api_compat.cupy.__array_namespace_info__ = object
+    named = (fake_cupy.cuda.Device(0), "gpu:1", "cpu", None)
+    found = [resolve(device, fake_cupy).name for device in named]
+    assert found == ["gpu:0", "gpu:1", "gpu:1", "gpu:1"]  # the last is current
+
+
 @pytest.mark.usefixtures("fake_cupy")
 def test_gpu_that_is_not_there_is_an_error() -> None:
     message = "device='gpu:2' was asked for; the visible GPUs are 0 to 1"
@@ -299,6 +311,7 @@ def test_an_array_in_place_is_not_copied(
     assert to_device(x, resolve(**backend.resolve()), dtype) is x
 
 
+@pytest.mark.float64
 @pytest.mark.parametrize(
     "x", [[1.0, 2.0], (1.0, 2.0), np.array([1.0, 2.0])], ids=["list", "tuple", "array"]
 )
@@ -307,6 +320,7 @@ def test_whatever_numpy_takes_is_taken(backend: ArrayBackend, x: Any) -> None:
     assert backend.host(found, "float64").tolist() == [1.0, 2.0]
 
 
+@pytest.mark.float64
 @pytest.mark.parametrize("dtype", [None, "float64", "float32"])
 @pytest.mark.parametrize("shape", [(), (0,), (0, 4), (2, 0, 3)])
 def test_shapes_without_values_are_kept(
@@ -357,6 +371,7 @@ def elsewhere() -> Backend:
     return Backend(strict, strict.Device("device2"), "array_api_strict")
 
 
+@pytest.mark.float64
 def test_arrays_of_another_library_are_moved(
     backend: ArrayBackend, elsewhere: Backend
 ) -> None:
@@ -418,6 +433,7 @@ def test_floating_arrays_are_taken_as_they_are(
     assert found is x
 
 
+@pytest.mark.float64
 @pytest.mark.parametrize("dtype", ["int32", "int64", "uint8", "bool"])
 def test_integers_and_bools_become_float64(backend: ArrayBackend, dtype: str) -> None:
     x, y = real_floating(x=backend.array([0, 1], dtype), y=backend.array([2.0]))

@@ -64,6 +64,7 @@ def test_toom_cook_agrees_with_the_plain_layer_and_the_oracle(
     )
 
 
+@pytest.mark.float64
 @pytest.mark.parametrize(
     ("size", "stride"), [(10, 2), (10, 1), (1, 1), (1, 2), (3, 5), (11, 1), (10, 3)]
 )
@@ -115,6 +116,7 @@ def test_joined_rows_give_the_same_numbers() -> None:
 NETWORKS = sorted((Path(__file__).parent / "data" / "keras").glob("*.h5"))
 
 
+@pytest.mark.float64
 @pytest.mark.parametrize("path", NETWORKS, ids=lambda path: path.stem)
 def test_networks_all_of_toom_cook_agree_with_keras(
     backend: ArrayBackend, monkeypatch: pytest.MonkeyPatch, path: Path

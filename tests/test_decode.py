@@ -368,6 +368,7 @@ def test_quasars_have_enough_lines_above_the_threshold(
     assert found.tolist() == expected
 
 
+@pytest.mark.float64
 @pytest.mark.parametrize(
     ("threshold", "value"), [(0.5, 0.5), (0.95, 0.95), (0.1, np.nextafter(0.1, 0))]
 )
@@ -392,6 +393,7 @@ def test_prior_width_is_that_of_desispec(
     np.testing.assert_allclose(found, expected, rtol=1e-14)
 
 
+@pytest.mark.float64
 def test_prior_is_two_boxes_of_34_bins_wide_by_default(backend: ArrayBackend) -> None:
     found = backend.host(prior_width(backend.array([0.0, 2.0])), "float64")
     boxes = 2 * (10**0.034 - 1)
@@ -419,6 +421,7 @@ def test_complex_numbers_are_refused_by_name(
         function(bad, *lines)
 
 
+@pytest.mark.float64
 def test_integers_are_confidences_and_redshifts(backend: ArrayBackend) -> None:
     ints = backend.array([[0, 1]], "int64")
     assert backend.host(is_quasar(ints), "bool").tolist() == [False, True]

@@ -257,6 +257,7 @@ def test_dense_takes_any_dimensions_before_the_last(
     assert_close(backend.host(found, "float64"), expected, "float64")
 
 
+@pytest.mark.float64
 def test_dense_takes_any_function_of_an_array(backend: ArrayBackend) -> None:
     x, kernel = backend.array([[1.0, 2.0]]), backend.array([[1.0], [10.0]])
     found = layers.dense(x, kernel, backend.array([0.5]), lambda y: y * 2)
@@ -285,6 +286,7 @@ def test_batch_normalization_agrees_with_the_oracle(
     assert_close(backend.host(found, dtype), expected, dtype)
 
 
+@pytest.mark.float64
 def test_epsilon_of_batch_normalization_counts(backend: ArrayBackend) -> None:
     one, zero = backend.array([1.0]), backend.array([0.0])
     found = layers.batch_normalization(
@@ -366,6 +368,7 @@ def test_activations_keep_the_shape(
     np.testing.assert_array_equal(backend.host(array), x)
 
 
+@pytest.mark.float64
 @pytest.mark.parametrize("phi", [layers.relu, layers.sigmoid])
 @pytest.mark.parametrize("dtype", ["int32", "int64", "bool"])
 def test_integers_and_bools_become_float64(
@@ -403,6 +406,7 @@ def test_batch_normalization_takes_numbers(backend: ArrayBackend) -> None:
     assert backend.host(found, "float32").tolist() == [[6.5, 12.5]]
 
 
+@pytest.mark.float64
 def test_layers_take_integers(backend: ArrayBackend) -> None:
     x, w = np.arange(12).reshape(2, 6, 1), np.array([1, 10]).reshape(2, 1, 1)
     ints = [backend.array(values, "int64") for values in (x, w, [3])]

@@ -132,6 +132,7 @@ def test_float32_agrees_with_keras(
     np.testing.assert_allclose(found, case["y"], rtol=0, atol=FLOAT32)
 
 
+@pytest.mark.float64
 @pytest.mark.parametrize("file", FILES)
 def test_float64_agrees_with_keras(
     backend: ArrayBackend, data: Path, file: str
@@ -152,6 +153,7 @@ def test_the_oracle_agrees_with_keras(data: Path, name: str) -> None:
     np.testing.assert_allclose(found, case["y64"], rtol=0, atol=1e-12)
 
 
+@pytest.mark.float64
 @pytest.mark.parametrize(("dtype", "atol"), [("float32", FLOAT32), ("float64", 1e-14)])
 def test_a_network_of_every_kind_of_layer_agrees_with_the_oracle(
     backend: ArrayBackend, dtype: str, atol: float
@@ -164,6 +166,7 @@ def test_a_network_of_every_kind_of_layer_agrees_with_the_oracle(
     np.testing.assert_allclose(found, expected, rtol=0, atol=atol)
 
 
+@pytest.mark.float64
 def test_a_network_without_layers_between_agrees_with_the_oracle(
     backend: ArrayBackend,
 ) -> None:
@@ -570,6 +573,7 @@ def test_other_numbers_of_outputs_have_no_names_but_those_given(data: Path) -> N
         load_model(path, lines=["LYA", "Hbeta", "Hgamma"])
 
 
+@pytest.mark.float64
 def test_a_model_says_where_it_computes_and_in_what(
     backend: ArrayBackend, data: Path
 ) -> None:
@@ -579,6 +583,7 @@ def test_a_model_says_where_it_computes_and_in_what(
         "strict": "array_api_strict",
         "strict-device1": "array_api_strict",
         "torch": "torch",
+        "jax": "jax.numpy",
         "cupy": "gpu:0",
     }[backend.name]
     for dtype in ("float32", "float64"):

@@ -27,7 +27,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from inspect import signature
 from pathlib import Path
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import fitsio
@@ -1281,6 +1281,29 @@ def test_an_unknown_device_or_dtype(case: Case) -> None:
         for value in ("tpu", 3, None):
             with pytest.raises(ValueError, match=f"{name}=.*not one of"):
                 classify(case.coadd(1), case.weights, **{name: value})
+
+
+def test_a_device_that_the_library_does_not_have(case: Case) -> None:
+    strict = pytest.importorskip("array_api_strict")
+    for device in ("device7", "gpu", 3):
+        with pytest.raises(DeviceError, match=f"array_api_strict .*device {device!r}"):
+            load_model(case.weights, device, xp=strict)
+
+
+def test_a_library_that_follows_no_standard_or_dask(case: Case) -> None:
+    for name, match in (("mlx.core", r"xp=mlx\.core"), ("dask.array", "map_blocks")):
+        with pytest.raises(DeviceError, match=match):
+            load_model(case.weights, xp=ModuleType(name))
+
+
+def test_float64_on_a_device_that_has_none(case: Case) -> None:
+    strict = pytest.importorskip("array_api_strict")
+    where = {"device": strict.Device("no_float64"), "xp": strict}
+    with pytest.raises(DeviceError, match=r"dtype='float64'.*no_float64"):
+        load_model(case.weights, dtype="float64", **where)
+    table = classify(case.coadd(), load_model(case.weights, **where))
+    expected = case.classify(case.coadd(name="coadd-1.fits"))
+    np.testing.assert_allclose(table["Z_QN"], expected["Z_QN"], rtol=3e-6)
 
 
 def test_a_gpu_where_there_is_none(case: Case) -> None:

@@ -149,6 +149,7 @@ def test_pixel_whose_product_is_too_large_is_left_out(backend: ArrayBackend) -> 
     assert cleaned == [[[0.0, 3.0, 1 + 2.0**-12]]] * 2 + [[True]]
 
 
+@pytest.mark.float64
 def test_integers_are_normalised_as_floats(backend: ArrayBackend) -> None:
     flux, ivar = np.array([[1, 2, 4, 7]]), np.array([[1, 1, 2, 1]])
     found = backend.host(renormalize(backend.array(flux), backend.array(ivar)))
@@ -650,6 +651,7 @@ def test_normalized_spectra_have_mean_zero_and_rms_one(backend: ArrayBackend) ->
         assert abs(rms - 1) < 1e-14
 
 
+@pytest.mark.float64
 def test_bins_without_weight_are_shifted_like_the_others(backend: ArrayBackend) -> None:
     flux = backend.array([[0.0, 5.0, 9.0, 0.0]])
     ivar = backend.array([[0.0, 1.0, 1.0, 0.0]])
@@ -796,7 +798,9 @@ def test_bits_of_a_spectrum_depend_on_no_other(
         found = network_input(
             backend, [(w, f[rows], i[rows]) for w, f, i in arms], grid
         )
-        np.testing.assert_array_equal(found, everything[rows])
+        # JAX compiles sums for each shape, in an order of its own.
+        rtol = 1e-12 if backend.name.startswith("jax") else 0
+        np.testing.assert_allclose(found, everything[rows], rtol=rtol)
 
 
 @pytest.mark.parametrize("layout", ["big-endian", "fortran", "strided", "reversed"])

@@ -12,7 +12,6 @@ import importlib
 import logging
 import os
 import re
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +20,7 @@ import array_api_compat
 import numpy as np
 
 from ..errors import DeviceError
+from . import libraries
 
 #: For array functions, which import them from here.
 array_namespace = array_api_compat.array_namespace
@@ -63,7 +63,7 @@ class Backend:
         # Modules cannot be pickled, and neither can CuPy's devices.
         if self.is_gpu:
             return resolve, (self.name,)
-        return _rebuild, (self.xp.__name__, self.device, self.name)
+        return _rebuild, (self.xp.__name__, libraries.device_spec(self.device))
 
     def active(self) -> contextlib.AbstractContextManager[Any]:
         """Make this device the library's current one for a while."""
@@ -80,6 +80,22 @@ class Backend:
     def is_gpu(self) -> bool:
         """Whether it is a GPU of CuPy's."""
         return self.name.startswith("gpu")
+
+    @property
+    def has_float64(self) -> bool:
+        """Whether it has float64, which sums of pixels and redshifts need."""
+        if self.is_host or self.is_gpu:
+            return True
+        return libraries.has_float64(self.xp, self.device)
+
+    @property
+    def for_float64(self) -> Backend:
+        """Where to compute in float64: the backend itself, or else the host."""
+        return self if self.has_float64 else resolve("cpu")
+
+    def eager(self) -> contextlib.AbstractContextManager[Any]:
+        """Make arrays that may be kept, whatever mode the library is in."""
+        return libraries.eager(self.xp)
 
     @contextlib.contextmanager
     def stream(self, purpose: str) -> Iterator[None]:
@@ -129,8 +145,8 @@ def _cupy() -> Any:
     return cupy
 
 
-def _rebuild(module: str, device: Any, name: str) -> Backend:
-    return Backend(importlib.import_module(module), device, name)
+def _rebuild(module: str, device: Any) -> Backend:
+    return resolve(device, importlib.import_module(module))
 
 
 def _gpu(index: int | None) -> Backend:
@@ -179,30 +195,24 @@ def backend_of(x: Array) -> Backend:
         xp = array_namespace(x)
         if array_api_compat.is_cupy_array(x):
             return _gpu(x.device.id)
-        return Backend(xp, device(x), _library(xp))
+        return Backend(xp, device(x), libraries.library_name(xp))
     return resolve("cpu")
-
-
-def _library(xp: Any) -> str:
-    return str(xp.__name__).removeprefix("array_api_compat.")
 
 
 def _of_library(xp: Any, device: Any) -> Backend:
     """Make the backend of a namespace that the user names."""
-    namespace = array_namespace(xp.asarray([0.0]))
+    namespace = libraries.find_namespace(xp)
     if array_api_compat.is_numpy_namespace(namespace):
         if device not in (None, "cpu"):
             msg = f"device={device!r} with numpy, which knows only the CPU"
             raise ValueError(msg)
         return resolve("cpu")
     if array_api_compat.is_cupy_namespace(namespace):
+        if isinstance(device, _cupy().cuda.Device):
+            return _gpu(device.id)
         return resolve("gpu" if device in (None, "cpu") else device)
-    if isinstance(device, str) and (device == "auto" or device.startswith("gpu")):
-        msg = f"device={device!r} with xp=: name a device of that library instead"
-        raise ValueError(msg)
-    if device in (None, "cpu"):
-        device = array_api_compat.device(namespace.asarray([0.0]))
-    return Backend(namespace, device, _library(namespace))
+    device = libraries.find_device(namespace, device)
+    return Backend(namespace, device, libraries.library_name(namespace))
 
 
 def resolve(device: Any = "cpu", xp: Any = None) -> Backend:
@@ -229,51 +239,49 @@ def to_host(x: Array) -> np.ndarray[Any, Any]:
     """Copy an array of any library to the host; one of numpy is returned itself."""
     if isinstance(x, np.ndarray):
         return np.asarray(x)
-    if not array_api_compat.is_array_api_obj(x):
-        return _from_list(x)
-    if array_api_compat.is_cupy_array(x) or array_api_compat.is_torch_array(x):
-        return np.asarray(array_api_compat.to_device(x, "cpu"))
-    xp = array_namespace(x)
-    if array_api_compat.is_array_api_strict_namespace(xp):
-        # Its devices are objects, and its CPU has no name in the standard.
-        x = array_api_compat.to_device(x, xp.Device("CPU_DEVICE"))
-    return np.asarray(x)
-
-
-def _from_list(x: Any) -> np.ndarray[Any, Any]:
-    """Make an array of a list, or of what another package can turn into one."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # numpy < 1.24 warns of lists that are no array
-        try:
-            return np.asarray(x)
-        except ValueError as err:
-            msg = f"expected numbers in rows of one length, got {type(x).__name__}"
-            raise TypeError(msg) from err
+    return libraries.copy_to_host(x)
 
 
 def to_device(x: Array, backend: Backend, dtype: str | None = None) -> Array:
-    """Copy an array of any library to a device, unless it is there in that dtype."""
+    """Copy an array of any library to a device, unless it is there in that dtype.
+
+    Without a dtype, float64 becomes float32 where there is no other.
+    """
     xp = backend.xp
     foreign = array_api_compat.is_array_api_obj(x) and not isinstance(x, np.ndarray)
-    if foreign and array_namespace(x) is xp and backend.device == device(x):
+    if (
+        foreign
+        and array_namespace(x) is xp
+        and (libraries.is_traced(x) or backend.device == device(x))
+    ):
         return x if dtype is None else xp.astype(x, getattr(xp, dtype), copy=False)
     host = to_host(x)
     # Other libraries refuse big-endian numbers, which is what FITS tables hold.
     native = np.dtype(dtype) if dtype is not None else host.dtype.newbyteorder("=")
+    if dtype is None and native == np.float64 and not backend.has_float64:
+        native = np.dtype(np.float32)
     host = host.astype(native, copy=False)
     if array_api_compat.is_numpy_namespace(xp):
         return host
     if not (host.flags.writeable and host.flags.c_contiguous):
         host = host.copy()  # torch shares memory, and refuses some that it would share
-    with backend.active():
+    with backend.active(), backend.eager():
         return xp.asarray(host, device=backend.device)
+
+
+def to_float64_device(*arrays: Array) -> tuple[Array, ...]:
+    """Move arrays to the host if there is no float64 where the first of them is."""
+    if backend_of(arrays[0]).has_float64:
+        return arrays
+    return tuple(map(to_host, arrays))
 
 
 def real_floating(**arguments: Any) -> tuple[Array, ...]:
     """Check the arguments of an array function: integers and bools become float64.
 
-    Python scalars take the dtype and the device of the first array; without any array
-    they become numpy arrays of no dimension.
+    They become float32 where there is no float64. Python scalars take the dtype and
+    the device of the first array; without any array they become numpy arrays of no
+    dimension.
     """
     given = arguments.items()
     arrays = {k: _floating(k, x) for k, x in given if type(x) not in _SCALARS}
@@ -296,7 +304,10 @@ def _floating(name: str, x: Any) -> Array:
     if kind == "other":
         msg = f"{name} must hold real numbers, got {x.dtype}"
         raise TypeError(msg)
-    return x if kind == "real floating" else xp.astype(x, xp.float64)
+    if kind == "real floating":
+        return x
+    wide = backend_of(x).has_float64
+    return xp.astype(x, xp.float64 if wide else xp.float32)
 
 
 @functools.cache

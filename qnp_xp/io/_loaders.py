@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._binning import Rebinner
-from .._xp.backend import Array, resolve
+from .._xp.backend import Array, resolve, to_device
 from ..grids import wave
 from ..selection import Selection, row_indices
 from ._prepare import Preparer
@@ -38,14 +38,15 @@ def _load(
         selection = Selection.of_rows(row_indices(rows, source.n, name))
         backend = resolve(device, xp)
         rebinner = Rebinner(wave if out_grid is None else out_grid, backend)
-        prepare = Preparer(source, rebinner, backend, use_mask)
+        prepare = Preparer(source, rebinner, rebinner.backend, use_mask)
         if source.missing:
             _log.warning("%s: no arm %s", source.name, ", ".join(source.missing))
         # Once even for no rows: the result needs its width, and the grid its check.
         batches = list(selection.batches(_BATCH)) or [(slice(0, 0), selection)]
         with backend.active():
             prepared = [(part.start, prepare(batch)) for part, batch in batches]
-            data = backend.xp.concat([batch.x for _, batch in prepared], axis=0)
+            x = rebinner.backend.xp.concat([batch.x for _, batch in prepared], axis=0)
+            data = to_device(x, backend)
         return data, np.concatenate([start + batch.good for start, batch in prepared])
 
 

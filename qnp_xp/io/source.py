@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .._xp.backend import Array, array_namespace, backend_of, to_device
+from .._xp.backend import Array, array_namespace, backend_of, real_floating, to_device
 from ..errors import SpectraError
 from ..selection import holds
 from ._units import ensure_flux_units
@@ -123,13 +123,7 @@ class Arm:
                 mask = mask.astype(np.int64) & self.bad_bits
             ivar = np.where(mask == 0, ivar, 0).astype(ivar.dtype)
         wave = self.wave if self.wave.ndim == 1 else self.wave[rows, :]
-        return wave, _floating(flux), _floating(ivar)
-
-
-def _floating(x: Array) -> Array:
-    """Convert integers to float64."""
-    xp = array_namespace(x)
-    return x if xp.isdtype(x.dtype, "real floating") else xp.astype(x, xp.float64)
+        return (wave, *real_floating(flux=flux, ivar=ivar))
 
 
 @dataclass(frozen=True)

@@ -53,11 +53,12 @@ def load_model(
         ``$QN_MODEL_FILE`` names is used, else the bundled network, which is not DESI's.
     device : str or object
         ``"cpu"``, ``"gpu"``, ``"gpu:1"``, or ``"auto"`` for a GPU if there is one;
-        with `xp`, that library's own device object.
+        with `xp`, that library's own device object, or its name for one.
     dtype : {"float32", "float64"}
         What to compute in.
     xp : module, optional
-        Any array API namespace; by default numpy on the CPU and CuPy on a GPU.
+        Any namespace of the array API standard, 2023.12 or later; by default numpy on
+        the CPU and CuPy on a GPU.
     lines, lines_bal : sequence of str, optional
         Names of the emission and broad absorption lines in the order of the outputs.
         The files do not say. By default seven outputs are DESI's six lines and one.

@@ -1,0 +1,147 @@
+"""What array libraries do in ways of their own, where the standard is silent."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import re
+import sys
+import warnings
+from typing import Any
+
+import array_api_compat
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import DeviceError
+
+# CuPy's own error is a MemoryError, those of CUDA, cuBLAS, PyTorch and XLA are not.
+_OUT_OF_MEMORY = re.compile(
+    r"out[ _]of[ _](\w+[ _])?memory|alloc_failed|resource_exhausted|"
+    r"can't allocate memory",
+    re.IGNORECASE,
+)
+
+
+def library_name(xp: Any) -> str:
+    """Name the library of a namespace."""
+    name = getattr(xp, "__name__", type(xp).__name__)
+    return str(name).removeprefix("array_api_compat.")
+
+
+def find_namespace(xp: Any) -> Any:
+    """Find the namespace of the standard that belongs to a library."""
+    if library_name(xp) == "dask.array":
+        msg = (
+            "a model cannot compute on dask's arrays as a whole: load it on numpy, and"
+            " let dask call it for each block of spectra, x.map_blocks(...)"
+        )
+        raise DeviceError(msg)
+    try:
+        namespace = array_api_compat.array_namespace(xp.asarray([0.0]))
+        namespace.__array_namespace_info__  # noqa: B018 (it came with 2023.12)
+    except (AttributeError, TypeError) as err:
+        msg = (
+            f"xp={library_name(xp)} is no namespace of the array API standard, 2023.12"
+            f" or later, such as numpy, cupy, torch and jax.numpy: {err}"
+        )
+        raise DeviceError(msg) from err
+    return namespace
+
+
+def find_device(xp: Any, wanted: Any) -> Any:
+    """Find the device of a library that a user names; None means the default."""
+    try:
+        return _device(xp, wanted)
+    # Each library has an error of its own here; PyTorch's is an AssertionError.
+    except Exception as err:
+        if isinstance(wanted, str) and wanted == "cpu":
+            return _device(xp, None)  # nothing has that name: the standard gives none
+        msg = f"{library_name(xp)} has no device {wanted!r} here: {err}"
+        raise DeviceError(msg) from err
+
+
+def _device(xp: Any, wanted: Any) -> Any:
+    """Have a library make an array on a device, and say where it went."""
+    if isinstance(wanted, str) and array_api_compat.is_jax_namespace(xp):
+        platform, _, index = wanted.partition(":")
+        wanted = importlib.import_module("jax").devices(platform)[int(index or 0)]
+    return array_api_compat.device(xp.asarray([0.0], device=wanted))
+
+
+def device_spec(device: Any) -> Any:
+    """Give a device in a form that can be pickled, and that `find_device` takes."""
+    if type(device).__module__.partition(".")[0] == "jaxlib":
+        return f"{device.platform}:{device.id}"
+    return device
+
+
+def has_float64(xp: Any, device: Any) -> bool:
+    """Tell whether a device has float64: Apple's have not, nor JAX without x64."""
+    info = xp.__array_namespace_info__()
+    return "float64" in info.dtypes(device=device, kind="real floating")
+
+
+def is_traced(x: Any) -> bool:
+    """Tell whether JAX is following what is done to an array, which has no values."""
+    return "jax" in sys.modules and isinstance(x, sys.modules["jax"].core.Tracer)
+
+
+def copy_to_host(x: Any) -> NDArray[Any]:
+    """Copy what is no array of numpy to the host."""
+    if not array_api_compat.is_array_api_obj(x):
+        return _from_list(x)
+    if is_traced(x):
+        msg = (
+            "an array that JAX traces cannot leave JAX: load the model with"
+            " xp=jax.numpy, and set jax_enable_x64 for what needs float64"
+        )
+        raise DeviceError(msg)
+    if array_api_compat.is_torch_array(x):
+        x = x.detach()
+    if array_api_compat.is_cupy_array(x) or array_api_compat.is_torch_array(x):
+        return np.asarray(array_api_compat.to_device(x, "cpu"))
+    xp = array_api_compat.array_namespace(x)
+    if array_api_compat.is_array_api_strict_namespace(xp):
+        # Its devices are objects, and its CPU has no name in the standard.
+        x = array_api_compat.to_device(x, xp.Device("CPU_DEVICE"))
+    try:
+        return np.asarray(x)
+    except TypeError:  # as dpnp raises it
+        pass
+    try:
+        return np.from_dlpack(x, device="cpu")
+    except (AttributeError, BufferError, TypeError) as err:
+        msg = (
+            f"arrays of {library_name(xp)} cannot be copied to the host, at least not"
+            f" by numpy {np.__version__} (2.1 is the first that can ask for it): {err}"
+        )
+        raise DeviceError(msg) from err
+
+
+def _from_list(x: Any) -> NDArray[Any]:
+    """Make an array of a list, or of what another package can turn into one."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # numpy < 1.24 warns of lists that are no array
+        try:
+            return np.asarray(x)
+        except ValueError as err:
+            msg = f"expected numbers in rows of one length, got {type(x).__name__}"
+            raise TypeError(msg) from err
+
+
+def eager(xp: Any) -> contextlib.AbstractContextManager[Any]:
+    """Make arrays that may be kept: neither traces nor PyTorch's of inference mode."""
+    context: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+    if array_api_compat.is_jax_namespace(xp):
+        context = importlib.import_module("jax").ensure_compile_time_eval()
+    elif array_api_compat.is_torch_namespace(xp):
+        context = importlib.import_module("torch").inference_mode(False)
+    return context
+
+
+def is_out_of_memory(err: BaseException) -> bool:
+    """Tell whether an error of any library says that memory has run out."""
+    if isinstance(err, RuntimeError):
+        return _OUT_OF_MEMORY.search(str(err)) is not None
+    return isinstance(err, MemoryError)
