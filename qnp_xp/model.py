@@ -241,7 +241,7 @@ class QuasarNP:
         with self.backend.active(), np.errstate(all="ignore"):
             x = layers.flatten(to_device(x, self.backend, self.dtype))
             while True:
-                tile = self.tile
+                tile = min(self.tile, max(x.shape[0], 1))
                 try:
                     return self._forward(x, tile)
                 except (MemoryError, RuntimeError) as err:

@@ -372,9 +372,14 @@ def test_nan_stays_nan_and_spoils_no_other_spectrum(
 
 @pytest.mark.parametrize("n", [1, 2, 15, 16, 17, 33, 40])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_bits_of_a_spectrum_depend_on_no_other(
+def test_a_spectrum_depends_on_no_other(
     backend: ArrayBackend, data: Path, n: int, dtype: str
 ) -> None:
+    # On numpy to the last bit. On a device rows share their products, which are added
+    # in an order of their own.
+    atol = (
+        0.0 if backend.name == "numpy" else {"float32": 3e-6, "float64": 1e-13}[dtype]
+    )
     path = data / "keras" / "valid.h5"
     model = load_model(path, **backend.resolve(), dtype=dtype)
     x = draw(40, 443, dtype=dtype)
@@ -383,7 +388,7 @@ def test_bits_of_a_spectrum_depend_on_no_other(
     for _ in range(3):
         rows = rng.permutation(40)[:n]
         found = outputs(backend, model.predict(x[rows]), dtype)
-        np.testing.assert_array_equal(found, everything[:, rows])
+        np.testing.assert_allclose(found, everything[:, rows], rtol=0, atol=atol)
 
 
 def test_bits_of_a_real_network_depend_on_no_other_spectrum(
