@@ -6,9 +6,11 @@ network on the batch before.
 
 from __future__ import annotations
 
+import functools
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -44,9 +46,10 @@ def score(
         source, model.rebinner, model.rebinner.backend, options.use_mask, size, clock
     )
     batches = selection.batches(size)
-    backend.settle()  # weights, and arrays of the user, are on their way
-    with worker_pool(model.threads) as pool:
-        for rows, prepared, futures in _predict(batches, prepare, model, pool):
+    backend.settle()  # arrays of the user may be on their way
+    pool = worker_pool(model.threads) if backend.is_host else nullcontext(_thread())
+    with pool as threads:
+        for rows, prepared, futures in _predict(batches, prepare, model, threads):
             done = [future.result() for future in futures]
             part = table[rows]
             with clock("decode"), backend.stream("prepare"):
@@ -70,11 +73,17 @@ def score(
                     boxes[rows][good] = to_host(activations)[finite]
 
 
+@functools.cache
+def _thread() -> ThreadPoolExecutor:
+    """Start the thread that works on a device, for all files: each has CUDA handles."""
+    return ThreadPoolExecutor(1)
+
+
 def _predict(
     batches: Iterator[tuple[slice, Selection]],
     prepare: Preparer,
     model: QuasarNP,
-    pool: ThreadPoolExecutor,
+    threads: ThreadPoolExecutor,
 ) -> Iterator[tuple[slice, Prepared, list[Future[Array]]]]:
     """Run the network on each batch in other threads, while the next is prepared."""
     running: deque[tuple[slice, Prepared, list[Future[Array]]]] = deque()
@@ -85,7 +94,7 @@ def _predict(
         blocks = [
             prepared.x[low : min(low + step, n), :] for low in range(0, max(n, 1), step)
         ]
-        futures = [pool.submit(_forward, model, x, prepare.clock) for x in blocks]
+        futures = [threads.submit(_forward, model, x, prepare.clock) for x in blocks]
         running.append((rows, prepared, futures))
         if len(running) > 1:
             yield running.popleft()

@@ -105,6 +105,7 @@ class QuasarNP:
         self._convs = [prepare(conv, backend, dtype) for conv in network.convs]
         self._trunk = [(move(x.kernel), move(x.bias)) for x in network.trunk]
         self._heads = tuple(map(move, network.joined_heads()))
+        backend.settle()  # the weights are there, whichever thread asks for them
 
     def _arguments(self) -> dict[str, Any]:
         """Collect what makes this model again."""
@@ -113,10 +114,14 @@ class QuasarNP:
 
     def __reduce__(self) -> tuple[Callable[[], QuasarNP], tuple[()]]:
         # Arrays of a device stay there; they are made again from the host's.
-        return functools.partial(QuasarNP, **self._arguments()), ()
+        return self.recipe(), ()
 
     def __replace__(self, **changes: Any) -> QuasarNP:
-        return QuasarNP(**{**self._arguments(), **changes})
+        return self.recipe(**changes)()
+
+    def recipe(self, **changes: Any) -> Callable[[], QuasarNP]:
+        """Say how to make this model, or one that differs, perhaps elsewhere."""
+        return functools.partial(QuasarNP, **{**self._arguments(), **changes})
 
     def __repr__(self) -> str:
         return f"<QuasarNP {self.weights_name}, {self.dtype} on {self.device}>"

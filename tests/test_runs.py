@@ -181,7 +181,8 @@ class Here(threading.Thread):
 
     def __init__(self, target: Any, args: Any, daemon: bool) -> None:
         super().__init__(daemon=daemon)
-        self.jobs, self.model, self.config, _ = args
+        self.jobs, make, self.config, _ = args
+        self.model = make()
 
     def run(self) -> None:
         with contextlib.suppress(EOFError, OSError):

@@ -177,6 +177,7 @@ def _gpu(index: int | None) -> Backend:
             f"device='gpu:{index}' was asked for; the visible GPUs are 0 to {count - 1}"
         )
         raise DeviceError(msg)
+    libraries.probe_cupy(index)
     return Backend(xp, cupy.cuda.Device(index), f"gpu:{index}")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import re
 import sys
@@ -138,6 +139,27 @@ def eager(xp: Any) -> contextlib.AbstractContextManager[Any]:
     elif array_api_compat.is_torch_namespace(xp):
         context = importlib.import_module("torch").inference_mode(False)
     return context
+
+
+@functools.cache
+def probe_cupy(index: int) -> None:
+    """Have a GPU compute a product and a kernel once: CuPy may lack libraries."""
+    cupy = importlib.import_module("cupy")
+    try:
+        with cupy.cuda.Device(index):
+            x = cupy.ones((2, 2), dtype=cupy.float32)
+            complete = bool((cupy.matmul(x, x) + x == 3).all())
+    # What is missing may be a file, a symbol, a compiler, or memory.
+    except Exception as err:
+        msg = (
+            f"CuPy finds GPU {index}, but cannot compute on it; where libraries of CUDA"
+            f" are missing, pip install 'cupy-cuda12x[ctk]' brings them. CuPy says:"
+            f" {type(err).__name__}: {err}"
+        )
+        raise DeviceError(msg) from err
+    if not complete:
+        msg = f"GPU {index} computes wrongly: 2 is not 1 + 1"
+        raise DeviceError(msg)
 
 
 def is_out_of_memory(err: BaseException) -> bool:

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import itertools
 import logging
 import multiprocessing
 import os
 import signal
 import sys
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
+from .._xp.backend import device_of_rank, resolve
 from .._xp.threads import granted_cores
 from ..model import QuasarNP
 from .jobs import Job, JobResult, RunConfig, failed, largest_first, run_elsewhere
@@ -27,22 +29,30 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def process_results(
-    jobs: Sequence[Job], model: QuasarNP, config: RunConfig, nproc: int
+    jobs: Sequence[Job],
+    model: QuasarNP,
+    config: RunConfig,
+    nproc: int,
+    device: str = "cpu",
 ) -> Generator[JobResult, None, None]:
     """Do jobs in several processes, and give their results as they come.
 
-    One that dies is replaced, and its job is known: the others do not notice.
+    One that dies is replaced, and its job is known: the others do not notice. They
+    share the visible GPUs where the device is one that does not say which.
     """
     nproc = min(nproc, len(jobs))
     threads = max(1, granted_cores() // nproc)
-    model = model.with_nproc(threads)
+    started = itertools.count()
     todo = collections.deque(largest_first(jobs))
     busy: dict[Any, tuple[_Worker, Job]] = {}
     idle: list[_Worker] = []
     try:
         while todo or busy:
             while todo and len(busy) < nproc:
-                worker = idle.pop() if idle else _Worker(model, config, threads)
+                if not idle:
+                    make = _recipe(model, threads, device, next(started))
+                    idle.append(_Worker(make, config, threads))
+                worker = idle.pop()
                 if not worker.process.is_alive():  # it died between two jobs
                     continue
                 job = todo.popleft()
@@ -65,15 +75,27 @@ def process_results(
             worker.process.join()
 
 
+def _recipe(
+    model: QuasarNP, threads: int, device: str, number: int
+) -> Callable[[], QuasarNP]:
+    """Say how the process of a number makes the model."""
+    if not model.backend.is_gpu:
+        return model.recipe(nproc=threads)
+    backend = resolve(device_of_rank(device, number))
+    return model.recipe(nproc=threads, backend=backend)
+
+
 class _Worker:
     """A process that does one job after the other."""
 
-    def __init__(self, model: QuasarNP, config: RunConfig, threads: int) -> None:
+    def __init__(
+        self, make: Callable[[], QuasarNP], config: RunConfig, threads: int
+    ) -> None:
         # A fork would have the locks of this process' threads, and no threads.
         context = get_context("spawn")
         self.jobs, other_end = context.Pipe()
         level = logging.getLogger().getEffectiveLevel()
-        arguments = other_end, model, config, level
+        arguments = other_end, make, config, level
         self.process = context.Process(target=_work, args=arguments, daemon=True)
         with _environment(threads), _signals_later():
             self.process.start()
@@ -105,7 +127,9 @@ def _signals_later() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _work(jobs: Connection, model: QuasarNP, config: RunConfig, level: int) -> None:
+def _work(
+    jobs: Connection, make: Callable[[], QuasarNP], config: RunConfig, level: int
+) -> None:
     """Do the jobs that arrive, until there are no more."""
 
     def end(number: int, _: object) -> None:
@@ -120,6 +144,7 @@ def _work(jobs: Connection, model: QuasarNP, config: RunConfig, level: int) -> N
     threading.Thread(target=_end_with_parent, daemon=True).start()
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     logging.getLogger().setLevel(level)
+    model = make()
     with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
             jobs.send(run_elsewhere(jobs.recv(), model, config))

@@ -104,7 +104,9 @@ def run(args: argparse.Namespace) -> int:
     plan = _plan(args, args.nproc)
     model = _model(args, plan.device)
     if plan.workers > 1:
-        results = process_results(plan.jobs, model, plan.config, plan.workers)
+        results = process_results(
+            plan.jobs, model, plan.config, plan.workers, plan.device
+        )
     else:
         results = (run_job(job, model, plan.config) for job in plan.jobs)
     return _report(args, plan, model, results)
