@@ -380,12 +380,14 @@ def demand(*names: str) -> None:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Handle SIGINT as python does, though the parent of this process ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Handle signals as python does, though the parent of this process ignores them."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, how) for number, how in usual.items()}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, how in before.items():
+            signal.signal(number, how)
 
 
 def workers(group: int) -> list[int]:

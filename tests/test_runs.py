@@ -520,7 +520,7 @@ def test_a_summary_says_what_came_of_each_input(
     assert header["QNRATE"] == pytest.approx(6 / header["QNWALL"])
     text = (here / "mine.txt").read_text()
     assert "4 inputs: 2 classified, 1 kept, 0 skipped, 1 failed\n" in text
-    assert f"failed:\n  {bad}: cut short" in text
+    assert f"failed:\n  {bad}: not a FITS file, or cut short" in text
 
 
 def test_runs_write_no_summary_unless_it_is_asked_for(
