@@ -383,12 +383,14 @@ def demand(*names: str) -> None:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Handle SIGINT as python does, though the parent of this process ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    """Handle signals as python does, though the parent of this process ignores them."""
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, how) for number, how in usual.items()}
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, how in before.items():
+            signal.signal(number, how)
 
 
 def workers(group: int) -> list[int]:
@@ -400,6 +402,39 @@ def workers(group: int) -> list[int]:
             if os.getpgid(int(folder.name)) == group and b"spawn_main" in command:
                 found.append(int(folder.name))
     return found
+
+
+def wait_for(path: Path, limit: float = 60) -> None:
+    """Wait until something is there."""
+    end = time.monotonic() + limit
+    while not path.exists():
+        if time.monotonic() > end:
+            pytest.fail(f"{path} has not come in {limit} s")
+        time.sleep(0.01)
+
+
+#: Has every python process that is started stop where it opens certain files.
+_STALL = """
+import os, sys, time
+
+def stall(event, args):
+    if event == "open" and str(args[0]) in os.environ["STALLED"].split(os.pathsep):
+        os.makedirs(f"{args[0]}.opened")
+        time.sleep(3600)
+
+sys.addaudithook(stall)
+"""
+
+
+def stalled(folder: Path, *paths: Path) -> dict[str, str]:
+    """An environment in which some files are read for ever, by a module in a folder.
+
+    Where that begins, a folder ``NAME.opened`` is made.
+    """
+    (folder / "sitecustomize.py").write_text(_STALL)
+    search = [str(folder), *filter(None, [os.environ.get("PYTHONPATH")])]
+    names = {"PYTHONPATH": search, "STALLED": map(str, paths)}
+    return {**os.environ, **{k: os.pathsep.join(v) for k, v in names.items()}}
 
 
 #: The command on a disk that is so slow that files are partial for long.

@@ -176,7 +176,7 @@ def test_pixels_of_tiles_are_limited_by_the_file(
 
 def test_a_header_ends_within_the_file(tmp_path: Path) -> None:
     content = compressed(tmp_path / "coadd.fits")
-    text = "cut short within its header"
+    text = "the file ends within its header"
     start = content.index(b"XTENSION=")
     assert text in problem(content[: start + 2000])
     wrong = content.replace(b"END     ", b"NOEND   ", 1)

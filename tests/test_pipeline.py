@@ -780,19 +780,21 @@ def test_outputs_with_brackets_are_written_or_refused_and_leave_nothing_else(
     assert [path.name for path in folder.iterdir()] == left
 
 
-def test_an_output_that_exists_is_refused_before_anything_is_read(folder: Path) -> None:
+def test_an_output_that_exists_is_refused_before_anything_is_read(
+    folder: Path, weights: Path
+) -> None:
     output = folder / "qn.fits"
     output.write_text("mine")
     with pytest.raises(FileExistsError, match=r"qn\.fits.*overwrite"):
-        classify("absent.fits", "absent.h5", output=output)
+        classify("absent.fits", weights, output=output)
     assert output.read_text() == "mine"
 
 
 def test_an_output_without_a_folder_is_refused_before_anything_is_read(
-    folder: Path,
+    folder: Path, weights: Path
 ) -> None:
     with pytest.raises(NotADirectoryError, match=r"nowhere.*qn\.fits"):
-        classify("absent.fits", "absent.h5", output=folder / "nowhere" / "qn.fits")
+        classify("absent.fits", weights, output=folder / "nowhere" / "qn.fits")
     assert not list(folder.iterdir())
 
 

@@ -30,9 +30,6 @@ _DAMAGE: tuple[type[Exception], ...] = (
     *(ArithmeticError, AttributeError, LookupError, MemoryError, OSError),
     *(RuntimeError, TypeError, ValueError, fitsio.FITSFormatError),
 )
-# What there must be for each spectrum in a column: kinds of numpy, and their name.
-_NUMBERS = ("iuf", "a number")
-_KINDS = {"TARGETID": ("iu", "an integer"), "OBJTYPE": ("SU", "a text")}
 _TAPE = 28_800  # bytes of a record of a tape, which is filled up with zeros
 _BITPIX = {-64: ">f8", -32: ">f4", 16: ">i2", 32: ">i4", 64: ">i8"}
 
@@ -175,14 +172,7 @@ class FitsFile:
             table = found.read(columns=list(present.values())) if present else {}
             if rows is not None and present and len(table) != rows:
                 raise self.problem(hdu, f"has {len(table)} rows for {rows} spectra")
-            columns = {name: _native(table[own[name]]) for name in present}
-            for name, values in columns.items() if rows is not None else ():
-                kinds, what = _KINDS.get(name, _NUMBERS)
-                if values.ndim != 1 or values.dtype.kind not in kinds:
-                    has = f"{values.dtype} of shape {values.shape}"
-                    what = f"column {name} has {has}, and {what} for each spectrum"
-                    raise self.problem(hdu, f"{what} is needed")
-            return columns
+            return {name: _native(table[own[name]]) for name in present}
 
     def table(self, hdu: str | int) -> NDArray[Any]:
         """Read a whole table, in the byte order of the machine."""

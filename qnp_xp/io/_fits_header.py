@@ -69,7 +69,7 @@ def _header(file: IO[bytes], offset: int, first: bytes) -> _Cards:
                 # Of two, cfitsio takes one here and the other there.
                 if cards.setdefault(key, text) != text and key.startswith("Z"):
                     raise ValueError(f"{key} has two values")
-    raise ValueError("the file is cut short within its header")
+    raise ValueError("the file ends within its header")
 
 
 def _integer(cards: _Cards, key: str, default: int | None = None) -> int:
