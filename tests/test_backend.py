@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from qnp_xp import DeviceError
+from qnp_xp._xp import libraries
 from qnp_xp._xp.backend import (
     Backend,
     backend_of,
@@ -65,6 +66,8 @@ def fake_cupy(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
             getDevice=lambda: 1,
         ),
     )
+    cupy.ones, cupy.matmul, cupy.float32 = np.ones, np.matmul, np.float32
+    libraries.probe_cupy.cache_clear()
     compat = types.ModuleType("array_api_compat.cupy")
     monkeypatch.setitem(sys.modules, "cupy", cupy)
     monkeypatch.setitem(sys.modules, "array_api_compat.cupy", compat)
@@ -173,6 +176,22 @@ def test_gpu_is_cupy_on_the_current_device_or_the_one_named(
     assert isinstance(backend.device, fake_cupy.cuda.Device)
     assert backend.device.id == index
     assert backend.name == f"gpu:{index}"
+
+
+def test_a_gpu_that_cannot_compute_is_an_error_and_auto_falls_back(
+    fake_cupy: Any,
+) -> None:
+    def fail(*_: Any) -> None:
+        msg = "libcublas.so.12: cannot open shared object file"
+        raise ImportError(msg)
+
+    fake_cupy.matmul = fail
+    with pytest.raises(DeviceError, match=r"finds GPU 0.*\[ctk\].*libcublas\.so\.12"):
+        resolve("gpu:0")
+    assert resolve("auto") == resolve("cpu")
+    fake_cupy.matmul = lambda x, y: x
+    with pytest.raises(DeviceError, match="GPU 0 computes wrongly"):
+        resolve("gpu:0")
 
 
 def test_cupy_takes_its_own_devices(fake_cupy: Any) -> None:

@@ -361,13 +361,13 @@ def test_tiles_are_halved_where_any_library_runs_out_of_memory(
     original = QuasarNP._forward_tile
 
     def forward(self: QuasarNP, x: Any) -> Any:
-        if x.shape[0] > 64:
+        if x.shape[0] > 1:
             raise error
         return original(self, x)
 
     monkeypatch.setattr(QuasarNP, "_forward_tile", forward)
     found = backend.host(model.predict(np.zeros((3, model.nbins)))[0])
-    assert model.tile == 64
+    assert model.tile == 1
     np.testing.assert_allclose(found, expected, rtol=0, atol=3e-6)
 
 

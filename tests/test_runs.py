@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import multiprocessing
 import os
@@ -35,6 +36,8 @@ from helpers import (
 )
 
 from qnp_xp import load_model
+from qnp_xp._xp import backend
+from qnp_xp._xp.backend import Backend, resolve
 from qnp_xp.batch import jobs, processes
 from qnp_xp.batch.jobs import (
     Job,
@@ -228,6 +231,37 @@ def test_processes_share_the_cores_that_are_granted(
     kept = [os.environ.get(f"{name}_NUM_THREADS") for name in ("OMP", "MKL")]
     assert kept == [str(granted), "5"]
     assert "OPENBLAS_NUM_THREADS" not in os.environ
+
+
+def test_processes_share_the_visible_gpus(
+    coadds: list[Path], weights: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+
+    class Started(Here):
+        def __init__(self, target: Any, args: Any, daemon: bool) -> None:
+            made.append(args[1].keywords["backend"].name)
+            on_host = functools.partial(args[1], backend=resolve("cpu"))
+            super().__init__(target, (args[0], on_host, *args[2:]), daemon)
+
+        def start(self) -> None:
+            self.jobs = Connection(os.dup(self.jobs.fileno()))  # as a process has it
+            super().start()
+
+    numpy = resolve("cpu").xp
+    model = load_model(weights)
+    model.backend = Backend(numpy, None, "gpu:0")
+    context = SimpleNamespace(Process=Started, Pipe=multiprocessing.Pipe)
+    monkeypatch.setattr(processes, "get_context", lambda _: context)
+    monkeypatch.setattr(processes, "resolve", lambda name: Backend(numpy, None, name))
+    monkeypatch.setattr(backend, "visible_gpus", lambda: 2)
+    todo = [Job((path,), here / path.name) for path in coadds]
+    config = RunConfig(overwrite=True)
+    for device, expected in (("gpu", "010"), ("gpu:1", "111")):
+        made.clear()
+        results = list(process_results(todo, model, config, 3, device))
+        assert [result.outcome for result in results] == [Outcome.DONE] * 3
+        assert made == [f"gpu:{index}" for index in expected]
 
 
 def test_a_process_that_dies_between_two_files_is_replaced(
