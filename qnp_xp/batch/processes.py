@@ -40,7 +40,7 @@ def process_results(
     One that dies is replaced, and its job is known: the others do not notice. They
     share the visible GPUs where the device is one that does not say which.
     """
-    nproc = min(nproc, len(jobs))
+    nproc = min(nproc, max(len(jobs), 1))
     threads = max(1, granted_cores() // nproc)
     started = itertools.count()
     todo = collections.deque(largest_first(jobs))
