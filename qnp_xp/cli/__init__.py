@@ -101,7 +101,7 @@ class _Parser(argparse.ArgumentParser):
         options = list(self._option_string_actions)
         for arg in itertools.takewhile(lambda arg: arg != "--", args):
             if re.match("-[^-]", arg) and f"-{arg}" in options:
-                # Else -output would be -o, with the value utput.
+                # Else -output would be -o with the rest of the word as its value.
                 self.error(f"unrecognized arguments: {arg}; did you mean -{arg}?")
         found, others = super().parse_known_args(args, namespace)
         if others:
