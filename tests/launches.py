@@ -17,8 +17,7 @@ from unittest import mock
 import numpy as np
 
 #: What makes a view, or no array; and what brings arrays to the device.
-FREE = {"expand_dims", "finfo", "isdtype", "reshape", "result_type"}
-FREE |= {"asarray"}
+FREE = {"asarray", "expand_dims", "finfo", "isdtype", "reshape", "result_type"}
 OPERATORS = ("add", "and", "eq", "ge", "gt", "invert", "le", "lt", "mul", "ne", "neg")
 OPERATORS += ("or", "pow", "radd", "rmul", "rsub", "rtruediv", "sub", "truediv", "abs")
 

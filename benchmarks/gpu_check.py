@@ -1,0 +1,574 @@
+"""Prove and measure the GPU path in one run of under five minutes.
+
+    python benchmarks/gpu_check.py > gpu.md
+
+prints a table in Markdown, for docs/performance.md, on a machine with a GPU, CuPy and
+what the package needs. Each check ends with a row that says passed, failed or skipped,
+and why; the exit status is 1 if one failed. With `--dry` numpy takes CuPy's place, so
+that the same lines run where there is no GPU; its figures mean nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import hashlib
+import importlib
+import resource
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+from unittest import mock
+
+import numpy as np
+from common import coadd, interleave, median, processor, torch_network, versions
+
+from qnp_xp import DeviceError, classify, load_model
+from qnp_xp._classify import classify_file, classify_source
+from qnp_xp._data import DEMO_COADD, EMBEDDED_NETWORK, data_file
+from qnp_xp._options import Options
+from qnp_xp._xp.backend import resolve, to_device, to_host, visible_gpus
+from qnp_xp._xp.clock import Clock
+from qnp_xp._xp.threads import granted_cores
+from qnp_xp.decode import decode
+from qnp_xp.io import load_desi_coadd
+from qnp_xp.io.open import open_group
+
+MOST = 3e-6  # what results may differ from numpy's
+MOST_LAUNCHES = {"a pass of the network": 60, "a batch": 150}
+LEAST_OF_TORCH = 0.8  # of the rate of PyTorch's best
+ROOM = 24  # MiB, too little for a tile
+TESTS = Path(__file__).parents[1] / "tests"
+
+Rows = Iterator["Row"]
+
+
+class Row(NamedTuple):
+    """One line of the table."""
+
+    what: str
+    result: object
+    good: bool = True
+
+
+class Skipped(Exception):  # noqa: N818 - it is no error
+    """Why a check cannot be made, or not to its end."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is computed."""
+
+    spectra: int = 16_384
+    tiles: tuple[int, ...] = (64, 128, 256, 512, 1024, 2048, 4096)
+    rows: tuple[int, ...] = (500, 20_000)  # of files
+    batches: tuple[int, ...] = (256, 1024, 4096)
+    processes: tuple[int, ...] = (1, 2, 4, 8)
+    runs: int = 20  # to compare bits of
+    repeats: int = 3  # to time
+    tests: tuple[str, ...] = ()  # all of them
+
+
+QUICK = Sizes(64, (16, 32), (30, 60), (32,), (1, 2), 3, 1, ("test_decode.py",))
+
+
+def stand_in() -> None:
+    """Put numpy in CuPy's place, on a card that does nothing."""
+    cupy = mock.MagicMock(name="cupy")
+    cupy.ndarray = type("ndarray", (), {})  # of which there are none
+    cupy.cuda.runtime.getDeviceCount.return_value = 1
+    cupy.cuda.runtime.getDevice.return_value = 0
+    cupy.cuda.runtime.memGetInfo.return_value = 1 << 30, 1 << 31
+    cupy.cuda.runtime.getDeviceProperties.return_value = {"name": b"none (dry run)"}
+    cupy.get_default_memory_pool().free_bytes.return_value = 0
+    cupy.get_default_memory_pool().total_bytes.return_value = 0
+    sys.modules["cupy"] = cupy
+    sys.modules["array_api_compat.cupy"] = resolve("cpu").xp
+
+
+class Job:
+    """What the checks share."""
+
+    def __init__(self, args: argparse.Namespace, folder: Path) -> None:
+        self.args = args
+        self.folder = folder
+        self.dry = args.dry
+        self.sizes = QUICK if args.quick else Sizes()
+        self.end = time.perf_counter() + args.seconds
+        self.weights = args.model or data_file(EMBEDDED_NETWORK)
+        self.model = load_model(self.weights, "gpu")
+        self.host = load_model(self.weights)
+        self.cupy = importlib.import_module("cupy")
+        self.pool = self.cupy.get_default_memory_pool()
+
+    def spectra(self, n: int) -> np.ndarray:
+        """Make normalised spectra of noise with a line."""
+        rng, size = np.random.default_rng(0), self.model.nbins
+        centre = rng.uniform(0, size, size=(n, 1))
+        x = rng.normal(size=(n, size))
+        x += 6 * np.exp(-0.5 * ((np.arange(size) - centre) / 4) ** 2)
+        x -= x.mean(axis=1, keepdims=True)
+        return (x / x.std(axis=1, keepdims=True)).astype(np.float32)
+
+    def put(self, x: np.ndarray) -> Any:
+        """Copy an array to the GPU."""
+        return to_device(x, self.model.backend)
+
+    def coadd(self, rows: int) -> Path:
+        """Write a coadd, once."""
+        path = self.folder / f"coadd-{rows}.fits"
+        if not path.exists():
+            coadd(path, rows)
+        return path
+
+    def time(self, run: Callable[[], Any]) -> float:
+        """Time a function, until the GPU is done."""
+
+        def wait() -> None:
+            run()
+            self.model.backend.settle()
+
+        return median(interleave({"": wait}, self.sizes.repeats)[""])
+
+
+def close(what: str, found: Iterable[Any], expected: Iterable[Any]) -> Row:
+    """Compare arrays with numpy's."""
+    pairs = zip(map(to_host, found), map(to_host, expected), strict=True)
+    worst = float(np.max([np.max(np.abs(a - b)) for a, b in pairs]))
+    return Row(what, f"{worst:.1e}", worst <= MOST)
+
+
+def digest(arrays: Iterable[Any]) -> str:
+    """Digest the bits of arrays."""
+    return hashlib.sha256(b"".join(to_host(x).tobytes() for x in arrays)).hexdigest()
+
+
+def mib(size: float) -> str:
+    """Write bytes in MiB."""
+    return f"{size / 2**20:,.0f} MiB"
+
+
+# The checks, in their order: what proves comes before what measures.
+
+
+def environment(job: Job) -> Rows:
+    """Say what the figures hold for; devices that are not there are refused."""
+    runtime = job.cupy.cuda.runtime
+    card = runtime.getDeviceProperties(0)["name"].decode()
+    yield Row("card", f"{card}, {mib(runtime.memGetInfo()[1])}; {visible_gpus()} seen")
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        driver = subprocess.run(command, capture_output=True, text=True, check=False)
+        yield Row("driver", (driver.stdout.split() or ["unknown"])[0])
+    except FileNotFoundError:
+        yield Row("driver", "unknown (no nvidia-smi)")
+    cuda = int(runtime.driverGetVersion()), int(runtime.runtimeGetVersion())
+    yield Row("CUDA of the driver, of CuPy", f"{cuda[0]}, {cuda[1]}")
+    yield Row("host", f"{processor()}, {granted_cores()} cores")
+    yield Row("versions", ", ".join(" ".join(pair) for pair in versions().items()))
+    yield Row("date, network", f"{time.strftime('%Y-%m-%d')}, {job.model!r}")
+    try:
+        resolve("gpu:99")
+    except DeviceError as err:
+        yield Row("gpu:99", err)
+    else:
+        yield Row("gpu:99", "was taken", good=False)
+
+
+def agreement(job: Job) -> Rows:
+    """Compare with numpy: network, sums of pixels, decoding, and a whole table."""
+    x = job.spectra(min(job.sizes.spectra, 2048))
+    for dtype in ("float64", "float32"):
+        model = load_model(job.weights, "gpu", dtype=dtype)
+        expected = load_model(job.weights, dtype=dtype).predict(x)
+        for where, given in (("host", x), ("GPU", job.put(x))):
+            found = model.predict(given)
+            yield close(f"predict in {dtype}, spectra on the {where}", found, expected)
+    coadd = data_file(DEMO_COADD)
+    one, other = (load_desi_coadd(coadd, device=d)[0] for d in ("gpu", "cpu"))
+    yield close("read, rebin and normalise", [one], [other])
+    decoded = [
+        decode(preds, job.model.lines, job.model.lines_bal, job.model.wave)
+        for preds in ([job.put(x) for x in expected], expected)
+    ]
+    found, expected = ([x.c_line, x.z_line, x.zbest, x.cbest] for x in decoded)
+    yield close("decode", found, expected)
+    table, expected = classify(coadd, job.model), classify(coadd, job.host)
+    differ = [
+        name
+        for name in expected.dtype.names
+        if not np.allclose(table[name], expected[name], MOST, MOST, equal_nan=True)
+    ]
+    yield Row("columns of the demo's table that differ", differ or "none", not differ)
+
+
+def bits(job: Job) -> Rows:
+    """Compare the bits of runs of the same input."""
+    spectra = job.spectra(min(job.sizes.spectra, 1000))
+    x, runs = job.put(spectra), range(job.sizes.runs)
+    first = digest(job.model.predict(x))
+    others = sum(digest(job.model.predict(x)) != first for _ in runs)
+    yield Row("predict, runs with other bits", f"{others} of {len(runs)}", others == 0)
+    others = 0
+    for _ in runs:  # weights must have arrived, on whichever stream they are used
+        model = load_model(job.weights, "gpu")
+        with job.cupy.cuda.Stream(non_blocking=True):
+            others += digest(model.predict(x)) != first
+    yield Row("fresh models on another stream", f"{others} of {len(runs)}", others == 0)
+    path, tables = job.coadd(job.sizes.rows[0]), []
+
+    def run() -> None:
+        tables.append(classify(path, job.model).tobytes())
+
+    run()
+    threads = [threading.Thread(target=run) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    good = len(tables) == 4 and len(set(tables)) == 1
+    yield Row("classify, alone and in three threads", f"{len(set(tables))} table", good)
+    # Promised for CPUs alone, and so not a failure here.
+    turned = [to_host(x)[::-1] for x in job.model.predict(job.put(spectra[::-1]))]
+    yield Row("bits do not depend on place", digest(turned) == first)
+    whole = {classify(path, job.model, batch_size=n).tobytes() for n in (7, 100, 256)}
+    yield Row("bits do not depend on batch_size", whole == set(tables))
+
+
+def launches(job: Job) -> Rows:
+    """Count the operations that are asked of the GPU, and how long asking takes."""
+    sys.path.append(str(TESTS))
+    try:
+        from launches import count_operations  # noqa: PLC0415
+
+        # Operators of numpy's arrays cannot be counted.
+        module = importlib.import_module("array_api_strict" if job.dry else "cupy")
+    except ImportError as err:
+        raise Skipped(err) from err
+    model, to_host = job.model, "get"
+    if job.dry:
+        device, to_host = module.Device("device1"), "to_device"
+        model = load_model(job.weights, device, xp=module)
+    xp = model.backend.xp
+    path, counts = job.coadd(64), {}
+    x = xp.asarray(job.spectra(1), device=model.backend.device)
+    with count_operations(xp, type(x), to_host) as counted:
+        model.forward(x)
+        counts["a pass of the network"] = counted.total()
+        counted.clear()
+        for size in (64, 32):  # the second has a batch more
+            before = counted.copy()
+            counted.clear()
+            classify(path, model, batch_size=size)
+        counted.subtract(before)
+        counts["a batch"] = counted.total()
+        yield Row("transfers to the host in a batch", counted[to_host])
+    for name, count in counts.items():
+        yield Row(f"launches of {name}", count, count <= MOST_LAUNCHES[name])
+    seconds = job.time(lambda: model.forward(x)) / counts["a pass of the network"]
+    yield Row("a pass for one spectrum, for each launch", f"{1e6 * seconds:.1f} us")
+    if not job.dry:
+        for size in job.sizes.batches:
+            bound = size / (seconds * counts["a batch"])
+            yield Row(f"which allow, in batches of {size:,}", f"{bound:,.0f} spectra/s")
+
+
+def tiles(job: Job) -> Rows:
+    """Run the network in tiles of many sizes, on spectra that are on the GPU."""
+    n, model = job.sizes.spectra, load_model(job.weights, "gpu")
+    spectra = job.spectra(n)
+    x, expected = job.put(spectra), model.predict(spectra)
+    for size in job.sizes.tiles:
+        model.tile = size
+        model.backend.release()
+        row = close(f"tiles of {size}", model.predict(x), expected)
+        memory = mib(job.pool.total_bytes())
+        start = time.perf_counter()
+        model.predict(x)
+        asked = time.perf_counter() - start
+        model.backend.settle()
+        seconds = job.time(lambda: model.predict(x))
+        less = "" if model.tile == size else f", halved to {model.tile}"
+        yield row._replace(
+            result=f"{n / seconds:,.0f} spectra/s, {asked / seconds:.2f} of the time"
+            f" to ask for it, {memory}{less}, difference {row.result}"
+        )
+    seconds = job.time(lambda: job.model.predict(spectra))
+    yield Row(f"tiles of {job.model.tile}, from the host", f"{n / seconds:,.0f}/s")
+
+
+def memory(job: Job) -> Rows:
+    """Look at the memory that is taken, and take most of it away."""
+    x, model = job.spectra(min(job.sizes.spectra, 2048)), load_model(job.weights, "gpu")
+    expected = [to_host(x) for x in model.predict(x)]
+    yield Row(f"pool after {len(x):,} spectra", mib(job.pool.total_bytes()))
+    free, total = job.cupy.cuda.runtime.memGetInfo()
+    yield Row("taken on the card, by whomever", mib(total - free))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    yield Row("peak on the host", mib(peak << 10))
+    if job.dry:
+        msg = "numpy has no pool that could be limited"
+        raise Skipped(msg)
+    before = model.tile
+    model.backend.settle()
+    model.backend.release()
+    job.pool.set_limit(size=job.pool.used_bytes() + (ROOM << 20))
+    try:
+        yield close(f"results with {ROOM} MiB left", model.predict(x), expected)
+    finally:
+        job.pool.set_limit(size=0)
+    yield Row("tile then, and before", f"{model.tile}, {before}", model.tile < before)
+
+
+class WaitingClock(Clock):
+    """Have each stage wait for what it asked of the GPU."""
+
+    def __init__(self, finish: Callable[[], None]) -> None:
+        super().__init__()
+        self._finish = finish
+
+    @contextmanager
+    def __call__(self, stage: str) -> Iterator[None]:
+        """Count the time of a block for a stage, until the GPU is done."""
+        with super().__call__(stage):
+            yield
+            self._finish()
+
+
+def stages(job: Job) -> Rows:
+    """Classify files from the page cache, by size of the batch and by stage."""
+    for rows in job.sizes.rows:
+        path = job.coadd(rows)
+        for size in job.sizes.batches:
+            job.model.backend.release()
+            options = Options(batch_size=size)
+            run = functools.partial(classify_file, path, job.model, options)
+            rate = rows / job.time(run)
+            text = f"{rate:,.0f} spectra/s, pool {mib(job.pool.total_bytes())}"
+            yield Row(f"{rows:,} rows in batches of {size:,}", text)
+        clock = WaitingClock(job.model.backend.finish)
+        with open_group((path,)) as source:
+            classify_source(source, job.model, Options(), clock=clock)
+        for stage, seconds in clock.seconds.items():
+            yield Row(f"{rows:,} rows, {stage} alone", f"{rows / seconds:,.0f}/s")
+    rows = job.sizes.rows[0]
+    seconds = job.time(lambda: classify_file(job.coadd(rows), job.host, Options()))
+    yield Row(f"{rows:,} rows on this CPU", f"{rows / seconds:,.0f} spectra/s")
+
+
+def torch(job: Job) -> Rows:
+    """Compare with PyTorch's own convolution, and run the package on PyTorch."""
+    try:
+        torch = importlib.import_module("torch")
+    except ImportError as err:
+        raise Skipped(err) from err
+    if not job.dry and not torch.cuda.is_available():
+        msg = "this PyTorch sees no GPU"
+        raise Skipped(msg)
+    device, wait = ("cpu", int) if job.dry else ("cuda", torch.cuda.synchronize)
+    torch.backends.cuda.matmul.allow_tf32 = False  # which has the accuracy of float16
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = True
+    n, spectra = job.sizes.spectra, job.spectra(job.sizes.spectra)
+    on_torch = load_model(job.weights, device, xp=torch)
+    network = torch_network(job.model.network, device)
+    modes = ["default", "reduce-overhead"]
+    kinds = [{"mode": mode} for mode in modes]
+    if job.dry:  # which needs no compiler
+        kinds = [{"backend": "aot_eager"}]
+    x, here = torch.as_tensor(spectra, device=device), job.put(spectra)
+
+    def predict(x: Any) -> Any:
+        return torch.concat(on_torch.predict(x), 1)
+
+    candidates = {
+        f"conv1d, batches of {size:,}": (network, size) for size in job.sizes.batches
+    }
+    candidates[f"qnp_xp on PyTorch, tiles of {on_torch.tile:,}"] = predict, n
+    size = min(1024, n)
+    for kind in kinds:
+        name = f"torch.compile ({', '.join(kind.values())})"
+        run = torch.compile(network, dynamic=False, **kind)
+        candidates[f"conv1d, {name}"] = run, size
+    run = torch.compile(predict, dynamic=False, **kinds[0])
+    candidates[f"qnp_xp on PyTorch, {name.replace(modes[1], modes[0])}"] = run, size
+
+    def go(run: Callable[[Any], Any], size: int) -> None:
+        with torch.inference_mode():
+            for piece in x.split(size):
+                run(piece)
+        wait()
+
+    def ours() -> None:
+        job.model.predict(here)
+        job.model.backend.settle()
+
+    rivals = {"qnp_xp": ours}
+    expected = np.concatenate(job.host.predict(spectra[: min(n, 256)]), axis=1)
+    for name, (run, size) in candidates.items():
+        try:
+            with torch.inference_mode():
+                found = run(x[:size])[: len(expected)]
+            yield close(f"{name}: difference", [found], [expected])
+        except Exception as err:  # noqa: BLE001 - of compilers, for instance
+            yield Row(name, f"left out: {type(err).__name__}: {err}"[:200])
+        else:
+            rivals[name] = functools.partial(go, run, size)
+    rates = {k: n / median(v) for k, v in interleave(rivals, job.sizes.repeats).items()}
+    for name, rate in rates.items():
+        yield Row(name, f"{rate:,.0f} spectra/s")
+    best = max(rate for name, rate in rates.items() if name.startswith("conv1d"))
+    ratio = rates["qnp_xp"] / best
+    good = job.dry or ratio >= LEAST_OF_TORCH
+    yield Row("qnp_xp to PyTorch's best conv1d", f"{ratio:.2f}", good)
+
+
+def processes(job: Job) -> Rows:
+    """Let several processes classify on one card at once, as ranks of MPI do."""
+    path = job.coadd(job.sizes.rows[0])
+    expected = digest([classify(path, job.model)])
+    command = [sys.executable, __file__, *sys.argv[1:], "--worker", str(path)]
+    for count in job.sizes.processes:
+        start = time.perf_counter()
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+        running = [subprocess.Popen(command, **pipes) for _ in range(count)]
+        try:
+            ready = [process.stdout.readline() for process in running]
+            began = time.perf_counter() - start
+            free, total = job.cupy.cuda.runtime.memGetInfo()
+            start = time.perf_counter()
+            for process in running:
+                process.stdin.write("\n")
+                process.stdin.flush()
+            ends = [process.communicate(timeout=60)[0] for process in running]
+        finally:
+            for process in running:
+                process.kill()
+        rate = count * job.sizes.runs * job.sizes.rows[0] / (time.perf_counter() - start)
+        good = set(ready) == {f"{expected}\n"} and all(end == "done\n" for end in ends)
+        text = f"{rate:,.0f} spectra/s, {mib(total - free)} of the card, ready after"
+        text = f"{text} {began:.1f} s" if good else "died, or made other tables"
+        yield Row(f"{count} at once", text, good)
+
+
+def work(job: Job, path: Path) -> None:
+    """Be one of several processes: get ready, wait for the others, classify."""
+    sys.stdout.write(f"{digest([classify(path, job.model)])}\n")
+    sys.stdout.flush()
+    sys.stdin.readline()
+    for _ in range(job.sizes.runs):
+        classify(path, job.model)
+    sys.stdout.write("done\n")
+
+
+def tests(job: Job) -> Rows:
+    """Run the tests of arrays on CuPy."""
+    for name in ("pytest", "hypothesis", "conftest"):
+        if importlib.util.find_spec(name) is None:
+            msg = f"no {name}"
+            raise Skipped(msg)
+    backend = "numpy" if job.dry else "cupy"
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    command += ["--backend", backend]
+    arrays = [TESTS / name for name in job.sizes.tests] or [TESTS, "--arrays-only"]
+    for asked in ([TESTS / "test_gpu.py"], arrays):
+        try:
+            done = subprocess.run(
+                [*command, *asked],
+                cwd=TESTS.parent,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=max(job.end - time.perf_counter(), 10),
+            )
+        except subprocess.TimeoutExpired as err:
+            msg = "no time for all of them"
+            raise Skipped(msg) from err
+        if done.returncode:
+            sys.stderr.write(done.stdout + done.stderr)
+        last = (done.stdout.splitlines() or ["nothing was said"])[-1].strip("= ")
+        yield Row(" ".join(getattr(x, "name", x) for x in asked), last, not done.returncode)
+
+
+CHECKS = (
+    environment,
+    agreement,
+    bits,
+    launches,
+    tiles,
+    memory,
+    stages,
+    torch,
+    processes,
+    tests,
+)
+
+
+def write(check: str, what: str, result: object) -> None:
+    """Write a line of the table."""
+    cells = (" ".join(str(x).split()).replace("|", "/") for x in (check, what, result))
+    sys.stdout.write(f"| {' | '.join(cells)} |\n")
+    sys.stdout.flush()
+
+
+def run(check: Callable[[Job], Rows], job: Job) -> bool:
+    """Run a check to its end, whatever becomes of it; tell whether it failed."""
+    name, outcome = check.__name__, "passed"
+    rows = check(job)
+    try:
+        while True:
+            if time.perf_counter() > job.end:
+                msg = "the time is over (--seconds)"
+                raise Skipped(msg)
+            row = next(rows)
+            write(name, row.what, row.result if row.good else f"FAILED: {row.result}")
+            if not row.good:
+                outcome = "failed"
+    except StopIteration:
+        pass
+    except Skipped as err:
+        outcome = f"skipped: {err}" if outcome == "passed" else outcome
+    except Exception as err:  # noqa: BLE001 - the next check is to run
+        traceback.print_exc()
+        outcome = f"failed: {type(err).__name__}: {err}"
+    write(f"**{name}**", "", outcome)
+    job.model.backend.release()
+    return outcome.startswith("failed")
+
+
+def main() -> None:
+    """Make all checks."""
+    p = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    p.add_argument("-m", "--model", help="weights file; the network that ships")
+    p.add_argument("--dry", action="store_true", help="numpy takes CuPy's place")
+    p.add_argument("--quick", action="store_true", help="compute next to nothing")
+    p.add_argument("--seconds", type=float, default=280, help="the rest is skipped")
+    p.add_argument("--only", nargs="+", choices=[check.__name__ for check in CHECKS])
+    p.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
+    args = p.parse_args()
+    if args.dry:
+        stand_in()
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            job = Job(args, Path(folder))
+        except DeviceError as err:
+            sys.exit(f"gpu_check: {err}")
+        if args.worker:
+            work(job, args.worker)
+            return
+        write("check", "what", "result")
+        write("---", "---", "---")
+        chosen = [c for c in CHECKS if c.__name__ in (args.only or c.__name__)]
+        sys.exit(int(any([run(check, job) for check in chosen])))
+
+
+if __name__ == "__main__":
+    main()
