@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
-CHECKS = "environment agreement bits launches tiles memory stages torch processes tests"
+CHECKS = "environment agreement bits launches memory tiles stages processes tests torch"
 
 if not FOLDER.is_dir():
     pytest.skip("no benchmarks/ beside the tests", allow_module_level=True)
