@@ -8,24 +8,23 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from common import FLOP_PER_SPECTRUM, header, interleave, median, model, parser, save
+from common import (
+    FLOP_PER_SPECTRUM,
+    header,
+    interleave,
+    median,
+    model,
+    pads,
+    parser,
+    save,
+    torch_network,
+)
 
 from qnp_xp._network.description import Network
-from qnp_xp.layers import pad_width
 
 Run = Callable[[np.ndarray], np.ndarray]
 
 _PRODUCTS = 50
-
-
-def pads(net: Network) -> list[tuple[int, int]]:
-    """Zeros before and behind the input of each convolution."""
-    widths, length = [], net.nbins
-    for conv in net.convs:
-        k = conv.kernel.shape[0]
-        widths.append(pad_width(length, k, conv.stride, conv.padding))
-        length = (length + sum(widths[-1]) - k) // conv.stride + 1
-    return widths
 
 
 def onnxruntime(net: Network, threads: int) -> Run:
@@ -84,33 +83,14 @@ def onnxruntime(net: Network, threads: int) -> Run:
 def pytorch(net: Network, threads: int) -> Run:
     """Make the network in PyTorch, in batches of 64, its fastest."""
     import torch  # noqa: PLC0415
-    from torch.nn import functional  # noqa: PLC0415
 
     torch.set_num_threads(threads)
-
-    def tensor(x: np.ndarray) -> Any:
-        return torch.tensor(np.ascontiguousarray(x, dtype=np.float32))
-
-    convs = [(tensor(c.kernel.transpose(2, 1, 0)), tensor(c.bias)) for c in net.convs]
-    trunk = [(tensor(d.kernel.T), tensor(d.bias)) for d in net.trunk]
-    kernel, bias, scale, shift = (tensor(x) for x in net.joined_heads())
-    kernel = kernel.T.contiguous()
-    widths = pads(net)
-
-    def batch(x: np.ndarray) -> np.ndarray:
-        y = torch.from_numpy(x.reshape(-1, 1, net.nbins))
-        for conv, (w, b), width in zip(net.convs, convs, widths, strict=True):
-            padded = functional.pad(y, width) if any(width) else y
-            y = functional.relu_(functional.conv1d(padded, w, b, conv.stride))
-        y = y.transpose(1, 2).flatten(1)
-        for w, b in trunk:
-            y = functional.relu_(functional.linear(y, w, b))
-        y = torch.sigmoid(functional.linear(y, kernel, bias)) * scale + shift
-        return np.asarray(y.numpy())
+    network = torch_network(net)
 
     def run(x: np.ndarray) -> np.ndarray:
         with torch.inference_mode():
-            return np.concatenate([batch(x[i : i + 64]) for i in range(0, len(x), 64)])
+            batches = torch.from_numpy(x).split(64)
+            return np.concatenate([network(batch).numpy() for batch in batches])
 
     return run
 

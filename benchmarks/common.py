@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -21,7 +22,7 @@ from qnp_xp import load_model
 from qnp_xp._data import DEMO_COADD, EMBEDDED_NETWORK, data_file
 from qnp_xp._network.description import Conv, Dense, Head, Network
 from qnp_xp._xp.threads import granted_cores
-from qnp_xp.layers import conv_output
+from qnp_xp.layers import conv_output, pad_width
 from qnp_xp.model import QuasarNP
 
 _PAUSE = 0.25  # seconds; Intel's OpenMP spins for 0.2
@@ -65,6 +66,45 @@ def network(filters: int = 100, seed: int = 1) -> Network:
         for line in range(7)
     )
     return Network(443, tuple(convs), (trunk,), heads, 0)
+
+
+def pads(net: Network) -> list[tuple[int, int]]:
+    """Zeros before and after the input of each convolution."""
+    widths, length = [], net.nbins
+    for conv in net.convs:
+        shape = (length, conv.kernel.shape[0], conv.stride, conv.padding)
+        widths.append(pad_width(*shape))
+        length = conv_output(*shape)
+    return widths
+
+
+def torch_network(net: Network, device: str = "cpu") -> Callable[[Any], Any]:
+    """Make the network in PyTorch, for a tensor of spectra."""
+    import torch  # noqa: PLC0415
+    from torch.nn import functional  # noqa: PLC0415
+
+    def tensor(x: np.ndarray) -> Any:
+        return torch.tensor(np.ascontiguousarray(x, dtype=np.float32), device=device)
+
+    convs = [
+        (tensor(conv.kernel.transpose(2, 1, 0)), tensor(conv.bias), conv.stride, width)
+        for conv, width in zip(net.convs, pads(net), strict=True)
+    ]
+    trunk = [(tensor(dense.kernel.T), tensor(dense.bias)) for dense in net.trunk]
+    last, *rest = net.joined_heads()
+    heads, offset, scale, shift = map(tensor, (last.T, *rest))
+
+    def run(x: Any) -> Any:
+        y = x[:, None, :]
+        for kernel, bias, stride, width in convs:
+            padded = functional.pad(y, width) if any(width) else y
+            y = functional.relu_(functional.conv1d(padded, kernel, bias, stride))
+        y = y.transpose(1, 2).flatten(1)
+        for kernel, bias in trunk:
+            y = functional.relu_(functional.linear(y, kernel, bias))
+        return torch.sigmoid(functional.linear(y, heads, offset)) * scale + shift
+
+    return run
 
 
 def model(weights: str | None, **changes: Any) -> QuasarNP:
@@ -122,18 +162,12 @@ def header(**more: Any) -> dict[str, Any]:
     """Print and return what the figures hold for."""
     facts: dict[str, Any] = {
         "date": time.strftime("%Y-%m-%d"),
-        "processor": _processor(),
+        "processor": processor(),
         "cores": granted_cores(),
-        "python": platform.python_version(),
         **more,
+        **versions(),
+        "blas": _blas(),
     }
-    names = ("qnp-xp", "numpy", "threadpoolctl", "onnxruntime", "torch", "keras")
-    for name in (*names, "cupy-cuda12x"):
-        try:
-            facts[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    facts["blas"] = _blas()
     if "OPENBLAS_CORETYPE" in os.environ:
         facts["OPENBLAS_CORETYPE"] = os.environ["OPENBLAS_CORETYPE"]
     for name, value in facts.items():
@@ -141,7 +175,20 @@ def header(**more: Any) -> dict[str, Any]:
     return facts
 
 
-def _processor() -> str:
+def versions() -> dict[str, str]:
+    """Find the versions of Python and of the packages that figures depend on."""
+    names = ["qnp-xp", "numpy", "array-api-compat", "h5py", "fitsio", "threadpoolctl"]
+    names += ["cupy", *(f"cupy-cuda{version}x" for version in (11, 12, 13))]
+    names += ["onnxruntime", "torch", "keras"]
+    found = {"python": platform.python_version()}
+    for name in names:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def processor() -> str:
+    """Name the processor."""
     for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
         if line.startswith("model name"):
             return line.split(":", 1)[1].strip()

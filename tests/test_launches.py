@@ -1,59 +1,31 @@
 """How many operations the package asks of a device: each of them takes time to begin.
 
 A GPU is stood in for by array-api-strict, whose functions and operators are counted.
-Reshaping, slicing and permuting make views on a GPU, and count for nothing.
 """
 
 from __future__ import annotations
 
-import functools
-import types
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from helpers import write_coadd
+from launches import count_operations
 
 from qnp_xp import classify, load_model
 from qnp_xp.model import QuasarNP
 
 strict = pytest.importorskip("array_api_strict")
 
-#: What makes a view, or no array; and what brings arrays to the device.
-FREE = {"Device", "expand_dims", "finfo", "isdtype", "reshape", "result_type"}
-FREE |= {"asarray"}
-OPERATORS = ("add", "and", "eq", "ge", "gt", "invert", "le", "lt", "mul", "ne", "neg")
-OPERATORS += ("or", "pow", "radd", "rmul", "rsub", "rtruediv", "sub", "truediv", "abs")
-
 
 @pytest.fixture
-def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+def counted() -> Iterator[Counter[str]]:
     """Operations so far by name, and transfers to the host as ``to_device``."""
-    counts: Counter[str] = Counter()
     array = type(strict.asarray(0.0))
-
-    def count(owner: Any, name: str) -> None:
-        function = getattr(owner, name)
-
-        @functools.wraps(function)
-        def call(*args: Any, **kwargs: Any) -> Any:
-            found = function(*args, **kwargs)
-            nothing_to_do = any(found is x for x in args)
-            if isinstance(found, array) and not nothing_to_do:
-                counts[name] += 1
-            return found
-
-        monkeypatch.setattr(owner, name, call)
-
-    for name in set(strict.__all__) - FREE:
-        if isinstance(getattr(strict, name), types.FunctionType):
-            count(strict, name)
-    for name in OPERATORS:
-        count(array, f"__{name}__")
-    count(array, "to_device")
-    return counts
+    with count_operations(strict, array, "to_device") as counts:
+        yield counts
 
 
 @pytest.fixture
