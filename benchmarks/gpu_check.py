@@ -88,6 +88,7 @@ QUICK = Sizes(
 def stand_in() -> None:
     """Put numpy in CuPy's place, on a card that does nothing."""
     cupy = mock.MagicMock(name="cupy")
+    cupy.ones, cupy.matmul, cupy.float32 = np.ones, np.matmul, np.float32
     cupy.ndarray = cupy.generic = type("ndarray", (), {})  # of which there are none
     cupy.cuda.runtime.getDeviceCount.return_value = 1
     cupy.cuda.runtime.getDevice.return_value = 0
