@@ -72,7 +72,7 @@ def saliency(x: Array, model: QuasarNP, line: str) -> Array:
     >>> saliency(np.zeros((2, model.nbins)), model, "LYA").shape  # doctest: +SKIP
     torch.Size([2, 443])
     """
-    confidence = _Confidence(model, _output(model, line))
+    confidence = _Confidence(model, output_index(model, line))
     if not can_differentiate(model.backend.xp):
         msg = (
             "saliency needs a model on a library that differentiates, and"
@@ -121,7 +121,7 @@ class _Confidence:
         return pick(xp.argmax(boxes, axis=1), 1, boxes)[0]
 
 
-def _output(model: QuasarNP, line: str) -> int:
+def output_index(model: QuasarNP, line: str) -> int:
     """Find the output of a line by its name or that of its columns."""
     full, short = [*model.lines], output_names(model)
     full += [f"BAL_{name}" for name in model.lines_bal]
