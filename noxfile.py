@@ -114,6 +114,8 @@ def torch(session: nox.Session) -> None:
     ]
     require = {"QNP_XP_REQUIRE_TRAINING": "1"}
     session.run("pytest", *_PARALLEL, *asked, "--backend", "numpy", env=require)
+    pages = ["tests/docs/test_pages.py", "-k", "guide.md or pictures.md"]
+    session.run("pytest", *_PARALLEL, *pages, *session.posargs)
 
 
 @nox.session(python="3.11")

@@ -20,6 +20,7 @@ from .status import Status
 if TYPE_CHECKING:
     from . import io, plot, utils
     from ._classify import classify
+    from ._saliency import saliency
     from .io.weights import load_model
     from .model import QuasarNP
 
@@ -37,6 +38,7 @@ __all__ = [
     "io",
     "load_model",
     "plot",
+    "saliency",
     "utils",
 ]
 
@@ -48,6 +50,7 @@ _LAZY = {
     "io": ("io", ""),
     "load_model": ("io.weights", "load_model"),
     "plot": ("plot", ""),
+    "saliency": ("_saliency", "saliency"),
     "utils": ("utils", ""),
 }
 

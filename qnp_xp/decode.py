@@ -117,7 +117,7 @@ def decode(
     boxes = stack[:, :, :nboxes]
     box = xp.argmax(boxes, axis=2)
     # And not the maximum, which drops NaN on some libraries.
-    confidence, offset = _pick(box, 2, boxes, stack[:, :, nboxes:])
+    confidence, offset = pick(box, 2, boxes, stack[:, :, nboxes:])
     position = (xp.astype(box, xp.float64) + offset) * (int(wave.shape[0]) / nboxes)
     rest = to_device(rest_wavelengths([*lines, *lines_bal]), backend)
     observed = _interpolate(to_device(wave, backend, "float64"), position)
@@ -125,7 +125,7 @@ def decode(
     split = len(lines)
     c_line, z_line = confidence[:split, :], z[:split, :]
     if split:
-        zbest, cbest = _pick(xp.argmax(c_line, axis=0), 0, z_line, c_line)
+        zbest, cbest = pick(xp.argmax(c_line, axis=0), 0, z_line, c_line)
     else:
         zbest = cbest = xp.full_like(z[0, :], xp.nan)
     return Decoded(c_line, z_line, confidence[split:, :], z[split:, :], zbest, cbest)
@@ -141,7 +141,7 @@ def _checked_grid(wave: Array) -> Array:
     return wave
 
 
-def _pick(index: Array, axis: int, *arrays: Array) -> list[Array]:
+def pick(index: Array, axis: int, *arrays: Array) -> list[Array]:
     """Take from each array the element that `index` names along an axis."""
     xp = array_namespace(index, *arrays)
     size = arrays[0].shape[axis]

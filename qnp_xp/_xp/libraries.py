@@ -8,13 +8,14 @@ import importlib
 import re
 import sys
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import array_api_compat
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import DeviceError
+from ..errors import DeviceError, MissingLibraryError
 
 # CuPy's own error is a MemoryError, those of CUDA, cuBLAS, PyTorch and XLA are not.
 _OUT_OF_MEMORY = re.compile(
@@ -160,6 +161,53 @@ def probe_cupy(index: int) -> None:
     if not complete:
         msg = f"GPU {index} computes wrongly: 2 is not 1 + 1"
         raise DeviceError(msg)
+
+
+def can_differentiate(xp: Any) -> bool:
+    """Tell whether a library computes gradients."""
+    known = array_api_compat.is_jax_namespace, array_api_compat.is_torch_namespace
+    return any(is_library(xp) for is_library in known)
+
+
+def find_differentiable() -> Any:
+    """Find a library that computes gradients and is installed."""
+    errors = []
+    for name in ("torch", "jax.numpy"):
+        try:
+            return importlib.import_module(name)
+        except ImportError as err:
+            errors.append(str(err))
+    msg = f"saliency needs PyTorch or JAX: pip install torch, or jax ({errors[0]})"
+    raise MissingLibraryError(msg)
+
+
+def differentiate(xp: Any, function: Callable[[Any], Any], x: Any) -> tuple[Any, Any]:
+    """Compute a number for each row of an array, and its gradient by that row.
+
+    The gradients have no gradient of their own. JAX compiles a function once for each
+    shape, and knows functions that are equal for the same.
+    """
+    if array_api_compat.is_jax_namespace(xp):
+        value, slopes = _compiled_gradient()(function, x)
+        return value, slopes
+    torch = importlib.import_module("torch")
+    with torch.inference_mode(False), torch.enable_grad():
+        x = x.detach().clone().requires_grad_()  # not the array of the user
+        value = function(x)
+        (slopes,) = torch.autograd.grad(value, x, torch.ones_like(value))
+    return value.detach(), slopes
+
+
+@functools.cache
+def _compiled_gradient() -> Any:
+    """Have JAX compile what `differentiate` does: op by op takes it 20 s."""
+    jax = importlib.import_module("jax")
+
+    def gradient(function: Callable[[Any], Any], x: Any) -> tuple[Any, Any]:
+        value, pull_back = jax.vjp(function, x)
+        return value, pull_back(jax.numpy.ones_like(value))[0]
+
+    return jax.jit(gradient, static_argnums=0)
 
 
 def is_out_of_memory(err: BaseException) -> bool:

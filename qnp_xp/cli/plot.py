@@ -56,6 +56,11 @@ def add_options(p: argparse.ArgumentParser) -> None:
     add_either(*_shared.ROWS, type=_shared.row_list)
     meaning = "pixels by which the line over the pixels is smoothed (%(default)s)"
     add("--smooth N", meaning, type=float, default=5)
+    meaning = (
+        "draw also which bins the confidence of a line rests on: LYA, CIV, ..., BAL_CIV"
+        " (needs PyTorch or JAX)"
+    )
+    add("--saliency LINE", meaning)
     _shared.add_thresholds(add, None, "0.5, or that of the table")
     _shared.add_lines(add)
 
@@ -64,6 +69,8 @@ def run(args: argparse.Namespace) -> int:
     """Run the command."""
     if args.summary and (args.targetids is not None or args.rows is not None):
         args.parser.error("--summary draws a whole table: no --rows, no --targetids")
+    if args.summary and args.saliency is not None:
+        args.parser.error("--summary draws a whole table: no --saliency")
     if args.output and Path(args.output).suffix.lower() not in (".png", ".pdf"):
         args.parser.error(f"-o {args.output}: pictures end in .png or .pdf")
     # Before any work: matplotlib may be missing, or the folder.
@@ -108,9 +115,10 @@ def _plot_spectra(args: argparse.Namespace) -> None:
         ensure_apart(paths)
         for path in paths:
             ensure_writable(path, args.overwrite, [*group, weights_path(args.model)])
+        settings = (model, options, args.smooth, args.saliency)
         figures = (
             draw_spectrum(view, new_figure(), physical=True)[0].figure
-            for view in views(source, result, indices, model, options, args.smooth)
+            for view in views(source, result, indices, *settings)
         )
         pages = [figures] if len(paths) == 1 else ([figure] for figure in figures)
         for path, page in zip(paths, pages, strict=True):

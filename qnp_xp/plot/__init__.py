@@ -43,8 +43,9 @@ def spectrum(
     c_thresh: float = 0.5,
     n_thresh: int = 1,
     use_mask: bool = False,
+    saliency: str | None = None,
     figure: Figure | None = None,
-) -> tuple[Axes, Axes]:
+) -> tuple[Axes, ...]:
     """Draw a spectrum and what the network says of it.
 
     Parameters
@@ -56,18 +57,23 @@ def spectrum(
     smooth : float
         Standard deviation of the smoothing Gaussian in pixels, 0 (for none) to 1000.
     c_thresh, n_thresh, use_mask : as for `qnp_xp.classify`
+    saliency : str, optional
+        Line whose saliency is drawn between the spectrum and the boxes, named as for
+        `qnp_xp.saliency`. The gradient is computed by PyTorch or JAX, on the CPU where
+        the model is on neither.
     figure : matplotlib.figure.Figure, optional
         Empty figure to draw in; a new one by default.
 
     Returns
     -------
     axes : tuple of matplotlib.axes.Axes
-        The spectrum, and below it the boxes of each line, in ``axes[0].figure``.
+        The spectrum, the boxes of each line, and the saliency where it was asked for;
+        all in ``axes[0].figure``.
 
     Raises
     ------
     MissingLibraryError
-        If there is no matplotlib.
+        If there is no matplotlib, or neither PyTorch nor JAX for `saliency`.
     FileNotFoundError, SpectraError, WeightsError, ValueError, TypeError
         As for `qnp_xp.classify`; or if there is no such row, or a target has several.
 
@@ -99,7 +105,8 @@ def spectrum(
         result = classify_source(
             source, network, options, indices=indices, keep_boxes=True
         )
-        view = next(views(source, result, indices, network, options, smooth))
+        settings = (network, options, smooth, saliency)
+        view = next(views(source, result, indices, *settings))
     return draw_spectrum(view, figure, physical=group is not None)
 
 

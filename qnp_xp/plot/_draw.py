@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..status import Status, status_words
-from ._views import Float64, SpectrumView, SummaryView
+from ._views import Float64, Line, Saliency, SpectrumView, SummaryView
 
 # Those of matplotlib, which only `qnp_xp.plot` itself imports.
 Axes = Any
@@ -57,12 +57,15 @@ _NOISY = 5  # times the usual noise, as at the ends of an arm
 
 def draw_spectrum(
     view: SpectrumView, figure: Figure, *, physical: bool
-) -> tuple[Axes, Axes]:
+) -> tuple[Axes, ...]:
     """Draw a spectrum, whose flux is in DESI's unit if it is `physical`."""
-    height = max(1.0, len(view.lines) / 4)
-    grid = figure.add_gridspec(2, 2, height_ratios=[4, height], width_ratios=[70, 1])
+    heights = [4.0, max(1.0, len(view.lines) / 4)]
+    if view.saliency is not None:
+        heights.insert(1, 1.5)
+    ratios = {"height_ratios": heights, "width_ratios": [70, 1]}
+    grid = figure.add_gridspec(len(heights), 2, **ratios)
     top = figure.add_subplot(grid[0, 0])
-    strip = figure.add_subplot(grid[1, 0], sharex=top)
+    strip = figure.add_subplot(grid[-1, 0], sharex=top)
     waves = np.concatenate([view.edges, *(trace.wave for trace in view.traces)])
     margin = 0.01 * (waves.max() - waves.min())
     top.set_xlim(waves.min() - margin, waves.max() + margin)
@@ -70,9 +73,9 @@ def draw_spectrum(
     top.tick_params(labelbottom=False)
     _label_axes(strip, x=_OBSERVED)
     strip.set_ylim(len(view.lines), 0)
-    heights = np.arange(len(view.lines)) + 0.5
-    strip.set_yticks(heights, [line.name for line in view.lines])
-    scale = figure.add_subplot(grid[1, 1])
+    middles = np.arange(len(view.lines)) + 0.5
+    strip.set_yticks(middles, [line.name for line in view.lines])
+    scale = figure.add_subplot(grid[-1, 1])
     _draw_arms(top, view)
     if view.scored:
         _draw_lines(top, view)
@@ -83,7 +86,11 @@ def draw_spectrum(
         _write_in_middle(strip, "no activations", _FONT)
         scale.set_axis_off()
     figure.suptitle(_title(view), fontsize=_LARGE, parse_math=False)
-    return top, strip
+    if view.saliency is None:
+        return top, strip
+    panel = figure.add_subplot(grid[1, 0], sharex=top)
+    _draw_saliency(panel, view.saliency, view.lines[view.saliency.line])
+    return top, strip, panel
 
 
 def _label_axes(axes: Axes, x: str = "", y: str = "") -> None:
@@ -177,6 +184,28 @@ def _draw_boxes(axes: Axes, scale: Axes, view: SpectrumView) -> None:
     bar = axes.figure.colorbar(mesh, cax=scale)
     bar.set_label("activation", fontsize=_SMALL)
     bar.ax.tick_params(labelsize=_SMALL)
+
+
+def _draw_saliency(axes: Axes, saliency: Saliency, line: Line) -> None:
+    """Draw how the confidence of a line changes with the flux in each bin."""
+    axes.tick_params(labelbottom=False)
+    _label_axes(axes, y="saliency")
+    if not np.any(np.isfinite(saliency.slopes)):
+        axes.set_yticks([])
+        _write_in_middle(axes, "no gradient", _FONT)
+        return
+    title = (
+        f"Saliency of {line.name}: change of its confidence, {line.confidence:.2f}, by"
+        " one rms more flux in a bin. Dashed: where Z_QN puts it."
+    )
+    axes.set_title(title, loc="left", fontsize=_SMALL)
+    axes.yaxis.set_major_formatter("{x:.2g}")
+    axes.locator_params(axis="y", nbins=4)
+    axes.axhline(0, color=_BLACK, linewidth=0.6)
+    for colour, limits in ((_BLUE, (0, None)), (_VERMILION, (None, 0))):
+        part = np.clip(saliency.slopes, *limits)
+        axes.stairs(part, saliency.edges, fill=True, color=colour)
+    axes.axvline(line.wave, color=_GREY, linestyle="--", linewidth=1, zorder=0)
 
 
 def _say_why_unscored(axes: Axes, status: int) -> None:

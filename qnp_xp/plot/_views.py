@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,10 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._classify import Result
 from .._options import Options
+from .._saliency import differentiable, output_index, output_names, saliency
 from .._xp.backend import to_host
+from ..io._prepare import Preparer
 from ..io.source import Source
-from ..lines import column_names, rest_wavelengths
+from ..lines import rest_wavelengths
 from ..model import QuasarNP
+from ..selection import Selection
 from ..spectra import clean
 from ..status import Status
 
@@ -50,6 +53,15 @@ class Line:
 
 
 @dataclass(frozen=True)
+class Saliency:
+    """How the confidence of a line changes with each bin."""
+
+    line: int  #: among the lines of the view
+    edges: Float64  #: of the bins, in Angstrom
+    slopes: Float64  #: NaN where the spectrum cannot be scored
+
+
+@dataclass(frozen=True)
 class SpectrumView:
     """A spectrum, and what the network says of it."""
 
@@ -61,6 +73,7 @@ class SpectrumView:
     edges: Float64  #: of the boxes, in Angstrom
     boxes: Float64  #: activations, shape (nlines, nboxes)
     c_thresh: float
+    saliency: Saliency | None = None  #: where it was asked for
 
     @property
     def scored(self) -> bool:
@@ -88,15 +101,18 @@ def views(
     model: QuasarNP,
     options: Options,
     smooth: float,
+    salient: str | None = None,
 ) -> Iterator[SpectrumView]:
-    """Yield the views of rows of a source; `result` has their table and boxes."""
+    """Yield the views of rows of a source; `result` has their table and boxes.
+
+    `salient` names the line whose saliency is shown.
+    """
     if not 0 <= smooth <= _WIDEST:
         msg = f"smooth must be from 0 to {_WIDEST} pixels, got {smooth!r}"
         raise ValueError(msg)
-    names = column_names(model.lines)
-    names += [f"BAL_{name}" for name in column_names(model.lines_bal)]
     rest = rest_wavelengths([*model.lines, *model.lines_bal])
-    known = list(zip(names, rest, strict=True))
+    known = list(zip(output_names(model), rest, strict=True))
+    explain = None if salient is None else _explainer(source, model, options, salient)
     edges = box_edges(model.wave, model.nboxes)
     activations: Any = result.boxes
     rows = zip(indices.tolist(), result.table, activations, strict=True)
@@ -105,9 +121,29 @@ def views(
         arms = zip(source.arms, source.read(one, options.use_mask), strict=True)
         traces = tuple(_trace(arm.name, parts, smooth) for arm, parts in arms)
         lines = tuple(_line(row, name, wave, options.c_thresh) for name, wave in known)
-        yield SpectrumView(
-            source.name, index, row, traces, lines, edges, boxes, options.c_thresh
-        )
+        saliency = None if explain is None else explain(one)
+        facts = (source.name, index, row, traces, lines, edges, boxes)
+        yield SpectrumView(*facts, options.c_thresh, saliency)
+
+
+def _explainer(
+    source: Source, model: QuasarNP, options: Options, line: str
+) -> Callable[[NDArray[np.int64]], Saliency]:
+    """Make a function that finds the saliency of one row of a source."""
+    number = output_index(model, line)
+    model = differentiable(model)
+    settings = (source, model.rebinner, model.rebinner.backend, options.use_mask)
+    prepare = Preparer(*settings)
+    edges = np.append(model.wave, 2 * model.wave[-1] - model.wave[-2])
+
+    def explain(index: NDArray[np.int64]) -> Saliency:
+        x = prepare(Selection.of_rows(index)).x
+        slopes = np.full(model.nbins, np.nan)
+        if x.shape[0]:
+            slopes[:] = to_host(saliency(x, model, line))[0, :]
+        return Saliency(number, edges, slopes)
+
+    return explain
 
 
 def _trace(name: str, parts: Sequence[Any], width: float) -> Trace:

@@ -7,7 +7,8 @@ before the fence:
 
 `<!-- not run: REASON -->`
     It cannot run here, for one of `REASONS`. It still has to be code, with options
-    that exist. Of a block that installs packages, the commands of qnp-xp are run.
+    that exist. Of a block that installs packages, the commands of qnp-xp are run. One
+    that needs PyTorch is run where it is installed.
 `<!-- no output -->`
     A block of text that is not what the code before it prints.
 
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import importlib.util
 import itertools
 import json
 import os
@@ -48,13 +50,14 @@ REASONS = (
     "installs packages",
     "needs a checkout",
     "needs a GPU",
+    "needs PyTorch",
     "needs SLURM",
     "needs real spectra",
     "runs nox",
 )
 #: Pages that a user follows from top to bottom, and why a block of them may not run.
 FOLLOWED = ("README.md", "docs/guide.md", "docs/pictures.md", "docs/quickstart.md")
-FOLLOWED_REASONS = ("installs packages", "runs nox")
+FOLLOWED_REASONS = ("installs packages", "needs PyTorch", "runs nox")
 
 CODE = ("bash", "python")
 OTHER_LANGUAGES = ("text", "toml", "yaml", "bibtex", "ini", "diff", "mermaid")
@@ -100,6 +103,8 @@ class Block:
         if self.reason == "installs packages":
             commands = (["qnp-xp", *words] for words in commands_in(self.code))
             return "\n".join(map(shlex.join, commands))
+        if self.reason == "needs PyTorch" and importlib.util.find_spec("torch"):
+            return self.code
         return "" if self.reason else self.code
 
 
