@@ -37,8 +37,8 @@ def granted_cores() -> int:
 class _Blas(NamedTuple):
     """The libraries that set how many threads BLAS takes."""
 
-    shared: list[Any]  #: Keep one number for the process.
-    own: list[Any]  #: Keep one for each thread, as OpenMP does.
+    shared: list[Any]  #: Those with one number for the process.
+    own: list[Any]  #: Those with one for each thread, as OpenMP and MKL.
 
 
 @functools.cache
@@ -49,15 +49,15 @@ def _blas() -> _Blas | None:
     except ImportError:
         return None
     controller = ThreadpoolController()
-    shared, openmp = [], False
+    shared, own = [], []
     for library in controller.select(user_api="blas").lib_controllers:
-        # OpenBLAS on OpenMP asks it in the thread that calls; MKL has its own number.
-        layer = getattr(library, "threading_layer", None)
-        if library.internal_api == "openblas" and layer == "openmp":
-            openmp = True
+        kind = library.internal_api, getattr(library, "threading_layer", None)
+        if kind == ("openblas", "openmp"):  # it asks OpenMP in the thread that calls
+            own += controller.select(user_api="openmp").lib_controllers
+        elif "MKL_Set_Num_Threads_Local" in getattr(library, "check_symbols", ()):
+            own.append(library)  # as threadpoolctl does it since 3.7
         else:
             shared.append(library)
-    own = controller.select(user_api="openmp").lib_controllers if openmp else []
     return _Blas(shared, own)
 
 
