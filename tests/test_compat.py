@@ -83,7 +83,7 @@ except DeviceError as err:
 """
     found = run(code).stdout.splitlines()
     assert found[0] == "cpu"
-    assert "cupy needs array-api-compat" in found[1]
+    assert "CuPy needs array-api-compat" in found[1]
     assert "pip install --user array-api-compat" in found[1]
 
 

@@ -740,7 +740,7 @@ def test_cupy_has_a_version_under_any_of_its_names(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     installed = [SimpleNamespace(name="numpy", version="2.1")]
-    monkeypatch.setattr(importlib.metadata, "distributions", lambda: installed)
+    monkeypatch.setattr(importlib.metadata, "distributions", lambda name: installed)
     assert _version("cupy") == "unknown"
     installed.append(SimpleNamespace(name="cupy-cuda13x", version="14.2"))
     assert _version("cupy") == "14.2"

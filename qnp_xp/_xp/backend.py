@@ -20,7 +20,7 @@ import numpy as np
 
 from ..errors import DeviceError
 from . import libraries
-from .compat import compat, lacking
+from .compat import NumpyAlone, compat, lacking
 
 #: For array functions, which import them from here.
 array_namespace = compat.array_namespace
@@ -155,8 +155,8 @@ def _gpu(index: int | None) -> Backend:
         import array_api_compat.cupy as xp  # noqa: PLC0415
         import cupy  # noqa: PLC0415
     except ImportError as err:
-        if err.name == "array_api_compat":
-            raise lacking(library="cupy") from err
+        if compat is NumpyAlone:
+            raise lacking(library="CuPy") from err
         msg = (
             "device='gpu' needs CuPy, which is not installed: pip install '.[gpu]' in a"
             " checkout (cupy-cuda12x), cupy-cuda13x for CUDA 13, or conda-forge's"

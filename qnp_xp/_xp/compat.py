@@ -33,11 +33,12 @@ class NumpyAlone:
         """Give numpy for its own arrays, and refuse those of other libraries."""
         given = [x for x in arrays if type(x) not in _SCALARS]
         for x in given:
-            if not NumpyAlone.is_array_api_obj(x):
-                msg = f"{type(x).__name__} is not a supported array type"
-                raise TypeError(msg)
-            if not isinstance(x, (np.ndarray, np.generic)):
+            if isinstance(x, (np.ndarray, np.generic)):
+                continue
+            if NumpyAlone.is_array_api_obj(x):
                 raise lacking(_library(x))
+            msg = f"{type(x).__name__} is not a supported array type"
+            raise TypeError(msg)
         if not given:
             msg = "array_namespace takes one array or more"
             raise TypeError(msg)
@@ -46,7 +47,7 @@ class NumpyAlone:
     @staticmethod
     def is_array_api_obj(x: Any) -> bool:
         """Tell whether something is an array, of whatever library."""
-        if isinstance(x, np.generic) or hasattr(x, "__array_namespace__"):
+        if isinstance(x, (np.ndarray, np.generic)) or hasattr(x, "__array_namespace__"):
             return True
         return _library(x) in _LIBRARIES and hasattr(x, "shape")
 

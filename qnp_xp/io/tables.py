@@ -217,9 +217,9 @@ def _ascii(name: str) -> str:
 
 def _version(library: str) -> str:
     """Look the version of a library up; CuPy may be called cupy-cuda12x, say."""
-    named = {} if library == "cupy" else {"name": library}
-    found = importlib.metadata.distributions(**named)
-    versions = (d.version for d in found if named or d.name.startswith("cupy"))
+    name = None if library == "cupy" else library
+    found = importlib.metadata.distributions(name=name)
+    versions = (d.version for d in found if name or d.name.startswith("cupy"))
     return next(versions, "unknown")  # array-api-compat may be missing
 
 
