@@ -84,6 +84,39 @@ def minimum(session: nox.Session) -> None:
 
 
 @nox.session
+def bare(session: nox.Session) -> None:
+    """The tests on numpy without array-api-compat, which DESI's environment lacks."""
+    needed = nox.project.load_toml("pyproject.toml")["project"]["dependencies"]
+    needed = [name for name in needed if not name.startswith("array-api-compat")]
+    session.install(*needed, "hypothesis>=6.100", "pytest>=8.2", "pytest-xdist>=3.5")
+    session.install("--no-deps", ".")
+    asked = ["--backend", "numpy"]
+    for name in ("resume", "runs"):  # as in `minimum`
+        asked += ["--ignore", f"tests/test_{name}.py"]
+    session.run("pytest", *_PARALLEL, *asked, *session.posargs)
+
+
+# By pip: uv does not see the packages of the system.
+@nox.session(
+    python="/usr/bin/python3",
+    venv_backend="virtualenv",
+    venv_params=["--system-site-packages"],
+)
+def openmp(session: nox.Session) -> None:
+    """The tests of threads on an OpenBLAS that is built with OpenMP, as DESI's is.
+
+    On Debian and Ubuntu it comes with ``apt install python3-numpy
+    libopenblas0-openmp``, and takes the place of other BLAS libraries.
+    """
+    packages = ["hypothesis>=6.100", "pytest>=8.2", "pytest-xdist>=3.5"]
+    _install(session, *packages, extras="[fast]")
+    require = {"QNP_XP_REQUIRE_OPENMP": "1"}
+    asked = ["tests/test_threads.py", "--backend", "numpy"]
+    session.run("pytest", *asked, *session.posargs, env=require)
+    session.run("python", "benchmarks/bench_blas.py", "--repeats", "3")
+
+
+@nox.session
 def newest(session: nox.Session) -> None:
     """All tests on the newest numpy and h5py, pre-releases too."""
     _install(session, *_group("test"), extras="[fast,plot,progress]")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.util
 import sys
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
     from ._saliency import saliency
     from .io.weights import load_model
     from .model import QuasarNP
+
+if importlib.util.find_spec("array_api_compat") is None:
+    importlib.import_module("._xp.compat", __name__)  # which numpy can do without it
 
 __all__ = [
     "DeviceError",

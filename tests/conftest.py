@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import array_api_compat
 import numpy as np
 import pytest
 from helpers import OLDEST_STANDARD
 
 from qnp_xp import cli, load_model
 from qnp_xp._xp.backend import resolve, to_host
+from qnp_xp._xp.compat import compat
 from qnp_xp.io import embed_grid
 from qnp_xp.model import QuasarNP
 
@@ -132,9 +132,9 @@ class ArrayBackend:
         if isinstance(x, np.ndarray) and not self.has_float64:
             assert dtype is None or x.dtype == np.dtype(dtype)
             return x
-        assert array_api_compat.array_namespace(x) is self.xp
+        assert compat.array_namespace(x) is self.xp
         if self.device is not None:
-            assert array_api_compat.device(x) == self.device
+            assert compat.device(x) == self.device
         values = to_host(x)
         if dtype is not None:
             assert values.dtype == np.dtype(dtype)
@@ -157,7 +157,7 @@ def _make(name: str) -> ArrayBackend:
         import torch
 
         torch.set_num_threads(1)  # more of them wait for each other on a busy machine
-        namespace = array_api_compat.array_namespace(torch.empty(0))
+        namespace = compat.array_namespace(torch.empty(0))
         return ArrayBackend(name, namespace, torch.device("cpu"))
     if name in ("jax", "jax-float32"):
         import jax

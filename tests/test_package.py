@@ -344,7 +344,7 @@ def test_the_workflows_run_all_sessions_but_the_one_that_needs_a_gpu() -> None:
     if not (root / ".github").is_dir():
         pytest.skip("no .github: not a checkout")
     sessions = re.findall(
-        r"@nox\.session.*\n(?:@.*\n)*def (\w+)", (root / "noxfile.py").read_text()
+        r"@nox\.session[^@]*?\n(?:@.*\n)*def (\w+)", (root / "noxfile.py").read_text()
     )
     workflows = root / ".github" / "workflows"
     tests = (workflows / "tests.yml").read_text("utf-8")

@@ -1312,6 +1312,37 @@ def test_a_gpu_where_there_is_none(case: Case) -> None:
         classify(case.coadd(1), case.weights, device="gpu")
 
 
+def without_compat(case: Case, code: str) -> str:
+    """Run code without array-api-compat, and return its output or its last error."""
+    code = f"import sys; sys.modules['array_api_compat'] = None\n{code}"
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(case.coadd(3)), str(case.weights)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.stdout or done.stderr.strip().splitlines()[-1]
+
+
+def test_no_array_api_compat_with_numpy_2_1_or_later(case: Case) -> None:
+    if not hasattr(np, "__array_namespace_info__"):
+        pytest.skip("numpy is older than 2.1")
+    code = "from qnp_xp import classify; print(classify(*sys.argv[1:])[{}].tolist())"
+    expected = case.classify(case.coadd(3))["Z_QN"].tolist()
+    assert without_compat(case, code.format("'Z_QN'")) == f"{expected}\n"
+    code = "from qnp_xp import classify; classify(*sys.argv[1:], device='gpu')"
+    found = without_compat(case, code)
+    assert found.startswith("qnp_xp.errors.DeviceError: CuPy needs array-api-compat")
+    assert "pip install --user array-api-compat" in found
+
+
+def test_no_array_api_compat_with_an_older_numpy(case: Case) -> None:
+    code = "import numpy; vars(numpy).pop('__array_namespace_info__', None)"
+    found = without_compat(case, f"{code}; import qnp_xp")
+    assert found.startswith("ImportError: qnp_xp needs array-api-compat, or numpy 2.1")
+    assert found.endswith("pip install --user array-api-compat")
+
+
 def test_a_model_that_is_none(case: Case) -> None:
     for model in (3, {}, b"network.h5", case.model.network):
         with pytest.raises(TypeError, match="model must be"):

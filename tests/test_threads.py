@@ -8,8 +8,11 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -117,27 +120,126 @@ def test_calls_at_once_leave_blas_its_own_threads(
     blas_threads: Callable[[], list[int]], last: str
 ) -> None:
     before, within = blas_threads(), [1] * len(blas_threads())
+    pools: list[ThreadPoolExecutor] = []
     begun, end = threading.Event(), threading.Event()
 
     def compute() -> None:
-        with worker_pool(2):
+        with worker_pool(2) as pool:
+            pools.append(pool)
             begun.set()
             end.wait(10)
 
     other = threading.Thread(target=compute)
     with contextlib.ExitStack() as own:
-        own.enter_context(worker_pool(2))
+        pool = own.enter_context(worker_pool(2))
         other.start()
         assert begun.wait(10)
         if last == "main":
             end.set()
             other.join()
         assert blas_threads() == within
+        assert pool.submit(blas_threads).result() == within
     if last == "other":
-        assert blas_threads() == within
+        assert pools[0].submit(blas_threads).result() == within
         end.set()
         other.join()
     assert blas_threads() == before
+
+
+class OfThread(threading.local):
+    """A library that keeps a number for each thread, three at first."""
+
+    number = 3
+
+    def set_num_threads(self, number: int) -> None:
+        self.number = number
+
+    def get_num_threads(self) -> int:
+        return self.number
+
+
+@pytest.fixture
+def of_thread(monkeypatch: pytest.MonkeyPatch) -> OfThread:
+    """The one BLAS, as OpenMP and MKL are."""
+    library = OfThread()
+    blas = _threads._Blas([], [library])
+    monkeypatch.setattr(_threads, "_blas", lambda: blas)
+    return library
+
+
+def test_each_worker_is_held_to_one_thread(of_thread: OfThread) -> None:
+    together = threading.Barrier(3, timeout=10)  # so that each item has its thread
+
+    def work(_: int) -> int:
+        together.wait()
+        return of_thread.get_num_threads()
+
+    assert thread_map(work, range(3), 3) == [1, 1, 1]
+
+
+def test_a_thread_that_calls_is_held_and_gets_its_own_number_back(
+    of_thread: OfThread,
+) -> None:
+    both, ended = threading.Barrier(2, timeout=10), threading.Event()
+    found: dict[int, list[int]] = {}
+
+    def call(number: int) -> None:
+        of_thread.set_num_threads(number)
+        with worker_pool(1):
+            found[number] = [of_thread.get_num_threads()]
+            both.wait()
+            if number == 7:  # the first to begin or not, it ends last
+                ended.wait(10)
+        found[number].append(of_thread.get_num_threads())
+
+    calls = [threading.Thread(target=call, args=(number,)) for number in (5, 7)]
+    for thread in calls:
+        thread.start()
+    calls[0].join()
+    assert found[5] == [1, 5]
+    ended.set()
+    calls[1].join()
+    assert found[7] == [1, 7]
+    assert of_thread.get_num_threads() == 3  # in a thread that has not called
+
+
+@pytest.mark.parametrize(
+    ("library", "expected"),
+    [
+        ({"internal_api": "openblas", "threading_layer": "pthreads"}, "shared"),
+        ({"internal_api": "openblas", "threading_layer": "openmp"}, "of OpenMP"),
+        ({"internal_api": "mkl", "check_symbols": ("MKL_Get_Max_Threads",)}, "shared"),
+        (
+            {
+                "internal_api": "mkl",
+                "threading_layer": "intel",
+                "check_symbols": ("MKL_Set_Num_Threads_Local",),
+            },
+            "own",
+        ),
+        ({"internal_api": "blis"}, "shared"),
+    ],
+    ids=["pthreads", "OpenMP", "MKL of the process", "MKL of the thread", "BLIS"],
+)
+def test_whose_number_of_threads_it_is(
+    monkeypatch: pytest.MonkeyPatch, library: dict[str, Any], expected: str
+) -> None:
+    threadpoolctl = pytest.importorskip("threadpoolctl", reason="not installed")
+    blas, openmp = types.SimpleNamespace(**library), object()
+
+    class Controller:
+        def select(self, user_api: str) -> types.SimpleNamespace:
+            chosen = {"blas": [blas], "openmp": [openmp]}[user_api]
+            return types.SimpleNamespace(lib_controllers=chosen)
+
+    monkeypatch.setattr(threadpoolctl, "ThreadpoolController", Controller)
+    found = _threads._blas.__wrapped__()
+    assert (
+        found
+        == {"shared": ([blas], []), "own": ([], [blas]), "of OpenMP": ([], [openmp])}[
+            expected
+        ]
+    )
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
@@ -284,6 +386,50 @@ print(same, np.array_equal(np.stack(alone.predict(SPECTRA)), everything))
     if done.returncode < 0:
         pytest.skip(f"this CPU cannot run the kernels for {kernels}")
     assert done.stdout == "True True\n", done.stderr
+
+
+#: What is there of OpenBLAS on OpenMP or of MKL, which `nox -s openmp` asks for.
+PER_THREAD = "QNP_XP_REQUIRE_OPENMP"
+
+PREDICT = """
+import hashlib, sys
+sys.path.insert(0, sys.argv[1])
+import numpy as np
+from test_threads import SPECTRA, draw_network
+from pathlib import Path
+from qnp_xp import classify
+from qnp_xp._data import DEMO_COADD, data_file
+from qnp_xp._xp.threads import _blas
+from qnp_xp.io import load_model
+path = Path(sys.argv[1]) / "data" / "keras" / "valid.h5"
+for nproc in (1, 2):
+    model = load_model(path, nproc=nproc).__replace__(network=draw_network(48))
+    results = np.stack(model.predict(SPECTRA)), classify(data_file(DEMO_COADD))
+    print(*(hashlib.sha256(x.tobytes()).hexdigest() for x in results))
+print(len(_blas().own), file=sys.stderr)
+"""
+
+
+def test_bits_do_not_depend_on_omp_num_threads() -> None:
+    reason = "BLAS threads are not held to one"
+    pytest.importorskip("threadpoolctl", reason=reason)
+    found = []
+    for number in (None, "1", "2", "4"):
+        environment = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
+        if number is not None:
+            environment["OMP_NUM_THREADS"] = number
+        done = subprocess.run(
+            [sys.executable, "-c", PREDICT, str(Path(__file__).parent)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        found += done.stdout.splitlines()
+        if PER_THREAD in os.environ:
+            assert int(done.stderr.splitlines()[-1]) > 0, "no BLAS on OpenMP"
+    assert len(found) == 8
+    assert len(set(found)) == 1
 
 
 @pytest.mark.parametrize(("asked", "threads"), [("3", 3), ("2,4", 2), (" 5 ", 5)])

@@ -16,15 +16,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-import array_api_compat
 import numpy as np
 
 from ..errors import DeviceError
 from . import libraries
+from .compat import NumpyAlone, compat, lacking
 
 #: For array functions, which import them from here.
-array_namespace = array_api_compat.array_namespace
-device = array_api_compat.device
+array_namespace = compat.array_namespace
+device = compat.device
 
 _log = logging.getLogger(__name__)
 
@@ -155,6 +155,8 @@ def _gpu(index: int | None) -> Backend:
         import array_api_compat.cupy as xp  # noqa: PLC0415
         import cupy  # noqa: PLC0415
     except ImportError as err:
+        if compat is NumpyAlone:
+            raise lacking(library="CuPy") from err
         msg = (
             "device='gpu' needs CuPy, which is not installed: pip install '.[gpu]' in a"
             " checkout (cupy-cuda12x), cupy-cuda13x for CUDA 13, or conda-forge's"
@@ -192,9 +194,9 @@ def visible_gpus() -> int:
 
 def backend_of(x: Array) -> Backend:
     """Find the backend that an array lives on; host numpy for what is not an array."""
-    if array_api_compat.is_array_api_obj(x) and not isinstance(x, np.ndarray):
+    if compat.is_array_api_obj(x) and not isinstance(x, np.ndarray):
         xp = array_namespace(x)
-        if array_api_compat.is_cupy_array(x):
+        if compat.is_cupy_array(x):
             return _gpu(x.device.id)
         return Backend(xp, device(x), libraries.library_name(xp))
     return resolve("cpu")
@@ -203,12 +205,12 @@ def backend_of(x: Array) -> Backend:
 def _of_library(xp: Any, device: Any) -> Backend:
     """Make the backend of a namespace that the user names."""
     namespace = libraries.find_namespace(xp)
-    if array_api_compat.is_numpy_namespace(namespace):
+    if compat.is_numpy_namespace(namespace):
         if device not in (None, "cpu"):
             msg = f"device={device!r} with numpy, which knows only the CPU"
             raise ValueError(msg)
         return resolve("cpu")
-    if array_api_compat.is_cupy_namespace(namespace):
+    if compat.is_cupy_namespace(namespace):
         if isinstance(device, _cupy().cuda.Device):
             return _gpu(device.id)
         return resolve("gpu" if device in (None, "cpu") else device)
@@ -249,7 +251,7 @@ def to_device(x: Array, backend: Backend, dtype: str | None = None) -> Array:
     Without a dtype, float64 becomes float32 where there is no other.
     """
     xp = backend.xp
-    foreign = array_api_compat.is_array_api_obj(x) and not isinstance(x, np.ndarray)
+    foreign = compat.is_array_api_obj(x) and not isinstance(x, np.ndarray)
     if (
         foreign
         and array_namespace(x) is xp
@@ -262,7 +264,7 @@ def to_device(x: Array, backend: Backend, dtype: str | None = None) -> Array:
     if dtype is None and native == np.float64 and not backend.has_float64:
         native = np.dtype(np.float32)
     host = host.astype(native, copy=False)
-    if array_api_compat.is_numpy_namespace(xp):
+    if compat.is_numpy_namespace(xp):
         return host
     if not (host.flags.writeable and host.flags.c_contiguous):
         host = host.copy()  # torch shares memory, and refuses some that it would share

@@ -11,11 +11,11 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-import array_api_compat
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import DeviceError, MissingLibraryError
+from .compat import compat
 
 # CuPy's own error is a MemoryError, those of CUDA, cuBLAS, PyTorch and XLA are not.
 _OUT_OF_MEMORY = re.compile(
@@ -40,7 +40,7 @@ def find_namespace(xp: Any) -> Any:
         )
         raise DeviceError(msg)
     try:
-        namespace = array_api_compat.array_namespace(xp.asarray([0.0]))
+        namespace = compat.array_namespace(xp.asarray([0.0]))
         namespace.__array_namespace_info__  # noqa: B018 (it came with 2023.12)
     except (AttributeError, TypeError) as err:
         msg = (
@@ -65,10 +65,10 @@ def find_device(xp: Any, wanted: Any) -> Any:
 
 def _device(xp: Any, wanted: Any) -> Any:
     """Have a library make an array on a device, and say where it went."""
-    if isinstance(wanted, str) and array_api_compat.is_jax_namespace(xp):
+    if isinstance(wanted, str) and compat.is_jax_namespace(xp):
         platform, _, index = wanted.partition(":")
         wanted = importlib.import_module("jax").devices(platform)[int(index or 0)]
-    return array_api_compat.device(xp.asarray([0.0], device=wanted))
+    return compat.device(xp.asarray([0.0], device=wanted))
 
 
 def device_spec(device: Any) -> Any:
@@ -91,7 +91,7 @@ def is_traced(x: Any) -> bool:
 
 def copy_to_host(x: Any) -> NDArray[Any]:
     """Copy what is no array of numpy to the host."""
-    if not array_api_compat.is_array_api_obj(x):
+    if not compat.is_array_api_obj(x):
         return _from_list(x)
     if is_traced(x):
         msg = (
@@ -99,14 +99,14 @@ def copy_to_host(x: Any) -> NDArray[Any]:
             " xp=jax.numpy, and set jax_enable_x64 for what needs float64"
         )
         raise DeviceError(msg)
-    if array_api_compat.is_torch_array(x):
+    if compat.is_torch_array(x):
         x = x.detach()
-    if array_api_compat.is_cupy_array(x) or array_api_compat.is_torch_array(x):
-        return np.asarray(array_api_compat.to_device(x, "cpu"))
-    xp = array_api_compat.array_namespace(x)
-    if array_api_compat.is_array_api_strict_namespace(xp):
+    if compat.is_cupy_array(x) or compat.is_torch_array(x):
+        return np.asarray(compat.to_device(x, "cpu"))
+    xp = compat.array_namespace(x)
+    if compat.is_array_api_strict_namespace(xp):
         # Its devices are objects, and its CPU has no name in the standard.
-        x = array_api_compat.to_device(x, xp.Device("CPU_DEVICE"))
+        x = compat.to_device(x, xp.Device("CPU_DEVICE"))
     try:
         return np.asarray(x)
     except TypeError:  # as dpnp raises it
@@ -135,9 +135,9 @@ def _from_list(x: Any) -> NDArray[Any]:
 def eager(xp: Any) -> contextlib.AbstractContextManager[Any]:
     """Make arrays that may be kept: neither traces nor PyTorch's of inference mode."""
     context: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
-    if array_api_compat.is_jax_namespace(xp):
+    if compat.is_jax_namespace(xp):
         context = importlib.import_module("jax").ensure_compile_time_eval()
-    elif array_api_compat.is_torch_namespace(xp):
+    elif compat.is_torch_namespace(xp):
         context = importlib.import_module("torch").inference_mode(False)
     return context
 
@@ -165,7 +165,7 @@ def probe_cupy(index: int) -> None:
 
 def can_differentiate(xp: Any) -> bool:
     """Tell whether a library computes gradients."""
-    known = array_api_compat.is_jax_namespace, array_api_compat.is_torch_namespace
+    known = compat.is_jax_namespace, compat.is_torch_namespace
     return any(is_library(xp) for is_library in known)
 
 
@@ -187,7 +187,7 @@ def differentiate(xp: Any, function: Callable[[Any], Any], x: Any) -> tuple[Any,
     The gradients have no gradient of their own. JAX compiles a function once for each
     shape, and knows functions that are equal for the same.
     """
-    if array_api_compat.is_jax_namespace(xp):
+    if compat.is_jax_namespace(xp):
         value, slopes = _compiled_gradient()(function, x)
         return value, slopes
     torch = importlib.import_module("torch")

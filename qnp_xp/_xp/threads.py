@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, nullcontext
-from typing import Any, TypeVar
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -33,14 +34,31 @@ def granted_cores() -> int:
     return len(own_cores())
 
 
+class _Blas(NamedTuple):
+    """The libraries that set how many threads BLAS takes."""
+
+    shared: list[Any]  #: Those with one number for the process.
+    own: list[Any]  #: Those with one for each thread, as OpenMP and MKL.
+
+
 @functools.cache
-def _blas() -> Any:
+def _blas() -> _Blas | None:
     """Find the BLAS libraries of this process; None without threadpoolctl."""
     try:
         from threadpoolctl import ThreadpoolController  # noqa: PLC0415
     except ImportError:
         return None
-    return ThreadpoolController().select(user_api="blas")
+    controller = ThreadpoolController()
+    shared, own = [], []
+    for library in controller.select(user_api="blas").lib_controllers:
+        kind = library.internal_api, getattr(library, "threading_layer", None)
+        if kind == ("openblas", "openmp"):  # it asks OpenMP in the thread that calls
+            own += controller.select(user_api="openmp").lib_controllers
+        elif "MKL_Set_Num_Threads_Local" in getattr(library, "check_symbols", ()):
+            own.append(library)  # as threadpoolctl does it since 3.7
+        else:
+            shared.append(library)
+    return _Blas(shared, own)
 
 
 @functools.cache
@@ -52,33 +70,47 @@ def _keep_memory() -> None:
     np.empty(_KEPT, dtype=np.uint8)
 
 
+def _set(libraries: list[Any], numbers: Iterable[int]) -> None:
+    """Give libraries so many threads each."""
+    for library, number in zip(libraries, numbers, strict=False):
+        library.set_num_threads(number)
+        # Since 3.8 one thread alone may set the number, until it says so.
+        if hasattr(library, "clear_controlling_thread"):
+            library.clear_controlling_thread()
+
+
 class _Hold:
     """BLAS held to one thread as long as any call of the process computes."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._calls: set[object] = set()
-        self._limit: Any = None
+        self._original: list[int] = []
 
     @contextmanager
-    def __call__(self, blas: Any) -> Iterator[None]:
+    def __call__(self, blas: _Blas) -> Iterator[None]:
         """Hold it for a block; the last of those at once gives it its threads back."""
         call = object()
+        own = [library.get_num_threads() for library in blas.own]
         try:
             with self._lock:
-                self._limit = self._limit or blas.limit(limits=1)
+                if not self._calls:
+                    self._original = [x.get_num_threads() for x in blas.shared]
                 self._calls.add(call)
+                self.here(blas)
             yield
         finally:
             with self._lock:
+                _set(blas.own, own)
                 self._calls.discard(call)
-                if not self._calls and self._limit is not None:
-                    self._limit.restore_original_limits()
-                    self._limit = None
-                # Since 3.8 one thread alone may set the number, until it says so.
-                for library in blas.lib_controllers:
-                    if hasattr(library, "clear_controlling_thread"):
-                        library.clear_controlling_thread()
+                if not self._calls:
+                    _set(blas.shared, self._original)
+                    self._original = []
+
+    @staticmethod
+    def here(blas: _Blas) -> None:
+        """Hold it in the thread that calls, which OpenMP asks of each."""
+        _set(blas.shared + blas.own, itertools.repeat(1))
 
 
 _hold = _Hold()
@@ -94,8 +126,15 @@ def worker_pool(threads: int) -> Iterator[ThreadPoolExecutor]:
     """
     _keep_memory()
     blas = _blas()
-    with nullcontext() if blas is None else _hold(blas):
-        pool = ThreadPoolExecutor(1 if blas is None else max(threads, 1))
+    if blas is None:
+        hold: AbstractContextManager[None] = nullcontext()
+        pool = ThreadPoolExecutor(1)
+    else:
+        hold = _hold(blas)
+        pool = ThreadPoolExecutor(
+            max(threads, 1), initializer=_hold.here, initargs=(blas,)
+        )
+    with hold:
         try:
             yield pool
         finally:

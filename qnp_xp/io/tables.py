@@ -217,10 +217,10 @@ def _ascii(name: str) -> str:
 
 def _version(library: str) -> str:
     """Look the version of a library up; CuPy may be called cupy-cuda12x, say."""
-    if library != "cupy":
-        return importlib.metadata.version(library)
-    found = (d for d in importlib.metadata.distributions() if d.name.startswith("cupy"))
-    return next((d.version for d in found), "unknown")
+    name = None if library == "cupy" else library
+    found = importlib.metadata.distributions(name=name)
+    versions = (d.version for d in found if name or d.name.startswith("cupy"))
+    return next(versions, "unknown")  # array-api-compat may be missing
 
 
 def is_current(path: Path, identity: Sequence[Card]) -> bool:
