@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from helpers import Run, coadd_hdus, names, write_hdus
 from qnp_xp import DeviceError, load_model, saliency
 from qnp_xp._data import data_file
 from qnp_xp._saliency import differentiable as moved
+from qnp_xp._xp import libraries
 from qnp_xp._xp.backend import to_host
 from qnp_xp.decode import decode
 from qnp_xp.errors import MissingLibraryError
@@ -186,8 +186,7 @@ def test_a_model_is_copied_only_from_a_library_without_gradients(
 def test_without_torch_and_jax_their_names_are_given(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name in ("torch", "jax", "jax.numpy"):
-        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setattr(libraries, "_DIFFERENTIABLE", ("no_such_library",))
     with pytest.raises(MissingLibraryError, match="pip install torch, or jax"):
         moved(load_model())
 
@@ -339,8 +338,7 @@ def test_errors_of_the_command_are_said_and_nothing_is_written(
     message: str,
 ) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
-    for name in ("torch", "jax", "jax.numpy"):
-        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.setattr(libraries, "_DIFFERENTIABLE", ("no_such_library",))
     found, out, err = run("plot", coadd, *arguments)
     assert (found, out) == (status, "")
     assert message in err

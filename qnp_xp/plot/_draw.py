@@ -195,7 +195,7 @@ def _draw_saliency(axes: Axes, saliency: Saliency, line: Line) -> None:
         _write_in_middle(axes, "no gradient", _FONT)
         return
     title = (
-        f"Saliency of {line.name}: change of its confidence, {line.confidence:.2f}, by"
+        f"Saliency of {line.name}: change of its confidence, {line.confidence:.2f}, for"
         " one rms more flux in a bin. Dashed: where Z_QN puts it."
     )
     axes.set_title(title, loc="left", fontsize=_SMALL)
