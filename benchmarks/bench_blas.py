@@ -71,11 +71,11 @@ def main() -> None:
             f"OMP_NUM_THREADS={threads or 'unset':<6} nproc={nproc}  {rate:7,.0f}"
             f" spectra/s  {own:7,.0f} a second of processor\n"
         )
-    for nproc in (1, 2):
-        times = [median(seconds[s]) for s in _SETTINGS if s[1] == nproc]
-        sys.stdout.write(
-            f"nproc={nproc}: worst to best {min(times) / max(times):.2f}\n"
-        )
+    for name, taken in (("spectra/s", seconds), ("a second of processor", processor)):
+        for nproc in (1, 2):
+            times = [median(taken[s]) for s in _SETTINGS if s[1] == nproc]
+            ratio = min(times) / max(times)
+            sys.stdout.write(f"nproc={nproc}, {name}: lowest to highest {ratio:.2f}\n")
     sys.stdout.write(f"{len(digests)} different results\n")
 
 

@@ -13,6 +13,7 @@ from qnp_xp import DeviceError, classify, load_model
 from qnp_xp._data import data_file
 from qnp_xp._xp import libraries
 from qnp_xp._xp.backend import real_floating, resolve, to_host
+from qnp_xp._xp.compat import NumpyAlone, compat
 from qnp_xp.decode import decode, is_quasar
 from qnp_xp.grids import wave
 from qnp_xp.model import QuasarNP
@@ -62,6 +63,12 @@ class OldArray:
         return namespace("old")
 
 
+needs_compat = pytest.mark.skipif(
+    compat is NumpyAlone, reason="array-api-compat is not installed"
+)
+
+
+@needs_compat
 @pytest.mark.parametrize(
     ("xp", "name"),
     [
@@ -185,6 +192,7 @@ def test_arrays_on_the_device_never_pass_through_the_host(
     np.testing.assert_array_equal(backend.host(found[0]), backend.host(expected[0]))
 
 
+@needs_compat
 def test_arrays_come_to_the_host_by_dlpack_where_there_is_no_other_way() -> None:
     values = np.arange(3.0)
 

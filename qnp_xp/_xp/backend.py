@@ -152,11 +152,8 @@ def _rebuild(module: str, device: Any) -> Backend:
 def _gpu(index: int | None) -> Backend:
     """Make the CuPy backend of GPU `index`, or of the current one for None."""
     try:
-        import array_api_compat.cupy as xp  # noqa: PLC0415
         import cupy  # noqa: PLC0415
     except ImportError as err:
-        if compat is NumpyAlone:
-            raise lacking(library="CuPy") from err
         msg = (
             "device='gpu' needs CuPy, which is not installed: pip install '.[gpu]' in a"
             " checkout (cupy-cuda12x), cupy-cuda13x for CUDA 13, or conda-forge's"
@@ -164,6 +161,10 @@ def _gpu(index: int | None) -> Backend:
             f" {err}"
         )
         raise DeviceError(msg) from err
+    if compat is NumpyAlone:
+        raise lacking(library="CuPy")
+    import array_api_compat.cupy as xp  # noqa: PLC0415
+
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as err:
