@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 _PREFIX = ".qnp-partial-"
 _DAY = 86400.0  # seconds
@@ -44,6 +45,17 @@ def ensure_writable(
         msg = f"{path} exists; replace it with --overwrite (overwrite=True)"
         raise FileExistsError(msg)
     ensure_not_input([path], inputs)
+
+
+def ensure_name(name: Any, what: str) -> None:
+    """Raise an error for what cannot be the name of a file."""
+    kind: type[Exception] | None = None
+    if not isinstance(name, (str, Path)):
+        kind = TypeError
+    elif not str(name) or "\0" in str(name):
+        kind = ValueError
+    if kind:
+        raise kind(f"{what} must be the name of a file, got {name!r}")
 
 
 def ensure_no_brackets(path: Path, error: type[Exception]) -> None:
