@@ -395,10 +395,22 @@ def test_arms_in_units_of_different_scale(case: Case) -> None:
     case.refuses(path, SpectraError, match)
 
 
+def test_a_unit_in_one_arm_only(case: Case) -> None:
+    expected = case.classify(case.coadd(2))
+    path = with_unit(case, B_FLUX=FLUX_UNIT, B_IVAR=IVAR_UNIT)
+    assert case.classify(path).tobytes() == expected.tobytes()
+    path = with_unit(case, B_FLUX="erg/s/cm2/A")
+    case.refuses(path, SpectraError, r"\[R_FLUX\]: has no unit.*erg/s/cm2/A")
+    path = with_unit(case, Z_IVAR="1/(erg/s/cm2/A)2")
+    case.refuses(path, SpectraError, r"\[Z_IVAR\]: is in 1/\(erg.*no unit")
+
+
 def test_wavelengths_in_another_unit_than_angstrom(case: Case) -> None:
     case.classify(with_unit(case, B_WAVELENGTH="Angstrom", R_WAVELENGTH="AA"))
     path = with_unit(case, B_WAVELENGTH="nm")
     case.refuses(path, SpectraError, r"\[B_WAVELENGTH\]: is in nm, .*Angstrom")
+    path = with_unit(case, B_WAVELENGTH="pixel")
+    case.refuses(path, SpectraError, r"\[B_WAVELENGTH\]: is in pixel, .*Angstrom")
 
 
 def test_a_fits_file_without_spectra(case: Case) -> None:
@@ -411,6 +423,18 @@ def test_a_fits_file_without_spectra(case: Case) -> None:
 def test_a_spectrum_of_lamost_or_of_another_survey(case: Case) -> None:
     path = write_spspec(case.folder / "spec-55859-F5902.fits", TELESCOP="LAMOST")
     case.refuses(path, SpectraError, r"spec-55859-F5902\.fits\[0\]: .*LAMOST")
+    for key, name in {
+        **{"TELESCOP": "ESO-VISTA", "ORIGIN": "NAOC-LAMOST"},
+        **{"SURVEY": "GAMA", "INSTRUME": "WEAVE"},
+    }.items():
+        path = case.coadd(1)
+        with fitsio.FITS(str(path), "rw") as f:
+            f["B_FLUX"].write_key(key, name)
+        case.refuses(path, SpectraError, rf"\[B_FLUX\]: {key}='{name}'")
+    with fitsio.FITS(str(case.coadd(1)), "rw") as f:
+        for key, name in {"TELESCOP": "Mayall", "SURVEY": "main"}.items():
+            f["B_FLUX"].write_key(key, name)
+    assert case.classify(path).size == 1
 
 
 def test_tables_beside_spectra_redrock_spzbest_qn(case: Case) -> None:
@@ -1260,8 +1284,8 @@ def test_thresholds_or_batch_sizes_out_of_range(case: Case) -> None:
     path = case.coadd(1)
     for name, values in {
         "c_thresh": (-0.1, 1.1, np.nan),
-        "n_thresh": (0, -1, 1.5, np.inf, np.nan),
-        "batch_size": (0, -1, 1.5),
+        "n_thresh": (0, -1, 1.5, np.inf, np.nan, 10**30),
+        "batch_size": (0, -1, 1.5, 10**30, 10**400),
     }.items():
         for value in values:
             with pytest.raises(ValueError, match=f"{name} must be"):
@@ -1271,7 +1295,7 @@ def test_thresholds_or_batch_sizes_out_of_range(case: Case) -> None:
 def test_thresholds_batch_sizes_or_flags_of_another_type(case: Case) -> None:
     path = case.coadd(1)
     for name in ("c_thresh", "n_thresh", "batch_size", "use_mask", "coadd"):
-        for value in ("1", None, [1]):
+        for value in ("1", None, [1], np.complex64(1)):
             with pytest.raises(TypeError, match=f"{name} must be"):
                 case.classify(path, **{name: value})
 
@@ -1281,6 +1305,16 @@ def test_an_unknown_device_or_dtype(case: Case) -> None:
         for value in ("tpu", 3, None):
             with pytest.raises(ValueError, match=f"{name}=.*not one of"):
                 classify(case.coadd(1), case.weights, **{name: value})
+
+
+def test_names_that_no_file_can_have(case: Case) -> None:
+    for name in ("", "a\0b"):
+        case.refuses(name, ValueError, "spectra must be the name of a file")
+        with pytest.raises(ValueError, match="output must be the name of a file"):
+            case.classify(case.coadd(1), output=name)
+    with pytest.raises(TypeError, match="output must be the name of a file, got 5"):
+        case.classify(case.coadd(1), output=5)
+    case.refuses(".", IsADirectoryError, "a folder without cframes")
 
 
 def test_a_gpu_where_there_is_none(case: Case) -> None:
@@ -1790,6 +1824,21 @@ def test_lists_with_a_byte_order_mark(case: Case) -> None:
         for path in (case.folder / encoding).iterdir():
             table = fitsio.read(str(path))
             assert table["TARGETID"].tolist() == [TARGETID, TARGETID + 1]
+
+
+def test_lists_without_an_end(case: Case) -> None:
+    for options in (["@/dev/zero"], [case.coadd(1), "--targetids", "@/dev/zero"]):
+        status, err = case.command(*options, "-o", case.folder / "x.fits")
+        assert (status, err.count("\n")) == (1, 1)
+        assert "@/dev/zero: no list of " in err
+        assert "larger than 64 MiB" in err
+
+
+def test_targetids_that_are_no_integers_of_64_bits(case: Case) -> None:
+    for text, word in {"1,2,": "", "1.5": "1.5", "1,9" + "9" * 18: "9" * 19}.items():
+        status, err = case.command(case.coadd(1), "--targetids", text, "--outdir", ".")
+        wanted = f"{text}: TARGETIDs are integers of 64 bits, and {word!r} is none"
+        assert (status, err) == (1, f"qnp-xp: error: {wanted}\n")
 
 
 @interruptible()
