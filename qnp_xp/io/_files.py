@@ -43,7 +43,7 @@ def ensure_writable(
 
 
 def ensure_own(path: Path, kind: str) -> None:
-    """Raise an error for an older file that no run wrote, and resuming would replace."""
+    """Raise an error for an older file that no run wrote, where resuming would."""
     if path.exists() and not is_own(path, kind):
         what = f"table {kind}" if kind else "text"
         msg = f"{path} exists, and is no {what} of qnp-xp classify"
