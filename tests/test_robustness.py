@@ -1337,7 +1337,7 @@ def test_an_output_that_exists(case: Case) -> None:
 
 
 def test_brackets_in_the_name_of_an_output(case: Case) -> None:
-    path = case.coadd(2, name="coadd-1 (1)[2].fits")
+    path = case.coadd(2).rename(case.folder / "coadd-1 (1)[2].fits")
     assert case.command(path) == (0, "")
     assert (case.folder / "qn-1 (1)[2].fits").read_bytes().startswith(b"SIMPLE")
 
