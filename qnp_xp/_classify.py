@@ -197,7 +197,7 @@ def classify(
         ensure_name(output, "output")
         if model is None or isinstance(model, (str, Path)):
             inputs.append(weights_path(model))
-        ensure_writable(Path(output), overwrite, inputs, fits=True)
+        ensure_writable(Path(output), overwrite, inputs)
     network = as_model(model, device, dtype)
     with open_arrays(spectra) if group is None else open_group(group) as source:
         indices = None if rows is None else row_indices(rows, source.n)

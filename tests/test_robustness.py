@@ -1370,6 +1370,12 @@ def test_an_output_that_exists(case: Case) -> None:
     assert output.read_bytes() == b"mine"
 
 
+def test_brackets_in_the_name_of_an_output(case: Case) -> None:
+    path = case.coadd(2).rename(case.folder / "coadd-1 (1)[2].fits")
+    assert case.command(path) == (0, "")
+    assert (case.folder / "qn-1 (1)[2].fits").read_bytes().startswith(b"SIMPLE")
+
+
 def test_an_output_that_is_an_input(case: Case) -> None:
     path = case.coadd(1)
     for spectra, model in ((path, case.model), (case.folder / "absent.fits", path)):
@@ -1575,6 +1581,30 @@ def test_tables_of_other_weights_or_settings_or_of_the_same_targets_in_merge(
         assert not (case.folder / "all.fits").exists()
 
 
+def test_copies_of_a_table_without_targetids_in_merge(case: Case) -> None:
+    path = case.coadd(2, fibermap=False)
+    case.classify(path, output=case.folder / "a.fits")
+    case.file((case.folder / "a.fits").read_bytes(), "b.fits")
+    assert cli.main(["merge", "all.fits", "a.fits", "b.fits"]) == 1
+    assert "a.fits and b.fits: of the same spectra" in case.capsys.readouterr().err
+    assert not (case.folder / "all.fits").exists()
+
+
+def test_a_table_with_columns_of_another_kind_in_merge_and_plot_summary(
+    case: Case,
+) -> None:
+    case.classify(case.coadd(2), output=case.folder / "a.fits")
+    table, header = fitsio.read(case.folder / "a.fits", ext="QN", header=True)
+    floats = [
+        (k, "f8" if k == "TARGETID" else table.dtype[k]) for k in table.dtype.names
+    ]
+    fitsio.write("b.fits", table.astype(floats), extname="QN", header=header)
+    for command in (["merge", "all.fits", "b.fits"], ["plot", "--summary", "b.fits"]):
+        assert cli.main(command) == 1
+        err = case.capsys.readouterr().err
+        assert "b.fits[QN]: column TARGETID has float64" in err
+
+
 def test_a_table_of_classify_as_the_output_of_merge(case: Case) -> None:
     for i in range(2):
         path = case.coadd(2, name=f"coadd-{i}.fits")
@@ -1633,6 +1663,26 @@ def test_a_table_of_other_settings_with_resume(case: Case) -> None:
     assert len(written) == 2
 
 
+def test_a_table_whose_rows_were_changed_with_resume(case: Case) -> None:
+    path, output = case.coadd(4), case.folder / "qn.fits"
+    assert case.command(path, "-o", "qn.fits") == (0, "")
+    before = output.read_bytes()
+    with fitsio.FITS(str(output), "rw") as f:
+        f["QN"].delete_rows([1])
+    assert case.command(path, "-o", "qn.fits", "--resume") == (0, "")
+    assert output.read_bytes() == before
+
+
+def test_an_output_that_no_run_wrote_with_resume(case: Case) -> None:
+    path, mine = case.coadd(2), case.coadd(2, name="mine.fits", seed=2)
+    before = mine.read_bytes()
+    status, err = case.command(path, "-o", "mine.fits", "--resume")
+    assert status == 1
+    assert "mine.fits exists, and is no table QN" in err
+    assert "--overwrite" in err
+    assert mine.read_bytes() == before
+
+
 def test_priors_of_other_quasars_than_the_table_s_with_resume(case: Case) -> None:
     path = case.coadd(4)
     found = case.classify(path)["Z_QN_CONF"]
@@ -1659,11 +1709,16 @@ def test_priors_where_a_target_has_several_rows(case: Case) -> None:
 
 
 def test_priors_where_there_is_no_quasar(case: Case) -> None:
-    (case.folder / "p.fits").write_text("older ones")
-    arguments = ["-o", "qn.fits", "--c-thresh", "1", "--priors", "p.fits"]
-    assert case.command(case.coadd(2), *arguments, "--overwrite")[0] == 0
+    path = case.coadd(2)
+    arguments = [path, "-o", "qn.fits", "--priors", "p.fits", "--c-thresh"]
+    assert case.command(*arguments, "0") == (0, "")
+    assert (case.folder / "p.fits").exists()
+    assert case.command(*arguments, "1", "--overwrite")[0] == 0
     assert "has no quasars, and so no priors" in case.caplog.text
     assert names(case.folder) == ["coadd-0.fits", "qn.fits"]
+    (case.folder / "p.fits").write_text("no priors")
+    assert case.command(*arguments, "1", "--overwrite")[0] == 0
+    assert (case.folder / "p.fits").read_text() == "no priors"
 
 
 # The command and its processes.
