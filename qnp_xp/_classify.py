@@ -15,7 +15,7 @@ from ._options import Options
 from ._scorer import score
 from ._xp.clock import Clock
 from .errors import SpectraError
-from .io._files import ensure_writable, file_stamp
+from .io._files import ensure_name, ensure_writable, file_stamp
 from .io.memory import open_arrays
 from .io.open import one_group, open_group
 from .io.sdss import with_zbest
@@ -194,9 +194,10 @@ def classify(
     inputs = with_zbest(group or ())
     stamp = file_stamp(inputs)
     if output is not None:
+        ensure_name(output, "output")
         if model is None or isinstance(model, (str, Path)):
             inputs.append(weights_path(model))
-        ensure_writable(Path(output), overwrite, inputs, fits=True)
+        ensure_writable(Path(output), overwrite, inputs)
     network = as_model(model, device, dtype)
     with open_arrays(spectra) if group is None else open_group(group) as source:
         indices = None if rows is None else row_indices(rows, source.n)

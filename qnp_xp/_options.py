@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,8 +19,9 @@ class Options:
     coadd: bool = False  #: Add up the spectra of each target.
 
     def __post_init__(self) -> None:
+        real = (int, float, np.integer, np.floating)
         for names, kind, what in (
-            (("c_thresh", "n_thresh", "batch_size"), (int, float, np.number), "number"),
+            (("c_thresh", "n_thresh", "batch_size"), real, "number"),
             (("use_mask", "coadd"), (bool, np.bool_), "boolean"),
         ):
             for name in names:
@@ -31,6 +33,7 @@ class Options:
             raise ValueError(msg)
         for name in ("n_thresh", "batch_size"):
             value = getattr(self, name)
-            if not (np.isfinite(value) and value == np.floor(value) and value >= 1):
-                msg = f"{name} must be a whole number from 1 up, got {value!r}"
+            if not (1 <= value <= sys.maxsize and value % 1 == 0):
+                wanted = f"a whole number from 1 to {sys.maxsize}"
+                msg = f"{name} must be {wanted}, got {value!r}"
                 raise ValueError(msg)

@@ -6,6 +6,9 @@ import codecs
 import glob
 from pathlib import Path
 
+# Lists of files and targets are shorter; a device may have no end.
+_MOST = 64 << 20  # bytes
+
 
 def printable(text: str) -> str:
     """Write what a terminal might obey, or cannot show, as escapes."""
@@ -33,7 +36,11 @@ def explain(err: BaseException) -> str:
 
 def read_text(path: Path) -> str:
     """Read a text in UTF-8, or in UTF-16 with the mark by which Windows begins it."""
-    content = path.read_bytes()
+    with path.open("rb") as file:
+        content = file.read(_MOST + 1)
+    if len(content) > _MOST:
+        msg = f"it is larger than {_MOST >> 20} MiB"
+        raise ValueError(msg)
     wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
         return content.decode("utf-16" if wide else "utf-8-sig")

@@ -58,9 +58,9 @@ def write_spec(
 
 
 def write_spplate(
-    folder: Path, n: int = 4, *, zbest: bool = True, **cards: Any
+    folder: Path, n: int = 4, *, zbest: bool = True, plate: int = 3655, **cards: Any
 ) -> Path:
-    """The spectra of a plate, and beside it what the pipeline made of them."""
+    """The spectra of plate 3655, and beside it what the pipeline made of some plate."""
     loglam, flux, ivar = spectra(n)
     plugged = np.zeros(
         n, dtype=[("FIBERID", "i4"), ("RA", "f8"), ("DEC", "f8"), ("OBJTYPE", "S16")]
@@ -89,7 +89,7 @@ def write_spplate(
         found = np.zeros(n, dtype=[*columns, ("Z", "f4")])
         found["FIBERID"] = np.arange(n, 0, -1)  # matched by number, not by row
         found["THING_ID"] = 1000 + found["FIBERID"]
-        found["THING_ID"][0] = -1
+        found["THING_ID"][0], found["PLATE"] = -1, plate
         with fitsio.FITS(str(folder / "spZbest-3655-55240.fits"), "rw") as f:
             f.write(None)
             f.write(found)

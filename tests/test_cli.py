@@ -659,7 +659,6 @@ BAD_ARGUMENTS = {
     "output without a folder": (["-o", "nowhere/qn.fits"], "nowhere: no such folder"),
     "outdir a file": (["--outdir", "{coadd}"], "coadd-0.fits"),
     "outdir and output": (["--outdir", "a", "-o", "b"], "not allowed with argument"),
-    "output with brackets": (["-o", "qn[1].fits"], "qn[1].fits"),
     "mask missing": (["--use-mask"], "B_FLUX]: has no mask, and use_mask asks for it"),
     "unknown option": (["--fast"], "--fast"),
 }

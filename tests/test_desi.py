@@ -886,6 +886,39 @@ def test_masks_of_exposures_are_used(tmp_path: Path) -> None:
     np.testing.assert_array_equal(x, expected)
 
 
+@pytest.mark.parametrize(
+    ("name", "cards", "match"),
+    [
+        ("results.fits", {}, "CAMERA=''"),
+        ("cframe-r0-00000001.fits", {"CAMERA": "blue"}, "CAMERA='blue'"),
+        ("cframe-r0-00000001.fits", {"INSTRUME": "PFS"}, "INSTRUME='PFS'"),
+        ("cframe-r0-00000001.fits", {"TELESCOP": "WHT"}, "TELESCOP='WHT'"),
+    ],
+    ids=["name", "camera", "instrument", "telescope"],
+)
+def test_an_arm_of_another_instrument_is_no_cframe(
+    tmp_path: Path, name: str, cards: dict[str, str], match: str
+) -> None:
+    hdus = {k[2:]: v for k, v in coadd_hdus(2, arms="R").items() if k[:2] == "R_"}
+    path = write_hdus(tmp_path / name, hdus)
+    with fitsio.FITS(str(path), "rw") as f:
+        for key, value in cards.items():
+            f["FLUX"].write_key(key, value)
+    with pytest.raises(SpectraError, match=rf"{name}\[FLUX\]: {match}"):
+        open_spectra(path)
+
+
+def test_a_cframe_is_read_by_its_camera_or_its_name(tmp_path: Path) -> None:
+    hdus = {k[2:]: v for k, v in coadd_hdus(2, arms="R").items() if k[:2] == "R_"}
+    renamed = write_hdus(tmp_path / "other.fits", hdus)
+    with fitsio.FITS(str(renamed), "rw") as f:
+        f["FLUX"].write_key("CAMERA", "r0")
+        f["FLUX"].write_key("TELESCOP", "KPNO 4.0-m telescope")
+    for path in (renamed, write_hdus(tmp_path / "cframe-r0-00000001.fits", hdus)):
+        with open_spectra(path) as source:
+            assert [arm.name for arm in source.arms] == ["R"]
+
+
 def test_a_missing_arm_of_an_exposure_is_logged_and_left_out(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import pytest
 from helpers import TARGETID, Run, coadd_hdus, names, write_coadd, write_hdus
 
 from qnp_xp.io._merge import without_duplicates
+from qnp_xp.io.tables import read_catalog
 
 
 @pytest.fixture
@@ -348,3 +352,102 @@ def test_the_first_of_equals_is_kept_and_rows_stay_in_order() -> None:
     np.testing.assert_array_equal(every["QNINPUT"], table["QNINPUT"])
     with pytest.raises(ValueError, match=r"3 TARGETIDs .*: 3 \(g, h\), 5 \(c, e\)"):
         without_duplicates(table, None)
+
+
+# Tables that others have written again.
+
+
+def write_again(
+    path: Path, change: dict[str, tuple[Any, ...]], spelling: Callable[[str], str] = str
+) -> Path:
+    """Write a table with other types of some columns, and other spelling of all."""
+    table, header = fitsio.read(path, ext="QN", header=True)
+    table = table.astype(table.dtype.newbyteorder("="))
+    names_of = table.dtype.names
+    types = {**{name: (table.dtype[name],) for name in names_of}, **change}
+    new = np.zeros(table.size, [(spelling(name), *types[name]) for name in names_of])
+    for name in names_of:
+        values = new[spelling(name)]
+        values[...] = table[name] if values.ndim == 1 else table[name][:, None]
+    path.unlink()
+    fitsio.write(path, new, extname="QN", header=header)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("column", "kind"),
+    [
+        ("TARGETID", ("f8",)),
+        ("TARGETID", ("i8", (2,))),
+        ("Z_QN_CONF", ("S9",)),
+        ("IS_QSO_QN", ("S2",)),
+        ("Z_QN", ("f4", (3,))),
+        ("C_LYA", ("S9",)),
+    ],
+)
+@pytest.mark.parametrize("duplicates", [[], ["--duplicates", "keep"]])
+def test_a_column_of_another_kind_is_named(
+    run: Run,
+    tables: list[Path],
+    here: Path,
+    column: str,
+    kind: tuple[Any, ...],
+    duplicates: list[str],
+) -> None:
+    write_again(tables[0], {column: kind})
+    status, _, err = run("merge", "all.fits", *tables, *duplicates)
+    assert status == 1
+    assert re.search(rf"qn-0\.fits\[QN\]: column {column} has ", err)
+    assert not (here / "all.fits").exists()
+
+
+def test_targetids_of_few_bits_are_compared_as_integers(
+    run: Run, tables: list[Path], here: Path
+) -> None:
+    expected = [3, 1, 2]
+    with fitsio.FITS(str(tables[0]), "rw") as f:
+        f["QN"].write_column("TARGETID", np.array(expected))
+    write_again(tables[0], {"TARGETID": ("i4",)})
+    assert run("merge", "all.fits", *tables)[0] == 0
+    merged = rows(here / "all.fits")["TARGETID"]
+    assert merged.dtype.kind == "i"
+    assert merged[:3].tolist() == expected
+
+
+def test_names_of_columns_may_be_in_lower_case(
+    run: Run, tables: list[Path], here: Path
+) -> None:
+    before, _ = read_catalog(tables[0])
+    after, _ = read_catalog(write_again(tables[0], {}, str.lower))
+    np.testing.assert_array_equal(after, before)
+    assert after.dtype == before.dtype
+    assert run("merge", "all.fits", *tables)[0] == 0
+    assert rows(here / "all.fits").size == 9
+
+
+@pytest.mark.parametrize("copy", [shutil.copy, os.link])
+def test_copies_of_spectra_without_targetid_are_refused(
+    run: Run, inputs: Path, here: Path, copy: Callable[[Path, Path], Any]
+) -> None:
+    bare = write_coadd(inputs / "coadd-bare.fits", 2, fibermap=False)
+    assert run("classify", bare)[0] == 0
+    copy(here / "qn-bare.fits", here / "copy.fits")
+    files = ["qn-bare.fits", "copy.fits"]
+    for option in ([], ["--duplicates", "best"]):
+        status, _, err = run("merge", "all.fits", *files, *option)
+        assert status == 1
+        assert "qn-bare.fits and copy.fits: of the same spectra" in err
+    assert run("merge", "all.fits", *files, "--duplicates", "keep")[0] == 0
+    assert rows(here / "all.fits").size == 4
+
+
+def test_the_hash_of_rows_is_not_that_of_a_table_that_was_merged(
+    run: Run, tables: list[Path], here: Path
+) -> None:
+    assert run("merge", "one.fits", tables[0])[0] == 0
+    hashes = [
+        fitsio.read_header(path, ext="QN")["QNHASH"]
+        for path in (tables[0], here / "one.fits")
+    ]
+    assert hashes[0] != hashes[1]
+    assert run("merge", "all.fits", *tables[1:], "one.fits")[0] == 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -260,20 +262,14 @@ def test_targets_of_a_plate_that_arrive_later_are_used(
     assert targets(here / "qn-0.fits") == [1001, 1002, 1003, -1]
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "text", "another table"])
+@pytest.mark.parametrize("damage", ["cut", "empty"])
 def test_damaged_outputs_are_made_again(
     run: Run, coadds: list[Path], here: Path, weights: Path, damage: str
 ) -> None:
     assert run("classify", coadds[0])[0] == 0
     output = here / "qn-0.fits"
     whole = output.read_bytes()
-    if damage == "another table":
-        output.unlink()
-        write_coadd(output, 1)
-    else:
-        output.write_bytes(
-            {"cut": whole[:-2880], "empty": b"", "text": b"hello"}[damage]
-        )
+    output.write_bytes({"cut": whole[:-2880], "empty": b""}[damage])
     assert rewritten(run, coadds, here)
     np.testing.assert_array_equal(
         fitsio.read(output, ext="QN")["TARGETID"],
@@ -281,7 +277,89 @@ def test_damaged_outputs_are_made_again(
     )
 
 
+@pytest.mark.parametrize("name", ["qn-0.fits", "qn-0.fits.gz"])
+@pytest.mark.parametrize("change", ["rows", "value"])
+def test_a_table_whose_rows_were_changed_is_made_again(
+    run: Run, coadds: list[Path], here: Path, name: str, change: str
+) -> None:
+    output = here / name
+    command = ["classify", coadds[0], "-o", name]
+    assert run(*command)[0] == 0
+    expected = output.read_bytes()
+    table, header = fitsio.read(output, ext="QN", header=True)
+    if change == "rows":
+        table = table[1:]
+    else:
+        table["Z_QN"][0] += 1
+    output.unlink()
+    fitsio.write(output, table, extname="QN", header=header)  # all cards are kept
+    assert run(*command, "--resume")[0] == 0
+    assert output.read_bytes() == expected
+    assert not rewritten(run, coadds, here, "-o", name)
+
+
 PRIORS = ["--priors", "priors.fits"]
+
+
+@pytest.mark.parametrize("content", ["coadd", "text", "gzipped text"])
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["-o", "mine.fits"], "mine.fits"),
+        (["--priors", "mine.fits"], "mine.fits"),
+        (["--priors", "mine.fits", "--c-thresh", "1"], "mine.fits"),
+        (["--summary", "mine"], "mine.fits"),
+        (["--summary", "mine"], "mine.txt"),
+    ],
+    ids=["table", "priors", "priors without quasars", "summary", "text of a summary"],
+)
+def test_resuming_replaces_no_file_that_no_run_wrote(
+    run: Run,
+    coadds: list[Path],
+    here: Path,
+    arguments: list[str],
+    name: str,
+    content: str,
+) -> None:
+    mine = {
+        "coadd": coadds[1].read_bytes(),
+        "text": b"hello",
+        "gzipped text": gzip.compress(b"hello"),
+    }[content]
+    (here / name).write_bytes(mine)
+    status, _, err = run("classify", coadds[0], *arguments, "--resume")
+    assert status == 1
+    assert re.search(rf"{re.escape(name)} exists.* --overwrite", err)
+    assert (here / name).read_bytes() == mine
+
+
+def test_resuming_replaces_its_own_summary(
+    run: Run, coadds: list[Path], here: Path
+) -> None:
+    for number in (1, 2):
+        command = ("classify", *coadds[:number], "--summary", "mine", "--resume")
+        assert run(*command)[0] == 0
+        assert fitsio.read(here / "mine.fits", ext="FILES").size == number
+
+
+def test_a_table_is_no_priors(run: Run, coadds: list[Path], here: Path) -> None:
+    assert run("classify", coadds[0], "-o", "priors.fits")[0] == 0
+    before = (here / "priors.fits").read_bytes()
+    status, _, err = run("classify", coadds[0], *PRIORS, "--resume")
+    assert status == 1
+    assert "priors.fits exists, and is no table PRIORS" in err
+    assert (here / "priors.fits").read_bytes() == before
+
+
+def test_without_quasars_a_file_of_no_priors_is_left_as_it_is(
+    run: Run, coadds: list[Path], here: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    mine = coadds[1].read_bytes()
+    (here / "priors.fits").write_bytes(mine)
+    command = ["classify", coadds[0], "--c-thresh", "1", *PRIORS, "--overwrite"]
+    assert run(*command)[0] == 0
+    assert "priors.fits: holds no priors of qnp-xp" in caplog.text
+    assert (here / "priors.fits").read_bytes() == mine
 
 
 def quasars_in(path: Path) -> list[int]:
@@ -307,7 +385,7 @@ def test_priors_that_are_missing_are_made_of_the_table(
     assert states(here) == after  # priors that belong to the table are kept
 
 
-@pytest.mark.parametrize("change", ["threshold", "edit", "damage", "other table"])
+@pytest.mark.parametrize("change", ["threshold", "edit", "damage"])
 def test_priors_that_do_not_belong_to_the_table_are_made_again(
     run: Run, coadds: list[Path], here: Path, change: str
 ) -> None:
@@ -323,10 +401,8 @@ def test_priors_that_do_not_belong_to_the_table_are_made_again(
     elif change == "edit":
         with fitsio.FITS(str(priors), "rw") as f:
             f["PRIORS"].write_column("Z", f["PRIORS"].read()["Z"] + 1)
-    elif change == "damage":
-        priors.write_bytes(expected[:-2880])
     else:
-        priors.write_bytes((here / "qn-2.fits").read_bytes())
+        priors.write_bytes(expected[:-2880])
     assert run("classify", coadds[2], *few, *PRIORS, "--resume")[0] == 0
     assert priors.read_bytes() == expected
 

@@ -395,10 +395,22 @@ def test_arms_in_units_of_different_scale(case: Case) -> None:
     case.refuses(path, SpectraError, match)
 
 
+def test_a_unit_in_one_arm_only(case: Case) -> None:
+    expected = case.classify(case.coadd(2))
+    path = with_unit(case, B_FLUX=FLUX_UNIT, B_IVAR=IVAR_UNIT)
+    assert case.classify(path).tobytes() == expected.tobytes()
+    path = with_unit(case, B_FLUX="erg/s/cm2/A")
+    case.refuses(path, SpectraError, r"\[R_FLUX\]: has no unit.*erg/s/cm2/A")
+    path = with_unit(case, Z_IVAR="1/(erg/s/cm2/A)2")
+    case.refuses(path, SpectraError, r"\[Z_IVAR\]: is in 1/\(erg.*no unit")
+
+
 def test_wavelengths_in_another_unit_than_angstrom(case: Case) -> None:
     case.classify(with_unit(case, B_WAVELENGTH="Angstrom", R_WAVELENGTH="AA"))
     path = with_unit(case, B_WAVELENGTH="nm")
     case.refuses(path, SpectraError, r"\[B_WAVELENGTH\]: is in nm, .*Angstrom")
+    path = with_unit(case, B_WAVELENGTH="pixel")
+    case.refuses(path, SpectraError, r"\[B_WAVELENGTH\]: is in pixel, .*Angstrom")
 
 
 def test_a_fits_file_without_spectra(case: Case) -> None:
@@ -411,6 +423,18 @@ def test_a_fits_file_without_spectra(case: Case) -> None:
 def test_a_spectrum_of_lamost_or_of_another_survey(case: Case) -> None:
     path = write_spspec(case.folder / "spec-55859-F5902.fits", TELESCOP="LAMOST")
     case.refuses(path, SpectraError, r"spec-55859-F5902\.fits\[0\]: .*LAMOST")
+    for key, name in {
+        **{"TELESCOP": "ESO-VISTA", "ORIGIN": "NAOC-LAMOST"},
+        **{"SURVEY": "GAMA", "INSTRUME": "WEAVE"},
+    }.items():
+        path = case.coadd(1)
+        with fitsio.FITS(str(path), "rw") as f:
+            f["B_FLUX"].write_key(key, name)
+        case.refuses(path, SpectraError, rf"\[B_FLUX\]: {key}='{name}'")
+    with fitsio.FITS(str(case.coadd(1)), "rw") as f:
+        for key, name in {"TELESCOP": "Mayall", "SURVEY": "main"}.items():
+            f["B_FLUX"].write_key(key, name)
+    assert case.classify(path).size == 1
 
 
 def test_tables_beside_spectra_redrock_spzbest_qn(case: Case) -> None:
@@ -1260,8 +1284,8 @@ def test_thresholds_or_batch_sizes_out_of_range(case: Case) -> None:
     path = case.coadd(1)
     for name, values in {
         "c_thresh": (-0.1, 1.1, np.nan),
-        "n_thresh": (0, -1, 1.5, np.inf, np.nan),
-        "batch_size": (0, -1, 1.5),
+        "n_thresh": (0, -1, 1.5, np.inf, np.nan, 10**30),
+        "batch_size": (0, -1, 1.5, 10**30, 10**400),
     }.items():
         for value in values:
             with pytest.raises(ValueError, match=f"{name} must be"):
@@ -1271,7 +1295,7 @@ def test_thresholds_or_batch_sizes_out_of_range(case: Case) -> None:
 def test_thresholds_batch_sizes_or_flags_of_another_type(case: Case) -> None:
     path = case.coadd(1)
     for name in ("c_thresh", "n_thresh", "batch_size", "use_mask", "coadd"):
-        for value in ("1", None, [1]):
+        for value in ("1", None, [1], np.complex64(1)):
             with pytest.raises(TypeError, match=f"{name} must be"):
                 case.classify(path, **{name: value})
 
@@ -1304,6 +1328,16 @@ def test_float64_on_a_device_that_has_none(case: Case) -> None:
     table = classify(case.coadd(), load_model(case.weights, **where))
     expected = case.classify(case.coadd(name="coadd-1.fits"))
     np.testing.assert_allclose(table["Z_QN"], expected["Z_QN"], rtol=3e-6)
+
+
+def test_names_that_no_file_can_have(case: Case) -> None:
+    for name in ("", "a\0b"):
+        case.refuses(name, ValueError, "spectra must be the name of a file")
+        with pytest.raises(ValueError, match="output must be the name of a file"):
+            case.classify(case.coadd(1), output=name)
+    with pytest.raises(TypeError, match="output must be the name of a file, got 5"):
+        case.classify(case.coadd(1), output=5)
+    case.refuses(".", IsADirectoryError, "a folder without cframes")
 
 
 def test_a_gpu_where_there_is_none(case: Case) -> None:
@@ -1389,6 +1423,12 @@ def test_an_output_that_exists(case: Case) -> None:
     with pytest.raises(FileExistsError, match=r"qn\.fits exists"):
         case.classify(case.folder / "absent.fits", output=output)
     assert output.read_bytes() == b"mine"
+
+
+def test_brackets_in_the_name_of_an_output(case: Case) -> None:
+    path = case.coadd(2).rename(case.folder / "coadd-1 (1)[2].fits")
+    assert case.command(path) == (0, "")
+    assert (case.folder / "qn-1 (1)[2].fits").read_bytes().startswith(b"SIMPLE")
 
 
 def test_an_output_that_is_an_input(case: Case) -> None:
@@ -1596,6 +1636,30 @@ def test_tables_of_other_weights_or_settings_or_of_the_same_targets_in_merge(
         assert not (case.folder / "all.fits").exists()
 
 
+def test_copies_of_a_table_without_targetids_in_merge(case: Case) -> None:
+    path = case.coadd(2, fibermap=False)
+    case.classify(path, output=case.folder / "a.fits")
+    case.file((case.folder / "a.fits").read_bytes(), "b.fits")
+    assert cli.main(["merge", "all.fits", "a.fits", "b.fits"]) == 1
+    assert "a.fits and b.fits: of the same spectra" in case.capsys.readouterr().err
+    assert not (case.folder / "all.fits").exists()
+
+
+def test_a_table_with_columns_of_another_kind_in_merge_and_plot_summary(
+    case: Case,
+) -> None:
+    case.classify(case.coadd(2), output=case.folder / "a.fits")
+    table, header = fitsio.read(case.folder / "a.fits", ext="QN", header=True)
+    floats = [
+        (k, "f8" if k == "TARGETID" else table.dtype[k]) for k in table.dtype.names
+    ]
+    fitsio.write("b.fits", table.astype(floats), extname="QN", header=header)
+    for command in (["merge", "all.fits", "b.fits"], ["plot", "--summary", "b.fits"]):
+        assert cli.main(command) == 1
+        err = case.capsys.readouterr().err
+        assert "b.fits[QN]: column TARGETID has float64" in err
+
+
 def test_a_table_of_classify_as_the_output_of_merge(case: Case) -> None:
     for i in range(2):
         path = case.coadd(2, name=f"coadd-{i}.fits")
@@ -1654,6 +1718,26 @@ def test_a_table_of_other_settings_with_resume(case: Case) -> None:
     assert len(written) == 2
 
 
+def test_a_table_whose_rows_were_changed_with_resume(case: Case) -> None:
+    path, output = case.coadd(4), case.folder / "qn.fits"
+    assert case.command(path, "-o", "qn.fits") == (0, "")
+    before = output.read_bytes()
+    with fitsio.FITS(str(output), "rw") as f:
+        f["QN"].delete_rows([1])
+    assert case.command(path, "-o", "qn.fits", "--resume") == (0, "")
+    assert output.read_bytes() == before
+
+
+def test_an_output_that_no_run_wrote_with_resume(case: Case) -> None:
+    path, mine = case.coadd(2), case.coadd(2, name="mine.fits", seed=2)
+    before = mine.read_bytes()
+    status, err = case.command(path, "-o", "mine.fits", "--resume")
+    assert status == 1
+    assert "mine.fits exists, and is no table QN" in err
+    assert "--overwrite" in err
+    assert mine.read_bytes() == before
+
+
 def test_priors_of_other_quasars_than_the_table_s_with_resume(case: Case) -> None:
     path = case.coadd(4)
     found = case.classify(path)["Z_QN_CONF"]
@@ -1680,11 +1764,16 @@ def test_priors_where_a_target_has_several_rows(case: Case) -> None:
 
 
 def test_priors_where_there_is_no_quasar(case: Case) -> None:
-    (case.folder / "p.fits").write_text("older ones")
-    arguments = ["-o", "qn.fits", "--c-thresh", "1", "--priors", "p.fits"]
-    assert case.command(case.coadd(2), *arguments, "--overwrite")[0] == 0
+    path = case.coadd(2)
+    arguments = [path, "-o", "qn.fits", "--priors", "p.fits", "--c-thresh"]
+    assert case.command(*arguments, "0") == (0, "")
+    assert (case.folder / "p.fits").exists()
+    assert case.command(*arguments, "1", "--overwrite")[0] == 0
     assert "has no quasars, and so no priors" in case.caplog.text
     assert names(case.folder) == ["coadd-0.fits", "qn.fits"]
+    (case.folder / "p.fits").write_text("no priors")
+    assert case.command(*arguments, "1", "--overwrite")[0] == 0
+    assert (case.folder / "p.fits").read_text() == "no priors"
 
 
 # The command and its processes.
@@ -1845,6 +1934,21 @@ def test_lists_with_a_byte_order_mark(case: Case) -> None:
         for path in (case.folder / encoding).iterdir():
             table = fitsio.read(str(path))
             assert table["TARGETID"].tolist() == [TARGETID, TARGETID + 1]
+
+
+def test_lists_without_an_end(case: Case) -> None:
+    for options in (["@/dev/zero"], [case.coadd(1), "--targetids", "@/dev/zero"]):
+        status, err = case.command(*options, "-o", case.folder / "x.fits")
+        assert (status, err.count("\n")) == (1, 1)
+        assert "@/dev/zero: no list of " in err
+        assert "larger than 64 MiB" in err
+
+
+def test_targetids_that_are_no_integers_of_64_bits(case: Case) -> None:
+    for text, word in {"1,2,": "", "1.5": "1.5", "1,9" + "9" * 18: "9" * 19}.items():
+        status, err = case.command(case.coadd(1), "--targetids", text, "--outdir", ".")
+        wanted = f"{text}: TARGETIDs are integers of 64 bits, and {word!r} is none"
+        assert (status, err) == (1, f"qnp-xp: error: {wanted}\n")
 
 
 @interruptible()

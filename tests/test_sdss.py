@@ -190,9 +190,11 @@ def test_a_spectrum_of_sdssv_has_the_identifiers_that_it_has(
         ({"CATALOGID": str(CATALOGID)}, CATALOGID),
         ({"CATALOGID": "u4375787361"}, -1),
         ({"CATALOGID": ""}, -1),
+        ({"CATALOGID": "6123456789012345678"}, 6123456789012345678),
+        ({"CATALOGID": "9999999999999999999"}, -1),
         ({"ICATALOGID": 27021597842639440}, 27021597842639440),
     ],
-    ids=["digits", "letters", "blank", "an integer beside it"],
+    ids=["digits", "letters", "blank", "19 digits", "too many", "an integer beside it"],
 )
 def test_texts_are_read_as_the_integers_that_they_write(
     tmp_path: Path, model: QuasarNP, columns: dict[str, Any], expected: int
@@ -318,6 +320,27 @@ def test_columns_of_another_kind_are_refused_by_name(
             else:
                 f.write(part)
     with pytest.raises(SpectraError, match=rf"spec\.fits.*{match}"):
+        open_spectra(path)
+
+
+def test_things_of_another_plate_are_refused(tmp_path: Path) -> None:
+    path = write_spplate(tmp_path, 2, plate=3656)
+    with pytest.raises(SpectraError, match=r"spZbest-.*\[1\]: .*PLATE than 3655"):
+        open_spectra(path)
+
+
+def test_flux_of_sdss_that_is_not_per_wavelength_is_refused(tmp_path: Path) -> None:
+    for number, unit in enumerate(("1E-17 erg/cm^2/s/Ang", "1.0E-17 erg/cm/s/Ang")):
+        write = (write_spec, write_spspec)[number]
+        with open_spectra(write(tmp_path / f"good-{number}.fits", BUNIT=unit)) as sound:
+            assert sound.n == 1
+        path = write(tmp_path / f"spec-{number}.fits", BUNIT="Jy")
+        with pytest.raises(SpectraError, match=rf"spec-{number}\.fits\[.*is in Jy, "):
+            open_spectra(path)
+    path = write_spec(tmp_path / "spec.fits")
+    with fitsio.FITS(str(path), "rw") as f:
+        f[1].write_key("BUNIT", "electron")
+    with pytest.raises(SpectraError, match=r"spec\.fits\[1\].*is in electron, "):
         open_spectra(path)
 
 

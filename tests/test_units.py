@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -154,7 +155,7 @@ def test_flux_per_wavelength_is_known_in_every_spelling(unit: str) -> None:
 @pytest.mark.parametrize(("unit", "scale"), HEADERS.items())
 def test_the_scale_is_read(unit: str, scale: int) -> None:
     same = f"10**{scale} erg/(s cm2 Angstrom)"
-    ensure_flux_units([Pixels(same), Pixels(unit), Pixels("")], [])
+    ensure_flux_units([Pixels(same), Pixels(unit)], [])
     other = f"10**{scale + 1} erg/(s cm2 Angstrom)"
     with pytest.raises(SpectraError, match="another arm"):
         ensure_flux_units([Pixels(other), Pixels(unit)], [])
@@ -175,17 +176,46 @@ def test_other_units_are_refused(unit: str) -> None:
         ensure_flux_units([], [Pixels(unit)])
 
 
+@pytest.mark.parametrize("first", [True, False], ids=["first", "second"])
+def test_an_arm_without_a_unit_is_in_that_of_desi(first: bool) -> None:
+    order = slice(None, None, 1 if first else -1)
+    usual, other = "1e-17 erg/s/cm2/A", "erg/s/cm2/A"
+    ensure_flux_units([Pixels(""), Pixels(usual)][order], [Pixels("")] * 2)
+    ensure_flux_units([], [Pixels(""), Pixels(f"({usual})**-2")][order])
+    with pytest.raises(SpectraError, match=r"is in .* another arm"):
+        ensure_flux_units([Pixels(""), Pixels(other)][order], [])
+    with pytest.raises(SpectraError, match=r"no unit, so is in \(1e-17"):
+        ensure_flux_units([], [Pixels(f"({other})**-2"), Pixels("")])
+
+
 def test_scales_of_flux_and_of_ivar_need_not_fit() -> None:
     flux, ivar = "1e-17 erg/s/cm2/A", "1/(erg/s/cm2/A)**2"
     ensure_flux_units([Pixels(flux)] * 2, [Pixels(ivar)] * 2)
 
 
-@pytest.mark.parametrize("unit", ["", "Angstrom", "A", "0.1 nm", "Angstrom (vacuum)"])
-def test_wavelengths_in_angstrom_or_in_nothing_known_are_taken(unit: str) -> None:
+@pytest.mark.parametrize(
+    "unit",
+    [
+        *("", "Angstrom", "A", "AA", "Ang", "angstroms", "0.1 nm", "[Angstrom]"),
+        *(
+            "Angstrom (vacuum)",
+            "vacuum Angstrom",
+            "Angstrom, vac",
+            "Angstrom in vacuum",
+        ),
+    ],
+)
+def test_wavelengths_in_angstrom_or_without_a_unit_are_taken(unit: str) -> None:
     ensure_angstrom(Pixels(unit))
 
 
-@pytest.mark.parametrize("unit", ["nm", "um", "m", "cm", "Hz"])
+@pytest.mark.parametrize(
+    "unit",
+    [
+        *("nm", "um", "m", "cm", "Hz", "GHz", "eV", "km/s", "pixel", "log10(Angstrom)"),
+        *("Angstrom (air)", "nm (vacuum)", "?"),
+    ],
+)
 def test_wavelengths_in_other_units_are_refused(unit: str) -> None:
-    with pytest.raises(SpectraError, match=f"^is in {unit}, and Angstrom"):
+    with pytest.raises(SpectraError, match=f"^is in {re.escape(unit)}, and Angstrom"):
         ensure_angstrom(Pixels(unit))

@@ -22,13 +22,16 @@ from .._text import explain
 from ..decode import prior_width
 from ..errors import USER_ERRORS, NoSpectraError
 from ..io import tables
+from ..io._catalog import is_current
 from ..io._files import (
     atomic_write,
     ensure_apart,
     ensure_not_input,
+    ensure_own,
     ensure_writable,
     file_stamp,
     has_content,
+    is_own,
     real_path,
     remove_leftovers,
     remove_output,
@@ -142,8 +145,11 @@ def run_job(job: Job, model: QuasarNP, config: RunConfig) -> JobResult:
             *(config.indices, config.targetids),
         )
         for path in job.outputs:
-            ensure_writable(path, config.overwrite or config.resume, fits=True)
-        if config.resume and tables.is_current(job.output, identity):
+            ensure_writable(path, config.overwrite or config.resume)
+        if config.resume:
+            for path, kind in zip(job.outputs, ("QN", "PRIORS"), strict=False):
+                ensure_own(path, kind)
+        if config.resume and is_current(job.output, identity):
             if job.priors is not None:
                 table, _ = tables.read_catalog(job.output)
                 _write_priors(job, job.priors, table, model)
@@ -232,6 +238,9 @@ def _write_priors(job: Job, path: Path, table: NDArray[Any], model: QuasarNP) ->
         raise ValueError(msg)
     if not quasars.size:
         _log.warning("%s: has no quasars, and so no priors", job.name)
+        if path.exists() and not is_own(path, "PRIORS"):
+            _log.warning("%s: holds no priors of qnp-xp, and is left as it is", path)
+            return
         remove_output(path)
         return
     width = prior_width(z, model.wave, model.nboxes)

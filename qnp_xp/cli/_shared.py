@@ -97,11 +97,16 @@ def id_list(text: str) -> NDArray[np.int64]:
         except (OSError, ValueError) as err:
             msg = f"{text}: no list of targets ({explain(err)})"
             raise ValueError(msg) from err
-    try:
-        return np.asarray([int(word) for word in words], dtype=np.int64)
-    except (OverflowError, ValueError) as err:
-        msg = f"{text}: TARGETIDs are integers of 64 bits ({err})"
-        raise ValueError(msg) from err
+    found = []
+    for word in words:
+        integer = re.fullmatch(r"[+-]?\d{1,19}", word.strip())
+        if not integer or not -(1 << 63) <= int(word) < 1 << 63:
+            msg = (
+                f"{text}: TARGETIDs are integers of 64 bits, and {word[:40]!r} is none"
+            )
+            raise ValueError(msg)
+        found.append(int(word))
+    return np.asarray(found, dtype=np.int64)
 
 
 def name_list(text: str) -> list[str]:

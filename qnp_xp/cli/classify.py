@@ -19,7 +19,7 @@ from ..batch.mpi import Ranks, mpi_results, serve, world
 from ..batch.names import output_paths, priors_paths, summary_paths
 from ..batch.processes import process_results
 from ..batch.report import Report
-from ..io._files import ensure_writable
+from ..io._files import ensure_own, ensure_writable
 from ..io.open import GROUPS, coadds_in, group_inputs, read_lists
 from ..io.weights import weights_path
 from ..model import QuasarNP
@@ -166,7 +166,9 @@ def _plan(args: argparse.Namespace, workers: int) -> _Plan:
         summary = outdir / "-".join(["qn-summary", *dict.fromkeys(args.groups or ())])
     others = [] if summary is None else list(summary_paths(summary))
     for path in others:
-        ensure_writable(path, args.overwrite or args.resume, fits=True)
+        ensure_writable(path, args.overwrite or args.resume)
+        if args.resume:
+            ensure_own(path, "FILES" if path.suffix == ".fits" else "")
     named = [*args.files, args.targetids or ""]
     lists = [name[1:] for name in named if name.startswith("@")]
     prepare_outputs(jobs, [weights_path(args.model), *lists], others)

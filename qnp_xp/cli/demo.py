@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     inputs = [data_file(DEMO_COADD), data_file(EMBEDDED_NETWORK)]
     output = Path(args.output)
     picture, coadd = output.with_suffix(".png"), output.with_name(DEMO_COADD)
-    ensure_writable(output, args.overwrite, inputs, fits=True)
+    ensure_writable(output, args.overwrite, inputs)
     ensure_writable(picture, args.overwrite, inputs)
     ensure_apart([output, picture, coadd][: 3 if args.keep_coadd else 2])
     if args.keep_coadd:

@@ -6,15 +6,15 @@ All must be of one network and one set of options.
 from __future__ import annotations
 
 import argparse
-import contextlib
 from pathlib import Path
 
 from ..batch.report import count, note, say
 from ..errors import SpectraError
+from ..io._catalog import is_summary, is_table_of_classify
 from ..io._files import different_files, ensure_writable
-from ..io._merge import Part, merge_tables, without_duplicates
+from ..io._merge import Part, ensure_no_copies, merge_tables, without_duplicates
 from ..io.open import read_lists
-from ..io.tables import is_summary, read_catalog, write_catalog
+from ..io.tables import read_catalog, write_catalog
 from ._shared import adder
 
 
@@ -38,7 +38,7 @@ def run(args: argparse.Namespace) -> int:
     output, files = Path(args.output), read_lists(args.files)
     lists = [name[1:] for name in args.files if name.startswith("@")]
     _ensure_no_table(output)
-    ensure_writable(output, args.overwrite, [*files, *lists], fits=True)
+    ensure_writable(output, args.overwrite, [*files, *lists])
     parts = []
     for path in different_files(map(Path, files)):
         try:
@@ -50,6 +50,8 @@ def run(args: argparse.Namespace) -> int:
     if not parts:
         msg = "no table to merge"
         raise ValueError(msg)
+    if args.duplicates != "keep":
+        ensure_no_copies(parts)
     merged, cards = merge_tables(parts)
     table = without_duplicates(merged, args.duplicates)
     cards.append(("QNDUPL", args.duplicates or "none", "what became of duplicates"))
@@ -66,9 +68,6 @@ def _ensure_no_table(output: Path) -> None:
     """Refuse to replace what classify wrote: OUT was left out, and this is a FILE."""
     if not output.is_file():
         return
-    found = is_summary(output)
-    with contextlib.suppress(OSError, SpectraError):
-        found = "QNTABLES" not in read_catalog(output)[1]
-    if found:
+    if is_summary(output) or is_table_of_classify(output):
         msg = f"{output}: written by classify, and never replaced; OUT comes first"
         raise ValueError(msg)

@@ -8,27 +8,24 @@ import errno
 import gzip
 import hashlib
 import os
-import re
 import shutil
 import tempfile
 import time
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 _PREFIX = ".qnp-partial-"
 _DAY = 86400.0  # seconds
+_BLOCK = 2880  # bytes of the first header, of no data
+_START = 40 * _BLOCK  # that hold the header of any table of ours
 
 
 def ensure_writable(
-    path: Path,
-    overwrite: bool,
-    inputs: Iterable[str | Path] = (),
-    *,
-    fits: bool = False,
+    path: Path, overwrite: bool, inputs: Iterable[str | Path] = ()
 ) -> None:
     """Raise an error for an output that cannot be written, before any work is done."""
-    if fits:
-        ensure_no_brackets(path, ValueError)
     # Where a link leads, if it is none to itself.
     target = real_path(path) if path.is_symlink() else path
     if target.is_symlink():
@@ -46,10 +43,41 @@ def ensure_writable(
     ensure_not_input([path], inputs)
 
 
-def ensure_no_brackets(path: Path, error: type[Exception]) -> None:
-    """Raise an error for a name that cfitsio takes for a file and a filter."""
-    if re.search(r"[\[\](]", str(path)):
-        raise error(f"{path}: brackets in the name of a file or folder confuse cfitsio")
+def ensure_name(name: Any, what: str) -> None:
+    """Raise an error for what cannot be the name of a file."""
+    kind: type[Exception] | None = None
+    if not isinstance(name, (str, Path)):
+        kind = TypeError
+    elif not str(name) or "\0" in str(name):
+        kind = ValueError
+    if kind:
+        raise kind(f"{what} must be the name of a file, got {name!r}")
+
+
+def ensure_own(path: Path, kind: str) -> None:
+    """Raise an error for an older file that no run wrote, where resuming would."""
+    if path.exists() and not is_own(path, kind):
+        what = f"table {kind}" if kind else "text"
+        msg = f"{path} exists, and is no {what} of qnp-xp classify"
+        raise FileExistsError(f"{msg}; replace it with --overwrite")
+
+
+def is_own(path: Path, kind: str) -> bool:
+    """Tell whether a file is empty, or begins as outputs whose HDU is called `kind` do.
+
+    It may be damaged behind that, and packed by gzip. The text of a summary has no HDU.
+    """
+    with path.open("rb") as file:
+        start = file.read(_START)
+    if start.startswith(b"\x1f\x8b"):
+        with contextlib.suppress(zlib.error):
+            start = zlib.decompressobj(31).decompress(start, _START)
+    if not kind:
+        return not start or start.startswith(b"qnp_xp ")
+    header = start[_BLOCK:].split(b"END".ljust(80))[0]
+    cards = (header[i : i + 80] for i in range(0, len(header), 80))
+    name = f"EXTNAME = '{kind:<8}'".encode()
+    return not start or any(card.startswith(name) for card in cards)
 
 
 def ensure_not_input(outputs: Iterable[Path], inputs: Iterable[str | Path]) -> None:

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 from ..errors import SpectraError
 from .tables import Card, is_setting, missing_value
 
+# Keywords that are about one table: its input and its rows.
+_OF_ONE_FILE = ("QNSTAMP", "QNHASH")
 _MOST_NAMED = 3  # duplicates in an error, and files of each
 
 
@@ -58,6 +60,22 @@ def merge_tables(parts: Sequence[Part]) -> tuple[NDArray[Any], list[Card]]:
         missing = missing_value(name, dtype)
         merged[name] = np.concatenate([part.column(name, missing) for part in parts])
     return merged, _common_cards(parts)
+
+
+def ensure_no_copies(parts: Sequence[Part]) -> None:
+    """Refuse two tables of the same spectra, which no TARGETID tells apart."""
+    found: dict[tuple[str, Any, Any], Part] = {}
+    for part in parts:
+        if not np.any(part.table["TARGETID"] == -1):
+            continue
+        for keyword in _OF_ONE_FILE:
+            value = part.value(keyword)
+            first = found.setdefault((keyword, value, part.value("QNSELECT")), part)
+            if value and first is not part:
+                raise SpectraError(
+                    f"{first.path} and {part.path}: of the same spectra ({keyword}),"
+                    " some without TARGETID; --duplicates keep takes all of their rows"
+                )
 
 
 def without_duplicates(table: NDArray[Any], which: str | None) -> NDArray[Any]:
@@ -135,7 +153,7 @@ def _columns(parts: Sequence[Part]) -> dict[str, np.dtype[Any]]:
 def _common_cards(parts: Sequence[Part]) -> list[Card]:
     """Keep the cards that all tables share, and every version of a library."""
     cards: list[Card] = []
-    header = {k: v for k, v in parts[0].header.items() if k != "QNSTAMP"}  # of one file
+    header = {k: v for k, v in parts[0].header.items() if k not in _OF_ONE_FILE}
     for keyword, (value, comment) in header.items():
         values = [part.value(keyword) for part in parts]
         if all(other == value for other in values):

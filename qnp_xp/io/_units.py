@@ -63,6 +63,9 @@ _TOKEN = re.compile(
     r"(\d+\.?\d*(?:e[+-]?\d\d?)?(?!\d)|[^\W\d_]+|\))([+-]?\d\d?(?!\d))?|[(/.·]|\*(?!\*)"
 )
 
+# What units of wavelengths add, as DESI's are of vacuum too.
+_VACUUM = re.compile(r"\(vac(?:uum)?\)|\bin vac(?:uum)?\b|,? *\bvac(?:uum)?\b", re.I)
+
 
 def unit_name(x: Any) -> str:
     """Find the unit of a user's numbers, ``""`` for none, wherever it is kept."""
@@ -100,25 +103,31 @@ class _Rows(Protocol):
 def ensure_flux_units(flux: Iterable[_Rows], ivar: Iterable[_Rows]) -> None:
     """Refuse arms whose flux or ivar is not per wavelength, or of several scales.
 
-    A scale that all share does nothing to the result. Without a unit all is well.
+    A scale that all share does nothing to the result. An arm without a unit beside
+    others with one is in 1e-17 of `FLUX_UNIT`.
     """
-    for arms, power, needed in ((flux, 1, FLUX_UNIT), (ivar, -2, f"({FLUX_UNIT})**-2")):
-        first: tuple[float, str] | None = None
-        for rows in (rows for rows in arms if rows.unit):
-            factor = conversion(rows.unit, FLUX_UNIT, power)
+    for arms, power, form in ((flux, 1, "{}"), (ivar, -2, "({})**-2")):
+        found = []
+        for rows in arms:
+            unit = rows.unit or form.format(f"1e-17 {FLUX_UNIT}")
+            factor = conversion(unit, FLUX_UNIT, power)
             if factor is None:
+                needed = form.format(FLUX_UNIT)
                 what = f"is in {rows.unit}, and {needed} or a multiple is needed"
                 raise rows.problem(what)
-            first = first or (factor, rows.unit)
-            if not math.isclose(factor, first[0], rel_tol=1e-3):
-                what = f"is in {rows.unit}, and another arm in {first[1]}"
-                raise rows.problem(what)
+            given = f"is in {unit}" if rows.unit else f"has no unit, so is in {unit}"
+            found.append((rows, factor, given))
+        if any(rows.unit for rows, *_ in found):
+            _, first, of_first = found[0]
+            for rows, factor, given in found:
+                if not math.isclose(factor, first, rel_tol=1e-3):
+                    raise rows.problem(f"{given}, and another arm {of_first}")
 
 
 def ensure_angstrom(wave: _Rows) -> None:
-    """Refuse wavelengths of a file that are in another unit that is understood."""
-    known = wave.unit and _readings(wave.unit)
-    if known and conversion(wave.unit, "Angstrom") != 1:
+    """Refuse wavelengths of a file that have a unit other than Angstrom."""
+    name = _VACUUM.sub("", wave.unit).strip(" []")
+    if name and conversion(name, "Angstrom") != 1:
         raise wave.problem(f"is in {wave.unit}, and Angstrom is needed")
 
 

@@ -15,6 +15,8 @@ from ._units import ensure_angstrom
 from .source import Arm, Source, identify, science_targets
 
 _ARMS = ("B", "R", "Z")
+#: Names of cframes: arm; spectrograph and exposure.
+CFRAME = re.compile(r"cframe-([brz])(\d-\d+)\.fits(?:\.gz)?")
 # Arms that are coadded to one have the name of those that there are: BRZ, or BR.
 _FLUX = re.compile("([BRZ]{1,3})_FLUX")
 # The name of the table before July 2021 comes second.
@@ -46,10 +48,13 @@ def cframe_source(files: Sequence[FitsFile], name: str) -> Source:
         if not is_cframe(file):
             what = "is no cframe: it needs FLUX, IVAR and WAVELENGTH"
             raise SpectraError(f"{file.path}: {what}")
-        camera = str(file.header("FLUX").get("CAMERA", ""))
-        arm = (camera or file.path.name.removeprefix("cframe-"))[:1].upper()
-        if arm not in _ARMS:
+        camera = str(file.header("FLUX").get("CAMERA") or "").strip()
+        match = CFRAME.fullmatch(file.path.name)
+        if camera:
+            match = re.fullmatch(r"([BRZbrz])\d?", camera)
+        if not match:
             raise file.problem("FLUX", f"CAMERA={camera!r} is not b, r or z")
+        arm = match[1].upper()
         if arm in arms:
             raise file.problem("FLUX", f"a second file of arm {arm} in one exposure")
         arms[arm] = _arm(file, arm, "")

@@ -14,9 +14,9 @@ from typing import Any
 
 from .._text import explain, read_text
 from ..errors import NoSpectraError, SpectraError
-from ._files import real_path
+from ._files import ensure_name, real_path
 from ._fits import FitsFile
-from .desi import cframe_source, coadd_source, is_cframe, is_coadd
+from .desi import CFRAME, cframe_source, coadd_source, is_cframe, is_coadd
 from .sdss import (
     is_spec,
     is_spplate,
@@ -28,8 +28,6 @@ from .sdss import (
 from .source import Source
 
 _SDSS = {is_spec: spec_source, is_spspec: spspec_source, is_spplate: spplate_source}
-# Arm; spectrograph and exposure.
-_CFRAME = re.compile(r"cframe-([brz])(\d-\d+)\.fits(?:\.gz)?")
 # Tables that DESI's files of spectra begin with.
 _BEFORE_SPECTRA = {"FIBERMAP", "COADD_FIBERMAP", "EXP_FIBERMAP", "SCORES"}
 
@@ -43,6 +41,13 @@ GROUPS = {
 }
 # What the header may call the telescopes of DESI and SDSS.
 _TELESCOPES = re.compile("DESI|KPNO|MAYALL|SDSS|APO|LCO DU PONT", re.IGNORECASE)
+# Surveys and instruments that other keywords may name; DESI has SURVEY='main' and more.
+_OTHERS = re.compile(
+    r"LAMOST|\b(GAMA|2dF|6dF|AAOmega|AAO|AAT|WHT|WEAVE|Subaru|PFS|4MOST|VISTA|ESO)\b",
+    re.IGNORECASE,
+)
+# HDUs of flux, whose headers may name a survey as the first may.
+_FLUX_HDU = re.compile("(?:.*_)?FLUX|COADD")
 # HDUs by which what pipelines write beside spectra is told: of redrock (REDSHIFTS was
 # ZBEST; models are of its fits), of fastspecfit, and of the steps before cframes.
 _PRODUCTS = re.compile(
@@ -53,7 +58,7 @@ _PRODUCTS = re.compile(
 
 def cframes_in(folder: Path) -> list[Path]:
     """List the cframes in the folder of an exposure."""
-    return _without_copies(p for p in folder.iterdir() if _CFRAME.fullmatch(p.name))
+    return _without_copies(p for p in folder.iterdir() if CFRAME.fullmatch(p.name))
 
 
 def coadds_in(specprod: Path, groups: Iterable[str]) -> list[Path]:
@@ -107,10 +112,11 @@ def group_inputs(names: Iterable[str | Path]) -> list[tuple[Path, ...]]:
     """
     groups: dict[tuple[Path, str], dict[str, Path]] = {}
     for name in names:
+        ensure_name(name, "spectra")
         path = Path(name)
         members = cframes_in(path) if path.is_dir() else []
         for member in members or [path]:
-            cframe = _CFRAME.fullmatch(member.name)
+            cframe = CFRAME.fullmatch(member.name)
             key = real_path(member.parent), cframe[2] if cframe else member.name
             # A file that is named twice is read once.
             groups.setdefault(key, {}).setdefault(member.name, member)
@@ -137,7 +143,7 @@ def one_group(spectra: Any) -> tuple[Path, ...] | None:
 def stem(paths: Sequence[Path]) -> str:
     """Name the output of a group: a file's name without ending, or the exposure."""
     name = paths[0].name
-    if match := _CFRAME.fullmatch(name):
+    if match := CFRAME.fullmatch(name):
         return f"cframe-{match[2]}"
     for ending in (".gz", ".bz2", ".xz", ".fz", ".fits", ".fit"):
         name = name.removesuffix(ending)
@@ -146,7 +152,7 @@ def stem(paths: Sequence[Path]) -> str:
 
 def joint_name(paths: Sequence[Path]) -> str:
     """Name a group in messages and headers, as ``DIR/cframe-[brz]0-00071246.fits``."""
-    cframes = [match for p in paths if (match := _CFRAME.fullmatch(p.name))]
+    cframes = [match for p in paths if (match := CFRAME.fullmatch(p.name))]
     if len(paths) == 1 or not cframes:
         return ", ".join(str(path) for path in paths)
     arms = "".join(match[1] for match in cframes)
@@ -185,17 +191,28 @@ def open_exposure(dir_name: str | Path, spec_number: int) -> Source:
     return open_group(paths)
 
 
+def _ensure_survey(file: FitsFile) -> None:
+    """Refuse a file that says it is of another survey than DESI or SDSS."""
+    hdus: list[str | int] = [0, *filter(_FLUX_HDU.fullmatch, file.indices)]
+    for hdu in hdus:
+        header = file.header(hdu)
+        for key in ("TELESCOP", "ORIGIN", "SURVEY", "INSTRUME"):
+            name = str(header.get(key) or "").strip()
+            unknown = key == "TELESCOP" and name and not _TELESCOPES.search(name)
+            if unknown or _OTHERS.search(name):
+                what = f"{key}={name!r}, and spectra of DESI or SDSS are needed"
+                raise file.problem(hdu, what)
+
+
 def _source(files: Sequence[FitsFile], name: str) -> Source:
     """Make a source of open files by what they hold."""
     file = files[0]
+    for each in files:
+        _ensure_survey(each)
     if len(files) == 1 and is_coadd(file):
         return coadd_source(file)
     if len(files) > 1 or is_cframe(file):
         return cframe_source(files, name)
-    telescope = str(file.header(0).get("TELESCOP") or "").strip()
-    if telescope and not _TELESCOPES.search(telescope):
-        what = f"TELESCOP={telescope!r}, and spectra of DESI or SDSS are needed"
-        raise file.problem(0, what)
     for is_kind, source in _SDSS.items():
         if is_kind(file):
             return source(file)

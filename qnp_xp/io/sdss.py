@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from ..errors import SpectraError
 from ._fits import FitsFile
+from ._units import conversion
 from .source import IDENTIFIERS, Arm, HeldRows, Source, identify
 
 _SPECTRUM = ["FLUX", "IVAR", "LOGLAM"]
@@ -40,6 +41,9 @@ _NAMES = {
 }
 _FLUX, _IVAR, _AND_MASK, _PLUGMAP = 0, 1, 2, 5  # HDUs of an spPlate file
 _NOISE, _MASK = 2, 3  # rows of the image of an spSpec file, after flux and flux again
+
+# BUNIT of spSpec files, where a square was forgotten.
+_MISSPELT = "1.0E-17 erg/cm/s/Ang"
 
 # The bits of SPPIXMASK, https://www.sdss4.org/dr17/algorithms/bitmasks/#SPPIXMASK, that
 # say that a pixel is bad. Bits 0 to 15 are remarks on the whole fiber, and the others
@@ -86,10 +90,11 @@ def spec_source(file: FitsFile) -> Source:
     for name, values in table.items():
         if values.dtype.kind not in "iuf":
             raise file.problem(1, f"column {name} has {values.dtype}, and no numbers")
+    bunit = _bunit(file, 1) or _bunit(file, 0)
     rows = {
         name: HeldRows(values.reshape(1, -1), f"{file.path}[1], column {name}", unit)
         for name, values in table.items()
-        for unit in [file.column_unit(1, name)]
+        for unit in [file.column_unit(1, name) or (bunit if name == "FLUX" else "")]
     }
     wave = _power(table["LOGLAM"].reshape(-1))
     flux, ivar, loglam = (rows[name] for name in _SPECTRUM)
@@ -108,8 +113,12 @@ def spspec_source(file: FitsFile) -> Source:
     with np.errstate(divide="ignore", over="ignore"):
         ivar = np.where(noise > 0, noise**-2.0, 0.0)
     name = f"{file.path}[{_FLUX}]"
-    rows = [values[:1], ivar.reshape(1, -1), values[_MASK : _MASK + 1]]
-    flux, ivar_rows, mask = (HeldRows(x, name) for x in rows)
+    unit = _bunit(file, _FLUX)
+    if conversion(unit, _MISSPELT):
+        unit = ""
+    flux = HeldRows(values[:1], name, unit)
+    rows = ivar.reshape(1, -1), values[_MASK : _MASK + 1]
+    ivar_rows, mask = (HeldRows(x, name) for x in rows)
     wave = _grid(file, image.shape[1])
     arm = Arm("SDSS", wave, flux, ivar_rows, mask, bad_bits=_BAD)
     objtype = file.header(_FLUX).get("OBJTYPE")
@@ -125,11 +134,16 @@ def spplate_source(file: FitsFile) -> Source:
     arm = Arm("SDSS", _grid(file, npix), flux, ivar, mask, bad_bits=_BAD)
     known = file.columns(_PLUGMAP, _OBJECT, n)
     known.setdefault("FIBERID", np.arange(1, n + 1))
-    things = _thing_ids(file.path)
+    things = _thing_ids(file)
     if things:
         fibers = known["FIBERID"].ravel().tolist()
         known["THING_ID"] = np.asarray([things.get(fiber, -1) for fiber in fibers])
     return _source(file, arm, known, _PLUGMAP)
+
+
+def _bunit(file: FitsFile, hdu: int) -> str:
+    """Give the unit that the header of an HDU names; empty where there is none."""
+    return str(file.header(hdu).get("BUNIT") or "").strip()
 
 
 def _grid(file: FitsFile, npix: int) -> NDArray[np.float64]:
@@ -149,7 +163,8 @@ def _power(loglam: NDArray[Any]) -> NDArray[np.float64]:
 
 def zbest_path(path: Path) -> Path:
     """Name the ``spZbest`` file beside an ``spPlate`` file; else the file itself."""
-    return path.with_name(path.name.replace("spPlate", "spZbest", 1))
+    name = path.name.replace("spPlate", "spZbest", 1)
+    return path if name == path.name else path.with_name(name)
 
 
 def with_zbest(paths: Iterable[Path]) -> list[Path]:
@@ -157,12 +172,18 @@ def with_zbest(paths: Iterable[Path]) -> list[Path]:
     return list(dict.fromkeys(p for path in paths for p in (path, zbest_path(path))))
 
 
-def _thing_ids(path: Path) -> dict[int, int]:
+def _thing_ids(plate: FitsFile) -> dict[int, int]:
     """Read THING_ID by FIBERID from the ``spZbest`` file beside an ``spPlate`` file."""
-    beside = zbest_path(path)
-    if beside == path or not beside.exists():
+    beside, header = zbest_path(plate.path), plate.header(_FLUX)
+    if beside == plate.path or not beside.exists():
         return {}
     with FitsFile(beside) as file:
+        for name, key in (("PLATE", "PLATEID"), ("MJD", "MJD")):
+            wanted = header.get(key)
+            for values in file.columns(1, [name]).values():
+                if isinstance(wanted, int) and np.any(values != wanted):
+                    what = f"has another {name} than {wanted} of {plate.path.name}"
+                    raise file.problem(1, what)
         table = file.columns(1, ["FIBERID", "THING_ID"])
         if len(table) < 2:
             return {}
@@ -205,5 +226,6 @@ def _numbers(name: str, values: NDArray[Any]) -> NDArray[Any]:
     if not IDENTIFIERS.get(name, "").startswith("i") or values.dtype.kind not in "SU":
         return values
     texts = np.char.strip(values.astype("U")).ravel().tolist()
-    found = [int(text) if re.fullmatch(r"\d{1,18}", text) else -1 for text in texts]
+    found = [int(text) if re.fullmatch(r"\d{1,19}", text) else -1 for text in texts]
+    found = [number if number < 1 << 63 else -1 for number in found]
     return np.asarray(found, dtype=np.int64).reshape(values.shape)

@@ -190,7 +190,10 @@ def science_targets(objtype: NDArray[Any]) -> NDArray[np.bool_]:
 
 
 def identify(
-    columns: Mapping[str, ArrayLike], n: int, problem: Callable[[str], SpectraError]
+    columns: Mapping[str, ArrayLike],
+    n: int,
+    problem: Callable[[str], Exception],
+    types: Mapping[str, Any] = IDENTIFIERS,
 ) -> dict[str, NDArray[Any]]:
     """Check columns of `IDENTIFIERS` and OBJTYPE, and give them the types of tables.
 
@@ -199,7 +202,7 @@ def identify(
     kinds = {"i": ("iu", "integers"), "f": ("iuf", "numbers"), "S": ("SU", "texts")}
     found = {}
     for name, column in columns.items():
-        values, dtype = np.asarray(column), np.dtype(IDENTIFIERS.get(name, "S"))
+        values, dtype = np.asarray(column), np.dtype(types.get(name, "S"))
         kind, meaning = kinds[dtype.kind]
         if values.shape != (n,) or (n and values.dtype.kind not in kind):
             has = "texts" if values.dtype.kind in "SU" else values.dtype

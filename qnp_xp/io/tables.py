@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib.metadata
 import re
@@ -24,6 +25,7 @@ from ..lines import column_names
 from ..model import QuasarNP
 from ..selection import RowRanges
 from ..status import Status
+from ._catalog import checked, rows_hash
 from ._files import atomic_write, ensure_writable
 from ._fits import FitsFile
 from .source import IDENTIFIERS, Source
@@ -56,6 +58,8 @@ _UNITS = {"TARGET_RA": "deg", "TARGET_DEC": "deg"}
 _SETTING = re.compile(
     r"QNSHA256|QNDTYPE|[CN]_THRESH|USEMASK|QNCOADD|QNLINE\d+|QNBAL\d+"
 )
+#: Columns that a table of results has.
+_NEEDED = {"TARGETID", "IS_QSO_QN", "Z_QN", "Z_QN_CONF", "QN_STATUS"}
 #: What keywords begin with that say how a table came about.
 _OF_THE_RUN = ("QN", "C_THRESH", "N_THRESH", "USEMASK", "DEPNAM", "DEPVER")
 
@@ -223,25 +227,6 @@ def _version(library: str) -> str:
     return next(versions, "unknown")  # array-api-compat may be missing
 
 
-def is_current(path: Path, identity: Sequence[Card]) -> bool:
-    """Tell whether a sound table with these cards is there."""
-    try:
-        with FitsFile(path) as file:
-            cards = file.header("QN")
-            return all(cards.get(key) == value for key, value, _ in identity)
-    except (OSError, SpectraError):
-        return False
-
-
-def is_summary(path: Path) -> bool:
-    """Tell whether a file is the summary of a run; False if it cannot be read."""
-    try:
-        with FitsFile(path) as file:
-            return {"NAME", "OUTPUT", "STATE"} <= {*file.column_names("FILES")}
-    except (OSError, SpectraError):
-        return False
-
-
 def read_catalog(path: str | Path) -> tuple[NDArray[Any], dict[str, tuple[Any, str]]]:
     """Read a table of results.
 
@@ -262,7 +247,7 @@ def read_catalog(path: str | Path) -> tuple[NDArray[Any], dict[str, tuple[Any, s
     FileNotFoundError
         If there is no such file.
     SpectraError
-        If it is damaged, or holds no such table.
+        If it is damaged, or holds no such table, or a column is of another kind.
 
     Examples
     --------
@@ -276,9 +261,17 @@ def read_catalog(path: str | Path) -> tuple[NDArray[Any], dict[str, tuple[Any, s
         if "QN" not in file:
             raise SpectraError(f"{path}: holds no table of qnp-xp classify")
         cards = file.header("QN").records()
-        if not {"TARGETID", "Z_QN_CONF", "QN_STATUS"} <= {*file.column_names("QN")}:
+        if not _NEEDED.issubset(file.column_names("QN")):
             raise file.problem("QN", "lacks columns of a table of qnp-xp classify")
         table = file.table("QN")
+        with file.reading("QN"):
+            lines, lines_bal = (
+                [str(x["value"]) for x in cards if re.fullmatch(key, x["name"])]
+                for key in (r"QNLINE\d+", r"QNBAL\d+")
+            )
+            dtype = table_dtype(lines, lines_bal, tuple(IDENTIFIERS))
+        types = {"QNINPUT": "S", **{name: dtype[name] for name in dtype.names or ()}}
+        table = checked(table, types, functools.partial(file.problem, "QN"))
     header = {
         card["name"]: (card["value"], str(card.get("comment", "")))
         for card in cards
@@ -295,8 +288,9 @@ def write_catalog(
     overwrite: bool = False,
 ) -> None:
     """Write a table of results as HDU QN, whole or not at all."""
-    ensure_writable(Path(path), overwrite, fits=True)
-    cards = list(header)
+    ensure_writable(Path(path), overwrite)
+    note = "hash of the columns and rows below"
+    cards = [*header, ("QNHASH", rows_hash(table), note)]
     for bit in (status for status in Status if status != Status.UNSCORED):
         note = f"bit of value {int(bit)} in QN_STATUS"
         cards.append((f"QNBIT{bit.bit_length() - 1:02d}", bit.name, note))
