@@ -131,7 +131,9 @@ def test_work_on_a_gpu_is_handed_over_when_it_is_done(
     worked = [entry for thread, entry in cupy.by_thread if thread != here]
     assert worked == ["enter stream 1", "finish", "leave stream 1"] * 3  # batches
     prepared = [entry for thread, entry in cupy.by_thread if thread == here]
-    assert prepared[:4] == ["settle", "enter stream 0", "finish", "leave stream 0"]
+    # The weights are waited for, and the arrays of the user.
+    assert prepared[:3] == ["settle", "settle", "enter stream 0"]
+    assert prepared[3:5] == ["finish", "leave stream 0"]
     assert prepared.count("finish") == 3
     classify(path, on_gpu(model, cupy))
     assert len(cupy.streams) == 2
