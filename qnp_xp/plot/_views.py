@@ -183,7 +183,8 @@ def smooth_flux(flux: Float64, ivar: Float64, width: float) -> Float64:
     total = np.convolve(weight, kernel)[middle]
     mean = np.convolve(flux * weight, kernel)[middle]
     mean[total <= 0] = np.nan
-    return mean / np.where(total > 0, total, 1)
+    smoothed: Float64 = mean / np.where(total > 0, total, 1)
+    return smoothed
 
 
 def remove_spikes(flux: Float64, used: NDArray[np.bool_]) -> Float64:
