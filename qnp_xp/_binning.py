@@ -68,13 +68,18 @@ class Plan:
 def make_plan(wavelength: ArrayLike, grid: Grid, backend: Backend) -> Plan:
     """Plan the sums of pixels, given by wavelengths in any order, on a device."""
     bins = np.clip(grid.bins(wavelength), -1, grid.size)  # those off it in no block
-    width = _BLOCK if backend.is_host else grid.size
+    if not backend.is_host:
+        # One matrix of all bins takes pixels in any order.
+        ones = to_device(
+            np.equal(bins[:, None], np.arange(grid.size)), backend, "float64"
+        )
+        return Plan(None, ((slice(0, bins.size), ones),))
     order = None
     if np.any(np.diff(bins) < 0):
         order = np.argsort(bins, kind="stable")
         bins = bins[order]
-    edges = np.searchsorted(bins, [*range(0, grid.size, width), grid.size])
-    ones = np.equal(bins[:, None] % width, np.arange(width))
+    edges = np.searchsorted(bins, [*range(0, grid.size, _BLOCK), grid.size])
+    ones = np.equal(bins[:, None] % _BLOCK, np.arange(_BLOCK))
     ones = to_device(ones, backend, "float64")
     blocks = ((slice(i, k), ones[i:k, :]) for i, k in pairwise(edges.tolist()))
     return Plan(None if order is None else to_device(order, backend), tuple(blocks))

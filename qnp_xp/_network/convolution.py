@@ -91,7 +91,7 @@ class ToomCookConv(_Shape):
         y = xp.matmul(self.input, xp.reshape(y, (products, points, rows * width)))
         y = xp.matmul(xp.reshape(y, (products, points, rows, width)), self.kernel)
         y = xp.matmul(self.output, xp.reshape(y, (products, points, rows * filters)))
-        y = xp.reshape(y, (products, m, n // products if n else 0, tiles, filters))
+        y = xp.reshape(y, (products, m, n // max(products, 1), tiles, filters))
         y = xp.reshape(xp.permute_dims(y, (0, 2, 3, 1, 4)), (n, tiles * m, filters))
         return y[:, :outputs, :] + self.bias
 
