@@ -381,6 +381,19 @@ def demand(*names: str) -> None:
         pytest.skip(f"no {', '.join(missing)} to train or compare with")
 
 
+class Quantity(np.ndarray):
+    """Numbers with a unit."""
+
+    unit: str
+
+
+def quantity(x: Any, unit: str) -> Any:
+    """Numbers as astropy has them with a unit, without astropy."""
+    result = np.array(x).view(Quantity)
+    result.unit = unit
+    return result
+
+
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
     """Handle signals as python does, though the parent of this process ignores them."""

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from helpers import ARMS, TARGETID, Hdus, coadd_hdus, fibermap_table, write_hdus
+from helpers import (
+    ARMS,
+    TARGETID,
+    Hdus,
+    coadd_hdus,
+    fibermap_table,
+    quantity,
+    write_hdus,
+)
 from numpy.typing import NDArray
 
 from qnp_xp import SpectraError, Status, classify, load_model
@@ -233,18 +241,6 @@ def test_objects_may_have_wavelengths_and_lengths_of_their_own(
 # Numbers with a unit.
 
 F_LAMBDA = "1e-17 erg / (Angstrom s cm2)"
-
-
-class Quantity(np.ndarray):
-    """Numbers with a unit."""
-
-    unit: str
-
-
-def quantity(x: Any, unit: str) -> Any:
-    result = np.asarray(x).view(Quantity)
-    result.unit = unit
-    return result
 
 
 class Column:

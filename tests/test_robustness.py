@@ -45,6 +45,7 @@ from helpers import (
     interruptible,
     layer,
     names,
+    quantity,
     start_writing,
     workers,
     write_cframes,
@@ -1124,25 +1125,13 @@ def test_a_list_of_several_spectra_each_that_share_their_wavelengths(
     case.refuses([noise(), noise()], SpectraError, match)
 
 
-class Quantity(np.ndarray):
-    """Numbers with a unit."""
-
-    unit: str
-
-
-def measured(values: Any, unit: str) -> Any:
-    quantity = np.array(values).view(Quantity)
-    quantity.unit = unit
-    return quantity
-
-
 FLUX_UNIT = "1e-17 erg / (s cm2 Angstrom)"
 
 
 def test_spectra_in_jansky_or_electrons_with_a_unit(case: Case) -> None:
     wave, flux, ivar = noise()
     for name in ("Jy", "electron"):
-        spectra = (wave, measured(flux, name), ivar)
+        spectra = (wave, quantity(flux, name), ivar)
         case.refuses(spectra, SpectraError, f"flux.* {name}")
 
 
@@ -1152,11 +1141,11 @@ def in_two_arms(unit: str, factor: float, of_ivar: str | None = None) -> list[An
     blue, red = slice(0, 300), slice(300, 600)
     flux_red, ivar_red = flux[:, red] * factor, ivar[:, red] / factor**2
     return [
-        (wave[blue], measured(flux[:, blue], FLUX_UNIT), ivar[:, blue]),
+        (wave[blue], quantity(flux[:, blue], FLUX_UNIT), ivar[:, blue]),
         (
             wave[red],
-            measured(flux_red, unit) if unit else flux_red,
-            measured(ivar_red, of_ivar) if of_ivar else ivar_red,
+            quantity(flux_red, unit) if unit else flux_red,
+            quantity(ivar_red, of_ivar) if of_ivar else ivar_red,
         ),
     ]
 
@@ -1183,13 +1172,13 @@ def test_wavelengths_in_nm_or_micron_with_a_unit(case: Case) -> None:
     wave, flux, ivar = noise()
     expected = case.classify((wave, flux, ivar))
     for unit, factor in (("nm", 10), ("micron", 1e4)):
-        found = case.classify((measured(wave / factor, unit), flux, ivar))
+        found = case.classify((quantity(wave / factor, unit), flux, ivar))
         np.testing.assert_allclose(found["Z_QN"], expected["Z_QN"], rtol=1e-5)
 
 
 def test_wavelengths_in_hz_with_a_unit(case: Case) -> None:
     wave, flux, ivar = noise()
-    spectra = (measured(3e18 / wave, "Hz"), flux, ivar)
+    spectra = (quantity(3e18 / wave, "Hz"), flux, ivar)
     case.refuses(spectra, SpectraError, "arm 0: wavelengths are in Hz")
 
 
