@@ -459,7 +459,7 @@ def test_what_is_no_table_of_results_is_refused(tmp_path: Path) -> None:
 @pytest.fixture
 def found() -> Validation:
     other = results(np.full(8, 0.6), np.ones(8))
-    return validate(TABLE, {**TRUTH, "SNR": np.arange(8.0)}, other=other)
+    return validate(TABLE, {**TRUTH, "SNR": np.arange(8.0)}, other=other, purity=0.7)
 
 
 def test_a_fits_file_has_all_tables(found: Validation, tmp_path: Path) -> None:
@@ -541,6 +541,8 @@ def test_the_picture_shows_rates_and_lines_of_both_tables(found: Validation) -> 
     figure = found.draw()
     assert len(figure.axes) == 4 + len(NAMES)
     curves, by_z, purity, signal, *velocities = figure.axes
+    upright = [x.get_xdata()[0] for x in curves.lines if len(x.get_xdata()) == 2]
+    assert upright == [0.5, found.threshold, 0.5]  # which the other never reaches
     solid = [x for x in curves.lines if len(x.get_xdata()) > 2]
     for line, name in zip(solid, ENDS, strict=False):
         np.testing.assert_array_equal(line.get_ydata(), found.by_threshold[name])
