@@ -190,9 +190,14 @@ def test_rows_that_disagree_are_listed_with_what_is_wrong() -> None:
 
 
 def test_thresholds_are_counted_one_by_one() -> None:
-    curve = validate(TABLE, TRUTH).by_threshold
+    table = TABLE.copy()
+    table["C_CIV"][6] = 0.5  # which is not above 0.5
+    table["IS_QSO_QN"][6] = 0
+    found = validate(table, TRUTH)
+    assert found.completeness == Rate(2, 4)
+    curve = found.by_threshold
     quasar = np.asarray([True, True, False, False, True, False, True])
-    score = TABLE["C_CIV"].astype(float)[:7]
+    score = table["C_CIV"].astype(float)[:7]
     for row in curve:
         above = score > row["C_THRESH"]
         assert row["N_CALLED"] == above.sum()
