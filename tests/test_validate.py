@@ -569,6 +569,9 @@ def test_the_picture_says_what_is_not_known() -> None:
     assert "nothing but quasars" in drawn(figure.axes[2])
     assert "no signal to noise ratio" in drawn(figure.axes[3])
     assert len(figure.axes[1].containers) == 2
+    figure = validate(results([0.1], [1.0]), truth_of("S", [0.0])).draw()
+    assert "no row is called a quasar" in drawn(figure.axes[2])
+    assert "nothing but quasars" not in drawn(figure.axes[2])
 
 
 def test_medians_are_drawn_where_points_are_many() -> None:
