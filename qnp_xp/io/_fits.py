@@ -13,7 +13,9 @@ import math
 import os
 import re
 import stat
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -32,6 +34,7 @@ _DAMAGE: tuple[type[Exception], ...] = (
     *(RuntimeError, TypeError, ValueError, fitsio.FITSFormatError),
 )
 _TAPE = 28_800  # bytes of a record of a tape, which is filled up with zeros
+_cfitsio = threading.Lock()  # its messages are of all threads
 _BITPIX = {-64: ">f8", -32: ">f4", 16: ">i2", 32: ">i4", 64: ">i8"}
 
 
@@ -53,7 +56,8 @@ class FitsFile:
                 opened.callback(self.content.close)
                 self._state = _state(self.content)
                 self._cards = check_headers(self.content)
-                self._fits, names = _open(name)
+                with _cfitsio:
+                    self._fits, names = _open(name)
                 opened.callback(self._fits.close)
                 end = int(self._fits[-1].get_offsets()["data_end"])
             except _DAMAGE as err:
@@ -189,6 +193,21 @@ class FitsFile:
         """Read a whole table, in the byte order of the machine."""
         with self.reading(hdu, "a table is expected") as found:
             return _native(found.read())
+
+
+def open_files(paths: Sequence[Path]) -> list[FitsFile]:
+    """Open files that belong together; several are unpacked at the same time."""
+    if len(paths) == 1:
+        return [FitsFile(paths[0])]
+    with ThreadPoolExecutor(max(len(paths), 1)) as pool:
+        files = [pool.submit(FitsFile, path) for path in paths]
+    try:
+        return [file.result() for file in files]
+    except BaseException:
+        for file in files:
+            if file.exception() is None:
+                file.result().close()
+        raise
 
 
 @dataclass(frozen=True)
