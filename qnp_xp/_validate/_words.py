@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..batch.report import count
+from .._printing import count
 from ._compare import Comparison
 from ._rates import Rate
 

@@ -15,8 +15,8 @@ import numpy as np
 from .._classify import as_model, classify_file
 from .._data import DEMO_COADD, data_file
 from .._options import Options
+from .._printing import say
 from .._xp.backend import permitted
-from ..batch.report import say
 from ..io.open import open_spectra
 from ._shared import DEVICE, add_compiled, add_dtype, add_model, adder
 
