@@ -29,7 +29,10 @@ def add_options(p: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     ensure_not_input([Path(args.target)], [args.source])
-    grid = _shared.wave_grid(args.grid)
+    grid, what = args.grid, f"the {args.grid} grid"
+    if grid not in ("log", "linear"):
+        grid = _shared.wave_grid(args.grid)
+        what = f"a grid of {Grid.from_wave(grid)}"
     embed_grid(args.source, args.target, grid, overwrite=args.overwrite)
-    say(f"{args.target}: {args.source} with a grid of {Grid.from_wave(grid)}")
+    say(f"{args.target}: {args.source} with {what}")
     return 0
