@@ -517,7 +517,7 @@ def test_one_line_sums_up_each_file(
     status, out, err = run("classify", path, "--c-thresh", "0")
     assert (status, err) == (0, "")
     assert out.startswith("coadd-0.fits: 6 rows, 5 scored, 5 quasars, ")
-    assert out.endswith(f" s, {weights.name} -> qn-0.fits\n")
+    assert out.endswith(f" s, {weights.name}, threshold 0 (asked for) -> qn-0.fits\n")
     assert out.count("\n") == 1
 
 
@@ -637,7 +637,7 @@ def test_without_a_network_the_one_that_ships_is_used_and_said_so(
     monkeypatch.delenv("QN_MODEL_FILE")
     status, out, _ = run("classify", path)
     assert status == 0
-    assert f", {EMBEDDED_NETWORK} -> " in out
+    assert f", {EMBEDDED_NETWORK}, threshold 0.5 (the default) -> " in out
     (record,) = caplog.records
     assert "no network named (-m, $QN_MODEL_FILE)" in record.getMessage()
     header = fitsio.FITS(str(here / "qn-0.fits"))["QN"].read_header()
