@@ -158,6 +158,7 @@ def keras(net: Network, threads: int) -> Run:
     """Run Keras 3 on PyTorch."""
     os.environ["KERAS_BACKEND"] = "torch"
     import torch  # noqa: PLC0415
+
     from qnp_xp._train._keras import keras_network  # noqa: PLC0415
 
     torch.set_num_threads(threads)

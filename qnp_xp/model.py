@@ -61,6 +61,8 @@ class QuasarNP:
         Name of the file and SHA-256 of its bytes.
     backend : Backend
         Array library and device.
+    c_thresh : float or None
+        Confidence above which a line of this network counts, as its file says.
     nproc : int or None
         Threads to predict with on a CPU; None for ``$OMP_NUM_THREADS``, or the cores
         that the process was granted. Results do not depend on it.
@@ -93,6 +95,7 @@ class QuasarNP:
         backend: Backend,
         nproc: int | None = None,
         compiled: bool | None = None,
+        c_thresh: float | None = None,
     ) -> None:
         _check(dtype, nproc, backend)
         self.network = network
@@ -104,6 +107,7 @@ class QuasarNP:
         self.weights_sha256 = weights_sha256
         self.backend = backend
         self.nproc = nproc
+        self.c_thresh = c_thresh
         self.compiled = _compiles(compiled, dtype, backend)
         self.rebinner = Rebinner(wave, backend, compiled=self.compiled)
         self.tile = _first_tile(network, dtype, backend)

@@ -1285,6 +1285,8 @@ def test_thresholds_batch_sizes_or_flags_of_another_type(case: Case) -> None:
     path = case.coadd(1)
     for name in ("c_thresh", "n_thresh", "batch_size", "use_mask", "coadd"):
         for value in ("1", None, [1], np.complex64(1)):
+            if (name, value) == ("c_thresh", None):
+                continue  # the network's own
             with pytest.raises(TypeError, match=f"{name} must be"):
                 case.classify(path, **{name: value})
 

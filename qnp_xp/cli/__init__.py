@@ -18,7 +18,17 @@ from .._printing import LogHandler, complain, end_printing, show, start_printing
 from .._text import printable
 from .._version import __version__
 from ..errors import USER_ERRORS
-from . import benchmark, classify, demo, embed_grid, info, merge, plot, validate
+from . import (
+    benchmark,
+    classify,
+    convert,
+    demo,
+    embed_grid,
+    info,
+    merge,
+    plot,
+    validate,
+)
 
 __all__ = ["main"]
 
@@ -34,6 +44,7 @@ _COMMANDS = {
     "demo": (demo, "classify the simulated coadd that ships with the package"),
     "benchmark": (benchmark, "say how fast this machine classifies, by stage"),
     "info": (info, "say what a weights file holds"),
+    "convert": (convert, "write a weights file anew, for Keras 3 or as ONNX"),
     "embed-grid": (embed_grid, "copy a weights file and add its wavelength grid"),
 }
 
