@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -13,9 +16,47 @@ from common import coadd, header, interleave, median, model, parser, save
 
 from qnp_xp._classify import classify_file
 from qnp_xp._options import Options
+from qnp_xp._xp.threads import granted_cores
 
 SPECTRA = (1, 3, 10, 30, 100, 300, 1000, 10_000, 100_000)
 ROWS = (500, 2000, 20_000)
+FILES = 16  # of 500 rows, for threads against processes
+
+
+def many_files(folder: Path, args: Any) -> list[tuple[int, int, float]]:
+    """Classify many files in one process and in several, on the same cores."""
+    paths = [folder / f"coadd-{i}.fits" for i in range(FILES)]
+    coadd(paths[0], 500)
+    for path in paths[1:]:
+        shutil.copy(paths[0], path)
+    command = [sys.executable, "-m", "qnp_xp", "classify", *map(str, paths), "-q"]
+    command += ["--outdir", str(folder), "--overwrite", "--device", args.device]
+    command += ["-m", args.model] if args.model else []
+    cores = granted_cores()
+
+    def run(threads: int, nproc: int) -> None:
+        subprocess.run(
+            [*command, "--nproc", str(nproc)],
+            env={**os.environ, "OMP_NUM_THREADS": str(threads * nproc)},
+            check=True, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    settings = [(1, 1), (cores, 1), (1, cores)]
+    runs = {
+        f"{threads} {nproc}": lambda threads=threads, nproc=nproc: run(threads, nproc)
+        for threads, nproc in settings
+    }
+    found = []
+    for (threads, nproc), seconds in zip(
+        settings, interleave(runs, 3).values(), strict=True
+    ):
+        rate = 500 * FILES / median(seconds)
+        found.append((threads, nproc, rate))
+        sys.stdout.write(
+            f"classify {FILES} files of 500 rows, {nproc} processes of {threads}"
+            f" threads: {median(seconds):.2f} s, {rate:8.0f} spectra/s\n"
+        )
+    return found
 
 
 def main() -> None:
@@ -57,8 +98,10 @@ def main() -> None:
                 f"classify {rows:7d} rows     {1e3 * seconds:9.1f} ms"
                 f"  {rows / seconds:8.0f} spectra/s  peak memory {memory:.0f} MiB\n"
             )
+        processes = many_files(Path(folder), args)
     result = {
         "environment": facts,
+        "processes": processes,
         "spectra": counts,
         "predict": predict,
         "files": files,
