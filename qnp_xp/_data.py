@@ -12,3 +12,13 @@ DEMO_COADD = "demo-coadd.fits"
 def data_file(name: str) -> Path:
     """Give the path of a file that ships with the package, by one of these names."""
     return Path(str(importlib.resources.files("qnp_xp"))) / "data" / name
+
+
+#: Folders of the coadds of a reduction, by the way in which its spectra are grouped.
+GROUPS = {
+    "cumulative": "tiles/cumulative/*/*",
+    "pernight": "tiles/pernight/*/*",
+    "perexp": "tiles/perexp/*/*",
+    "healpix": "healpix/*/*/*/*",
+    "uniqpix": "spectra/*/*/*/*",
+}

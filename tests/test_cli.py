@@ -94,6 +94,30 @@ def test_too_few_arguments_are_said_to_be_missing(run: Run, command: list[str]) 
 COMMANDS = ["classify", "merge", "plot", "validate", "demo", "benchmark", "info"]
 COMMANDS += ["convert", "embed-grid"]
 
+_WITHOUT_NUMPY = """
+import sys
+sys.modules.update(dict.fromkeys(["numpy", "fitsio", "h5py"]))
+from qnp_xp.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "status"),
+    [
+        (["--version"], 0),
+        (["--help"], 0),
+        (["clasify"], 2),
+        *(([name, "--help"], 0) for name in COMMANDS),
+        *(([name, "--outptu"], 2) for name in COMMANDS),
+    ],
+    ids=lambda given: " ".join(given) if isinstance(given, list) else None,
+)
+def test_help_and_mistakes_need_no_numpy(options: list[str], status: int) -> None:
+    command = [sys.executable, "-c", _WITHOUT_NUMPY, *options]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert (done.returncode, "Traceback" in done.stderr) == (status, False)
+
 
 def test_help_names_every_command(run: Run) -> None:
     status, out, _ = run("--help")

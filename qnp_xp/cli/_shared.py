@@ -6,17 +6,21 @@ import argparse
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeAlias
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from .._text import explain, read_text
-from ..grids import Grid, linear_wave, wave
 from ..lines import LINES
-from ..selection import RowRanges
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ..selection import RowRanges
 
 Add: TypeAlias = Callable[..., None]
+
+#: Pictures that nobody asked for one by one.
+MOST_PICTURES = 20
 
 
 def adder(options: argparse._ActionsContainer) -> Add:
@@ -90,6 +94,10 @@ GRIDS = (
 
 def wave_grid(text: str) -> NDArray[np.float64]:
     """Read a wavelength grid: its name, start, step and number of bins, or a file."""
+    import numpy as np
+
+    from ..grids import Grid, linear_wave, wave
+
     named = {"log": wave, "linear": linear_wave}
     match = re.fullmatch(r"(log:)?([^:]+):([^:]+):(\d{1,6})", text)
     try:
@@ -113,6 +121,8 @@ def wave_grid(text: str) -> NDArray[np.float64]:
 
 def row_list(text: str) -> RowRanges:
     """Read row numbers and ranges of them, as in ``0,3,5-9``."""
+    from ..selection import RowRanges
+
     ranges: list[range] = []
     for part in text.split(","):
         match = re.fullmatch(r"(\d{1,18})(?:-(\d{1,18}))?", part.strip())
@@ -128,6 +138,8 @@ def row_list(text: str) -> RowRanges:
 
 def id_list(text: str) -> NDArray[np.int64]:
     """Read TARGETIDs: ``1,2,3``, or ``@FILE``, which holds one a line."""
+    import numpy as np
+
     words: Iterable[str] = text.split(",")
     if text.startswith("@"):
         try:

@@ -10,14 +10,8 @@ import statistics
 import time
 from pathlib import Path
 
-import numpy as np
-
-from .._classify import as_model, classify_file
 from .._data import DEMO_COADD, data_file
-from .._options import Options
 from .._printing import say
-from .._xp.backend import permitted
-from ..io.open import open_spectra
 from ._shared import DEVICE, add_compiled, add_dtype, add_model, adder
 
 
@@ -35,6 +29,13 @@ def add_options(p: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    import numpy as np
+
+    from .._classify import as_model, classify_file
+    from .._options import Options
+    from .._xp.backend import permitted
+    from ..io.open import open_spectra
+
     device = permitted(args.device)
     model = as_model(args.model, device, args.dtype, compiled=args.compiled)
     path = Path(args.file) if args.file else data_file(DEMO_COADD)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 
 from .._printing import say
-from .._train._convert import convert
 from . import _shared
 from ._shared import adder
 
@@ -31,6 +30,8 @@ def add_options(p: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    from .._train._convert import convert
+
     difference = convert(
         args.source,
         args.target,

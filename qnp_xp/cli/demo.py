@@ -9,19 +9,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import numpy as np
-
-from .._classify import as_model, classify_source
 from .._data import DEMO_COADD, EMBEDDED_NETWORK, data_file
-from .._options import Options
 from .._printing import count, say
-from .._xp.backend import permitted
 from ..errors import MissingLibraryError
-from ..io._files import atomic_write, ensure_apart, ensure_writable, file_stamp
-from ..io.open import open_spectra
-from ..io.tables import header_cards, identity_cards, write_catalog
-from ..lines import column_names
-from ..plot import png, spectrum
 from ._shared import DEVICE, adder
 
 #: Confidence above which the network that ships with the package is to be believed.
@@ -40,6 +30,17 @@ def add_options(p: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    import numpy as np
+
+    from .._classify import as_model, classify_source
+    from .._options import Options
+    from .._xp.backend import permitted
+    from ..io._files import atomic_write, ensure_apart, ensure_writable, file_stamp
+    from ..io.open import open_spectra
+    from ..io.tables import header_cards, identity_cards, write_catalog
+    from ..lines import column_names
+    from ..plot import png, spectrum
+
     inputs = [data_file(DEMO_COADD), data_file(EMBEDDED_NETWORK)]
     output = Path(args.output)
     picture, coadd = output.with_suffix(".png"), output.with_name(DEMO_COADD)

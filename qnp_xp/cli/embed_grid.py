@@ -9,9 +9,6 @@ import argparse
 from pathlib import Path
 
 from .._printing import say
-from ..grids import Grid
-from ..io._files import ensure_not_input
-from ..io.weights import embed_grid
 from . import _shared
 from ._shared import adder
 
@@ -28,6 +25,10 @@ def add_options(p: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    from ..grids import Grid
+    from ..io._files import ensure_not_input
+    from ..io.weights import embed_grid
+
     ensure_not_input([Path(args.target)], [args.source])
     grid, what = args.grid, f"the {args.grid} grid"
     if grid not in ("log", "linear"):

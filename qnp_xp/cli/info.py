@@ -5,10 +5,6 @@ from __future__ import annotations
 import argparse
 
 from .._printing import say
-from ..grids import Grid
-from ..io.weights import weights_path
-from ..io.weights._reading import read_weights
-from ..lines import LINES, LINES_BAL
 
 
 def add_options(p: argparse.ArgumentParser) -> None:
@@ -22,6 +18,11 @@ def add_options(p: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    from ..grids import Grid
+    from ..io.weights import weights_path
+    from ..io.weights._reading import read_weights
+    from ..lines import LINES, LINES_BAL
+
     file = read_weights(weights_path(args.weights))
     net = file.network()
     own = file.attributes

@@ -10,11 +10,6 @@ from pathlib import Path
 
 from .._printing import count, note, say
 from ..errors import SpectraError
-from ..io._catalog import is_summary, is_table_of_classify
-from ..io._files import different_files, ensure_writable
-from ..io._merge import Part, ensure_no_copies, merge_tables, without_duplicates
-from ..io.open import read_lists
-from ..io.tables import read_catalog, write_catalog
 from ._shared import adder
 
 
@@ -35,6 +30,12 @@ def add_options(p: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    from ..io._catalog import is_summary
+    from ..io._files import different_files, ensure_writable
+    from ..io._merge import Part, ensure_no_copies, merge_tables, without_duplicates
+    from ..io.open import read_lists
+    from ..io.tables import read_catalog, write_catalog
+
     output, files = Path(args.output), read_lists(args.files)
     lists = [name[1:] for name in args.files if name.startswith("@")]
     _ensure_no_table(output)
@@ -66,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _ensure_no_table(output: Path) -> None:
     """Refuse to replace what classify wrote: OUT was left out, and this is a FILE."""
+    from ..io._catalog import is_summary, is_table_of_classify
+
     if not output.is_file():
         return
     if is_summary(output) or is_table_of_classify(output):

@@ -8,13 +8,10 @@ merge; several of one network are taken together.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Collection
 from pathlib import Path
 
 from .._printing import say
-from .._validate import ENDINGS, validate
-from ..io._files import ensure_apart, ensure_writable
-from ..io.open import read_lists
-from ..plot import new_figure
 from ._shared import adder
 
 
@@ -44,10 +41,15 @@ def add_options(p: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    from .._validate import ENDINGS, validate
+    from ..io._files import ensure_apart, ensure_writable
+    from ..io.open import read_lists
+    from ..plot import new_figure
+
     files, others = read_lists(args.files), read_lists(args.compare or [])
     lists = [x[1:] for x in (*args.files, *(args.compare or ())) if x.startswith("@")]
     inputs = [*files, *others, *lists, args.truth]
-    outputs = _outputs(args)
+    outputs = _outputs(args, ENDINGS)
     for path in outputs:
         ensure_writable(path, args.overwrite, inputs)
     ensure_apart(outputs)
@@ -71,13 +73,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _outputs(args: argparse.Namespace) -> list[Path]:
+def _outputs(args: argparse.Namespace, endings: Collection[str]) -> list[Path]:
     """Name the files of the report."""
     if not args.output:
         return []
     output = Path(args.output)
-    if output.suffix.lower() in ENDINGS:
+    if output.suffix.lower() in endings:
         return [output]
     if output.suffix:
-        args.parser.error(f"-o {args.output}: names end in {', '.join(ENDINGS)}")
+        args.parser.error(f"-o {args.output}: names end in {', '.join(endings)}")
     return [output.with_suffix(ending) for ending in (".fits", ".png")]

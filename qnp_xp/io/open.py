@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from .._data import GROUPS
 from .._text import explain, read_text
 from ..errors import NoSpectraError, SpectraError
 from ._files import ensure_name, real_path
@@ -31,14 +32,6 @@ _SDSS = {is_spec: spec_source, is_spspec: spspec_source, is_spplate: spplate_sou
 # Tables that DESI's files of spectra begin with.
 _BEFORE_SPECTRA = {"FIBERMAP", "COADD_FIBERMAP", "EXP_FIBERMAP", "SCORES"}
 
-#: Folders of the coadds of a reduction, by the way in which its spectra are grouped.
-GROUPS = {
-    "cumulative": "tiles/cumulative/*/*",
-    "pernight": "tiles/pernight/*/*",
-    "perexp": "tiles/perexp/*/*",
-    "healpix": "healpix/*/*/*/*",
-    "uniqpix": "spectra/*/*/*/*",
-}
 # What the header may call the telescopes of DESI and SDSS.
 _TELESCOPES = re.compile("DESI|KPNO|MAYALL|SDSS|APO|LCO DU PONT", re.IGNORECASE)
 # Surveys and instruments that other keywords may name; DESI has SURVEY='main' and more.
