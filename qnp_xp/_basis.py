@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,9 +37,14 @@ class Templates:
 class Basis:
     """Templates from one file, or from two for near and far quasars."""
 
-    name: str  #: of the files
-    sha256: str  #: of their bytes
+    paths: tuple[Path, ...]
+    sha256: str  #: of the bytes of the files
     parts: tuple[Templates, ...]  #: the first for near quasars
+
+    @property
+    def name(self) -> str:
+        """Names of the files."""
+        return " ".join(path.name for path in self.paths)
 
     @functools.cached_property
     def lattice(self) -> tuple[NDArray[np.int64], Float64]:

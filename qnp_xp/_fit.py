@@ -31,17 +31,21 @@ _MODEL_ERROR = 0.05  # part of the flux that templates are off by
 # From here on the far templates are used, and the redshift of the network as a prior.
 FAR = 1.5
 _PRIOR = 300.0  # km/s
-# The forest, and Lyman alpha that it eats into, are left out: log10 of Angstrom.
-_BLUEST = math.log10(1290.0)
+# The forest, and Lyman alpha that it eats into, are left out; so is C IV where there is
+# broad absorption. Places on the lattice.
+_BLUEST = round(math.log10(1290.0) / LATTICE)
+_BLUEST_ABSORBED = round(math.log10(1570.0) / LATTICE)
 
-_SPECTRA = 4  # of one pass on a CPU, whose arrays stay in the cache
+_SPECTRA = 32  # of one pass on a CPU, whose arrays take 60 MB
 _SPECTRA_ON_DEVICE = 128
 
 
 class Fitter:
     """Fits the templates of a basis to spectra on one grid, on one device."""
 
-    def __init__(self, wave: NDArray[np.float64], basis: Basis, backend: Backend):
+    def __init__(
+        self, wave: NDArray[np.float64], basis: Basis, backend: Backend
+    ) -> None:
         self.backend = backend.for_float64
         grid = Grid.from_wave(wave)
         edges = grid.start + grid.step * np.arange(grid.size + 1)
@@ -56,22 +60,29 @@ class Fitter:
         moved = (to_device(x, self.backend) for x in tables)
         self.places, self.per_width, self.smooth, self.parts, self.sums = moved
 
-    def __call__(self, flux: Array, ivar: Array, z: Array) -> Array:
+    def __call__(self, flux: Array, ivar: Array, z: Array, absorbed: Array) -> Array:
         """Fit spectra near redshifts: see `fit_redshifts`."""
         xp, n = self.backend.xp, flux.shape[0]
+        given = (xp.astype(x, xp.float64, copy=False) for x in (flux, ivar, z))
+        flux, ivar, z = given
         size = _SPECTRA if self.backend.is_host else _SPECTRA_ON_DEVICE
         starts = range(0, n, size)
         tiles = [slice(first, min(first + size, n)) for first in starts]
-        found = [fit_redshifts(self, flux[i, :], ivar[i, :], z[i]) for i in tiles]
+        found = [
+            fit_redshifts(self, flux[i, :], ivar[i, :], z[i], absorbed[i])
+            for i in tiles
+        ]
         return xp.concat(found, axis=1)
 
 
-def fit_redshifts(fitter: Fitter, flux: Array, ivar: Array, z: Array) -> Array:
+def fit_redshifts(
+    fitter: Fitter, flux: Array, ivar: Array, z: Array, absorbed: Array
+) -> Array:
     """Find redshift, its error, chi-square per degree of freedom and a warning.
 
-    The result has these as its rows, for spectra in bins and redshifts to begin from.
-    All but the warning is NaN where it is not 0: where the chi-square has no minimum in
-    the window, or one so shallow that the error leaves it.
+    The result has these as its rows, for spectra in bins, redshifts to begin from, and
+    whether there is broad absorption. Where the warning is not 0, all else is NaN: the
+    chi-square has no minimum in the window, or one so shallow that the error leaves it.
     """
     xp = array_namespace(flux, ivar, z)
     zero = xp.zeros((), dtype=xp.float64, device=device(z))
@@ -81,7 +92,9 @@ def fit_redshifts(fitter: Fitter, flux: Array, ivar: Array, z: Array) -> Array:
     far = z >= FAR
     near = xp.astype(xp.round(start / (_COARSE * LATTICE)), xp.int64) * _COARSE
     part = [xp.where(far, fitter.parts[1, i], fitter.parts[0, i]) for i in range(4)]
-    scale, data = _weigh(fitter, flux, ivar, near, part)
+    bluest = [xp.full_like(near, x) for x in (_BLUEST_ABSORBED, _BLUEST)]
+    bluest = xp.where(absorbed, *bluest)
+    scale, data = _weigh(fitter, flux, ivar, near, part, bluest)
     free = xp.sum(xp.astype(scale > 0, xp.float64), axis=1) - _DEGREE - 2
     free = free - xp.astype(part[3], xp.float64)
     usable = known & (free > 0)
@@ -125,7 +138,12 @@ def _steps(like: Array, reach: int, step: int) -> Array:
 
 
 def _weigh(
-    fitter: Fitter, flux: Array, ivar: Array, near: Array, part: list[Array]
+    fitter: Fitter,
+    flux: Array,
+    ivar: Array,
+    near: Array,
+    part: list[Array],
+    bluest: Array,
 ) -> tuple[Array, Array]:
     """Find the part that each bin plays in a fit, and the data in units of their noise.
 
@@ -137,7 +155,7 @@ def _weigh(
     used = (ivar > 0) & xp.isfinite(flux) & xp.isfinite(ivar)
     flux, ivar = xp.where(used, flux, zero), xp.where(used, ivar, zero)
     rest = fitter.places - near[:, None]
-    used = used & (rest[:, :-1] >= round(_BLUEST / LATTICE))
+    used = used & (rest[:, :-1] >= bluest[:, None])
     rows, reach = rest + part[0][:, None], _REACH * _COARSE
     used = used & (rows[:, :-1] - reach >= part[1][:, None])
     used = used & (rows[:, 1:] + reach <= part[2][:, None])
@@ -187,6 +205,7 @@ def _eliminate(matrix: Array) -> Array:
     for i in range(size - 1):
         pivot = matrix[..., 0:1, 0:1]
         sound = pivot > least[..., i : i + 1, None]
-        column = xp.where(sound, matrix[..., 1:, 0:1] / xp.where(sound, pivot, one), 0 * one)
+        share = matrix[..., 1:, 0:1] / xp.where(sound, pivot, one)
+        column = xp.where(sound, share, 0 * one)
         matrix = matrix[..., 1:, 1:] - column * matrix[..., 0:1, 1:]
     return matrix[..., 0, 0]

@@ -6,6 +6,7 @@ import hashlib
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -19,14 +20,13 @@ _MOST = 20  # templates of a file: more of them fit anything
 
 def read_basis(which: bool | str | Path) -> Basis | None:
     """Read the basis that a user names: True for the package's, False for none."""
-    if isinstance(which, (bool, np.bool_)):
-        return _read([data_file(QUASAR_BASIS)]) if which else None
-    if not isinstance(which, (str, Path)):
-        msg = f"fit must be a boolean, 'redrock' or a file, got {which!r}"
+    given: Any = which
+    if isinstance(given, (bool, np.bool_)):
+        return _read([data_file(QUASAR_BASIS)]) if given else None
+    if not isinstance(given, (str, Path)):
+        msg = f"fit must be a boolean, 'redrock' or a file, got {given!r}"
         raise TypeError(msg)
-    if which == "redrock":
-        return _read(_of_redrock())
-    return _read([Path(which)])
+    return _read(_of_redrock() if given == "redrock" else [Path(given)])
 
 
 def _of_redrock() -> list[Path]:
@@ -59,12 +59,11 @@ def _read(paths: list[Path]) -> Basis:
             file.content.seek(0)
             sha.update(file.content.read())
         parts += [part for part in found if part is not None]
-    name = " ".join(path.name for path in paths)
     if not 1 <= len(parts) <= 2:
         what = f"has {len(parts)} sets of templates; one is needed, or two"
-        raise SpectraError(f"{name}: {what} (images with CRVAL1 and CDELT1)")
+        raise SpectraError(f"{paths[0]}: {what} (images with CRVAL1 and CDELT1)")
     parts.sort(key=lambda part: -float(part.edges[0]))
-    return Basis(name, sha.hexdigest(), tuple(parts))
+    return Basis(tuple(paths), sha.hexdigest(), tuple(parts))
 
 
 def _templates(file: FitsFile, hdu: int) -> Templates | None:
