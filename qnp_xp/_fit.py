@@ -66,7 +66,7 @@ class Fitter:
         given = (xp.astype(x, xp.float64, copy=False) for x in (flux, ivar, z))
         flux, ivar, z = given
         size = _SPECTRA if self.backend.is_host else _SPECTRA_ON_DEVICE
-        starts = range(0, n, size)
+        starts = range(0, max(n, 1), size)
         tiles = [slice(first, min(first + size, n)) for first in starts]
         found = [
             fit_redshifts(self, flux[i, :], ivar[i, :], z[i], absorbed[i])
@@ -179,7 +179,7 @@ def _chi_squares(
     rows = fitter.places - shifts[:, :, None] + part[0][:, None, None]
     rows = xp.clip(rows, part[1][:, None, None], part[2][:, None, None])
     sums = xp.take(fitter.sums, xp.reshape(rows, (-1,)), axis=0)
-    sums = xp.reshape(sums, (n, tried, nbins + 1, -1))
+    sums = xp.reshape(sums, (n, tried, nbins + 1, fitter.sums.shape[1]))
     weight = (scale * fitter.per_width)[:, None, :, None]
     shifted = (sums[:, :, 1:, :] - sums[:, :, :-1, :]) * weight
     fixed = fitter.smooth * scale[:, :, None]

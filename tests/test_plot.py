@@ -254,7 +254,7 @@ def test_a_spectrum_that_cannot_be_scored_says_why(
 def test_spectra_without_a_target_are_named_by_plate_night_and_fiber() -> None:
     names = ["TARGETID", "PLATE", "MJD", "FIBERID", "QN_STATUS"]
     row = np.array([(-1, 3655, 55240, 66, 1)], dtype=[(name, "i8") for name in names])
-    line = Line("LYA", np.nan, np.nan, np.nan, False)
+    line = Line("LYA", np.nan, np.nan, np.nan, False, False)
     edges, boxes = np.array([3600.0, 9800.0]), np.full((1, 1), np.nan)
     view = SpectrumView("x/spPlate.fits", 65, row[0], (), (line,), edges, boxes, 0.5)
     axes, _ = draw_spectrum(view, plot.new_figure(), physical=True)
