@@ -67,6 +67,7 @@ from qnp_xp import (
     cli,
     load_model,
 )
+from qnp_xp._data import QUASAR_BASIS, data_file
 from qnp_xp.batch import jobs
 from qnp_xp.io import _packed, load_desi_coadd, load_desi_exposure
 from qnp_xp.io.open import open_spectra
