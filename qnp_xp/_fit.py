@@ -111,14 +111,13 @@ def fit_redshifts(
 
     chi2, _ = judge(near[:, None] + _steps(near, _REACH, _COARSE))
     best = xp.argmin(chi2, axis=1)
-    inside = (best > 0) & (best < 2 * _REACH)
     near = near + (best - _REACH) * _COARSE
     chi2, least = judge(near[:, None] + _steps(near, _FINE, _STEP))
     middle = xp.clip(xp.argmin(chi2, axis=1), 1, 2 * _FINE - 1)
     before, lowest, after = (pick(middle + i, 1, chi2)[0] for i in (-1, 0, 1))
     # A parabola through the three gives the minimum, and where chi-square is 1 more.
     bend = before - 2 * lowest + after
-    usable = usable & inside & (bend > 0)
+    usable = usable & (bend > 0)
     bend = xp.where(usable, bend, zero + 1)
     shift = xp.astype(near + (middle - _FINE) * _STEP, xp.float64)
     shift = (shift + 0.5 * _STEP * (before - after) / bend) * LATTICE

@@ -179,6 +179,35 @@ def test_errors_are_of_the_size_of_the_scatter() -> None:
     assert 0.4 < np.nanmedian(np.abs(pulls)) < 1.0  # 0.67 of a normal distribution
 
 
+def test_errors_that_are_claimed_too_small_make_redshifts_no_surer() -> None:
+    flux, ivar, start, absorbed = simulate(noise=0.3)
+    near = start < 1.4
+    honest, bold = (on_host(flux, x, start, absorbed)[1] for x in (ivar, 9 * ivar))
+    assert np.all(bold[near] > 0.7 * honest[near])
+
+
+def test_fits_whose_error_leaves_the_window_have_a_warning() -> None:
+    warnings = 0
+    for seed in range(8):
+        flux, ivar, start, absorbed = simulate(seed=seed, noise=10.0)
+        z, error, _, warning = on_host(flux, ivar, start, absorbed)
+        away = np.abs(z - start) / (1 + start), error / (1 + z)
+        kept = warning == 0
+        assert np.all(np.sum(away, axis=0)[kept] * LIGHT_SPEED < 4200)
+        warnings += int(warning.sum())
+    assert warnings > 8
+
+
+def test_the_lattice_of_the_templates_need_not_be_that_of_the_grid() -> None:
+    moved = wave * 10**1.1e-5  # half a step of it, 8 km/s
+    found = []
+    for grid in (wave, moved):
+        flux, ivar, start, absorbed = simulate(noise=1e-5, grid=grid)
+        found.append(on_host(flux, ivar, start, absorbed, grid=grid)[0][:4])
+    first, second = found
+    assert np.abs(np.mean((second - first) / (1 + first)) * LIGHT_SPEED) < 4
+
+
 def test_a_fit_depends_on_where_it_begins_only_through_the_prior() -> None:
     flux, ivar, start, absorbed = simulate(noise=0.02)
     near = np.array([z for z, *_ in OBJECTS]) < 1.4
