@@ -15,6 +15,7 @@ from ._options import Options
 from ._scorer import score
 from ._xp.clock import Clock
 from .errors import SpectraError
+from .io._basis import read_basis
 from .io._files import ensure_name, ensure_writable, file_stamp
 from .io.memory import open_arrays
 from .io.open import one_group, open_group
@@ -108,6 +109,7 @@ def classify(
     use_mask: bool = False,
     coadd: bool = False,
     batch_size: int = 256,
+    fit: bool | str | Path = False,
 ) -> NDArray[Any]:
     """Find the quasars among spectra.
 
@@ -151,6 +153,10 @@ def classify(
     batch_size : int
         Spectra that are read at a time; up to three times as many are in memory.
         Results do not depend on it.
+    fit : bool, str or pathlib.Path
+        Fit the redshift of each quasar to within 4,100 km/s of Z_QN: True for the
+        templates that ship with the package, ``"redrock"`` for Redrock's in
+        ``$RR_TEMPLATE_DIR``, or a file of templates in Redrock's layout.
 
     Returns
     -------
@@ -158,8 +164,11 @@ def classify(
         Structured, one row for each selected row, in order, or with `coadd` one for
         each target: TARGETID, -1 where it is not known; TARGET_RA and TARGET_DEC
         (degrees) and SDSS' PLATE, MJD and FIBERID, where the input has them;
-        IS_QSO_QN, Z_QN, Z_QN_CONF, C_* and Z_* for each line, C_BAL_CIV and Z_BAL_CIV,
-        QN_STATUS (bits of `qnp_xp.Status`). Rows that cannot be scored hold NaN.
+        IS_QSO_QN, Z_QN, Z_QN_CONF, N_LINES_QN (lines above the threshold where there
+        are pixels), C_* and Z_* for each line, C_BAL_CIV and Z_BAL_CIV, QN_STATUS (bits
+        of `qnp_xp.Status`). Rows that cannot be scored hold NaN. With `fit` also Z_FIT,
+        ZERR_FIT, CHI2_FIT (per degree of freedom) and DZ_WARN; they are NaN for other
+        objects than quasars, and where the fit leaves the window, which DZ_WARN says.
 
     Raises
     ------
@@ -186,7 +195,8 @@ def classify(
     >>> round(float(table["Z_QN"][0]), 1)
     2.3
     """
-    options = Options(c_thresh, n_thresh, use_mask, batch_size, coadd)
+    basis = read_basis(fit)
+    options = Options(c_thresh, n_thresh, use_mask, batch_size, coadd, basis)
     if rows is not None and targetids is not None:
         msg = "rows and targetids cannot be given both"
         raise ValueError(msg)
@@ -197,6 +207,7 @@ def classify(
         ensure_name(output, "output")
         if model is None or isinstance(model, (str, Path)):
             inputs.append(weights_path(model))
+        inputs += basis.paths if basis else ()
         ensure_writable(Path(output), overwrite, inputs)
     network = as_model(model, device, dtype, compiled=compiled)
     with open_arrays(spectra) if group is None else open_group(group) as source:
@@ -242,7 +253,8 @@ def classify_source(
     if source.missing:
         _log.warning("%s: no arm %s", source.name, ", ".join(source.missing))
     _warn_off_grid(source, model)
-    table = empty_table(source, selection.first, model)
+    fitted = options.fit is not None
+    table = empty_table(source, selection.first, model, fitted)
     boxes = None
     if keep_boxes:
         boxes = np.full((table.size, model.nlines, model.nboxes), np.nan)

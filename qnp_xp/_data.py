@@ -7,6 +7,7 @@ from pathlib import Path
 
 EMBEDDED_NETWORK = "embedded-network.h5"
 DEMO_COADD = "demo-coadd.fits"
+QUASAR_BASIS = "quasar-basis.fits"
 
 
 def data_file(name: str) -> Path:

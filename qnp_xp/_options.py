@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ._basis import Basis
+
 #: Threshold of networks whose files hold none.
 _DEFAULT = 0.5
 
@@ -32,6 +34,7 @@ class Options:
     use_mask: bool = False  #: Give no weight to pixels whose MASK is not zero.
     batch_size: int = 256  #: Spectra that are read at a time.
     coadd: bool = False  #: Add up the spectra of each target.
+    fit: Basis | None = None  #: Fit redshifts of the quasars with these templates.
 
     def __post_init__(self) -> None:
         real = (int, float, np.integer, np.floating)

@@ -7,6 +7,7 @@ network on the batch before.
 from __future__ import annotations
 
 import functools
+import operator
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,18 +17,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._fit import Fitter
 from ._options import Options
-from ._xp.backend import Array, to_host
+from ._xp.backend import Array, to_device, to_host
 from ._xp.clock import Clock
 from ._xp.threads import worker_pool
 from .decode import decode, is_quasar
 from .io._prepare import Prepared, Preparer
 from .io.source import Source
-from .io.tables import result_columns
-from .lines import column_names
+from .io.tables import FIT_COLUMNS, result_columns
+from .lines import column_names, rest_wavelengths
 from .model import QuasarNP
 from .selection import Selection
 from .status import Status
+
+#: Bins to both sides in which a line has pixels.
+_NEAR = 2
 
 
 def score(
@@ -40,12 +45,16 @@ def score(
     clock: Clock,
 ) -> None:
     """Fill a table, and the activations of boxes if they are kept, with results."""
-    backend = model.backend
+    backend, names = model.backend, column_names(model.lines)
+    rest = np.reshape(rest_wavelengths(model.lines), (-1, 1))
     size = int(options.batch_size)
     c_thresh = options.threshold(model.c_thresh).value
     prepare = Preparer(
         source, model.rebinner, model.rebinner.backend, options.use_mask, size, clock
     )
+    fitter = None
+    if options.fit is not None:
+        fitter = Fitter(model.wave, options.fit, prepare.backend)
     batches = selection.batches(size)
     backend.settle()  # arrays of the user may be on their way
     pool = worker_pool(model.threads) if backend.is_host else nullcontext(_thread())
@@ -64,14 +73,54 @@ def score(
                 part["QN_STATUS"][lost] |= int(Status.ZERO_VARIANCE)
                 for name, values in columns.items():
                     part[name][good] = values[finite]
-                c_line = [columns[f"C_{x}"][finite] for x in column_names(model.lines)]
-                quasar = is_quasar(np.stack(c_line), c_thresh, options.n_thresh)
+                c_line, z_line = (
+                    np.stack([columns[f"{k}_{x}"][finite] for x in names]) for k in "CZ"
+                )
+                quasar = is_quasar(c_line, c_thresh, options.n_thresh)
+                bins = prepare.rebinner.grid.bins(rest * (1 + z_line))
+                counted = near_weight(bins, prepared.covered[good])
+                counted &= c_line > c_thresh
+                part["N_LINES_QN"][good] = np.sum(counted, axis=0)
                 target = (part["QN_STATUS"][good] & int(Status.NOT_TARGET)) == 0
                 part["IS_QSO_QN"][good] = quasar & target
                 if boxes is not None:
                     activations = [line[:, : model.nboxes] for line in preds]
                     activations = backend.xp.stack(activations, axis=1)
                     boxes[rows][good] = to_host(activations)[finite]
+            if fitter is not None:
+                with clock("fit"), backend.stream("prepare"):
+                    bal = [part[f"C_BAL_{x}"] for x in column_names(model.lines_bal)]
+                    absorbed = np.zeros(part.size, dtype=bool)
+                    for confidence in bal:
+                        absorbed |= confidence > c_thresh
+                    _fit_quasars(fitter, prepared, part, absorbed)
+
+
+def near_weight(
+    bins: NDArray[np.int64], covered: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Tell of bins, shape ``(..., n)``, whether one of weight is there or near it.
+
+    Which bins of each spectrum have weight is of shape ``(n, nbins)``.
+    """
+    rows, last = np.arange(len(covered)), covered.shape[1] - 1
+    near = [np.clip(bins + i, 0, last) for i in range(-_NEAR, _NEAR + 1)]
+    return functools.reduce(operator.or_, (covered[rows, index] for index in near))
+
+
+def _fit_quasars(
+    fitter: Fitter, prepared: Prepared, part: NDArray[Any], absorbed: NDArray[np.bool_]
+) -> None:
+    """Fit the redshifts of the quasars in a part of the table."""
+    rows = np.flatnonzero(part["IS_QSO_QN"]).astype(np.int64)
+    if rows.size:
+        xp, backend = fitter.backend.xp, fitter.backend
+        index = to_device(rows, backend)
+        flux, ivar = (xp.take(x, index, axis=0) for x in (prepared.flux, prepared.ivar))
+        z = to_device(part["Z_QN"][rows], backend, "float64")
+        fitted = to_host(fitter(flux, ivar, z, to_device(absorbed[rows], backend)))
+        for name, values in zip(FIT_COLUMNS, fitted, strict=True):
+            part[name][rows] = values
 
 
 @functools.cache

@@ -29,6 +29,8 @@ class Status(enum.IntFlag):
     """Pixels of impossible weight, or of NaN or infinite flux, were left out."""
     NOT_TARGET = 16
     """OBJTYPE says so (a sky fiber): scored, and never counted as a quasar."""
+    LITTLE_COVERAGE = 32
+    """Less than a third of the bins has weight: scored, on little evidence."""
 
     UNSCORED = NO_GOOD_PIXEL | ZERO_VARIANCE
 

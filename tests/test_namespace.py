@@ -84,7 +84,7 @@ def asked(
         model.predict(np.zeros((3, model.nbins)))
     model = load_model(weights, **where)
     classify(path, model, coadd=True)
-    classify(path, model, use_mask=True)
+    classify(path, model, use_mask=True, fit=True, c_thresh=0)
     x, _ = load_desi_coadd(path, **where)
     preds = model.predict(x)
     process_preds(preds, model.lines, model.lines_bal, wave=model.wave)

@@ -333,10 +333,11 @@ def test_bits_of_the_status_are_fixed() -> None:
         "ARM_MISSING": 4,
         "PIXELS_CLEANED": 8,
         "NOT_TARGET": 16,
+        "LITTLE_COVERAGE": 32,
     }
     assert {name: int(Status[name]) for name in bits} == bits
     assert Status.UNSCORED == Status.NO_GOOD_PIXEL | Status.ZERO_VARIANCE
-    assert int(np.bitwise_or.reduce([int(status) for status in Status])) == 31
+    assert int(np.bitwise_or.reduce([int(status) for status in Status])) == 63
 
 
 def test_the_workflows_run_all_sessions_but_the_one_that_needs_a_gpu() -> None:

@@ -51,6 +51,7 @@ COLUMNS = [
     ("IS_QSO_QN", "<i2"),
     ("Z_QN", "<f4"),
     ("Z_QN_CONF", "<f4"),
+    ("N_LINES_QN", "<i2"),
     *((f"C_{name}", "<f4") for name in NAMES),
     *((f"Z_{name}", "<f4") for name in NAMES),
     ("C_BAL_CIV", "<f4"),
@@ -706,6 +707,7 @@ def test_the_header_says_what_the_table_was_made_with(
         "ARM_MISSING": "QNBIT02",
         "PIXELS_CLEANED": "QNBIT03",
         "NOT_TARGET": "QNBIT04",
+        "LITTLE_COVERAGE": "QNBIT05",
     }
 
 

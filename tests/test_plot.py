@@ -31,7 +31,7 @@ from helpers import (
 )
 
 from qnp_xp import SpectraError, classify, load_model
-from qnp_xp.cli import plot as cli_plot
+from qnp_xp.cli import _shared
 from qnp_xp.errors import MissingLibraryError, QnpError
 from qnp_xp.model import QuasarNP
 from qnp_xp.plot._draw import draw_spectrum
@@ -254,7 +254,7 @@ def test_a_spectrum_that_cannot_be_scored_says_why(
 def test_spectra_without_a_target_are_named_by_plate_night_and_fiber() -> None:
     names = ["TARGETID", "PLATE", "MJD", "FIBERID", "QN_STATUS"]
     row = np.array([(-1, 3655, 55240, 66, 1)], dtype=[(name, "i8") for name in names])
-    line = Line("LYA", np.nan, np.nan, np.nan, False)
+    line = Line("LYA", np.nan, np.nan, np.nan, False, False)
     edges, boxes = np.array([3600.0, 9800.0]), np.full((1, 1), np.nan)
     view = SpectrumView("x/spPlate.fits", 65, row[0], (), (line,), edges, boxes, 0.5)
     axes, _ = draw_spectrum(view, plot.new_figure(), physical=True)
@@ -459,8 +459,8 @@ def test_quasars_of_a_file_are_the_pages_of_a_pdf(
 def test_only_so_many_are_drawn_unasked(
     run: Run, coadd: Path, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert cli_plot._MOST == 20
-    monkeypatch.setattr(cli_plot, "_MOST", 2)
+    assert _shared.MOST_PICTURES == 20
+    monkeypatch.setattr(_shared, "MOST_PICTURES", 2)
     status, out, _ = run("plot", coadd, "--c-thresh", 0)
     assert status == 0
     assert "2 spectra (the first of 3 quasars) -> plot-coadd-1.pdf" in out

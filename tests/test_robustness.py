@@ -67,6 +67,7 @@ from qnp_xp import (
     cli,
     load_model,
 )
+from qnp_xp._data import QUASAR_BASIS, data_file
 from qnp_xp.batch import jobs
 from qnp_xp.io import _packed, load_desi_coadd, load_desi_exposure
 from qnp_xp.io.open import open_spectra
@@ -806,6 +807,21 @@ def test_a_mask_of_sdss_that_calls_no_pixel_bad(case: Case) -> None:
         assert (found.tobytes() == plain.tobytes()) == same
 
 
+def test_weight_in_less_than_a_third_of_the_bins(case: Case) -> None:
+    table = case.classify(case.coadd(arms="Z"))
+    assert np.all(table["QN_STATUS"] & int(Status.LITTLE_COVERAGE))
+    assert np.all(np.isfinite(table["Z_QN"]))
+
+
+def test_a_quasar_that_no_template_fits_near_its_redshift_with_fit(case: Case) -> None:
+    path = case.changed(lambda h: h["B_FLUX"].__imul__(1e3), n=20)
+    table = case.classify(path, fit=True, c_thresh=0.0)
+    lost = table["DZ_WARN"] == 1
+    assert lost.any()
+    assert np.isnan(table["Z_FIT"][lost]).all()
+    assert np.isfinite(table["Z_QN"]).all()
+
+
 # Weights files.
 
 KERAS = Path(__file__).parent / "data" / "keras"
@@ -1289,6 +1305,29 @@ def test_thresholds_batch_sizes_or_flags_of_another_type(case: Case) -> None:
                 continue  # the network's own
             with pytest.raises(TypeError, match=f"{name} must be"):
                 case.classify(path, **{name: value})
+
+
+def test_templates_for_fit_that_are_none_or_damaged(case: Case) -> None:
+    path = case.coadd(1)
+    basis = data_file(QUASAR_BASIS).read_bytes()
+    for file, match in (
+        (path, r"coadd-0\.fits: has 0 sets of templates"),
+        (case.file(basis[:-9000], "cut.fits"), r"cut\.fits.*cut short"),
+    ):
+        with pytest.raises(SpectraError, match=match):
+            case.classify(path, fit=file)
+    with pytest.raises(TypeError, match="fit must be"):
+        case.classify(path, fit=3)
+
+
+def test_redrock_s_templates_that_are_not_there_for_fit(case: Case) -> None:
+    case.monkeypatch.delenv("RR_TEMPLATE_DIR", raising=False)
+    with pytest.raises(ValueError, match="RR_TEMPLATE_DIR is not set"):
+        case.classify(case.coadd(1), fit="redrock")
+    case.monkeypatch.setenv("RR_TEMPLATE_DIR", str(case.folder))
+    status, err = case.command(case.folder / "coadd-0.fits", "--fit-basis", "redrock")
+    assert status == 1
+    assert re.search("rrtemplate-QSO-LOZ.*RR_TEMPLATE_DIR", err)
 
 
 def test_an_unknown_device_or_dtype(case: Case) -> None:

@@ -150,7 +150,9 @@ def draw_shift(rng: Generator, low: float, high: float, n: int) -> Ints:
     return np.rint(np.log10(1 + rng.uniform(low, high, n)) / STEP).astype(np.int64)
 
 
-def read_templates(path: Path, *, split_lines: bool = False) -> Templates:
+def read_templates(
+    path: Path, *, split_lines: bool = False, per_bin: int = PER_BIN
+) -> Templates:
     """Read a template file of Redrock.
 
     Parameters
@@ -159,6 +161,8 @@ def read_templates(path: Path, *, split_lines: bool = False) -> Templates:
         The file.
     split_lines : bool
         Whether to tell lines from the continuum.
+    per_bin : int
+        Steps of the lattice to average over.
 
     Returns
     -------
@@ -181,10 +185,10 @@ def read_templates(path: Path, *, split_lines: bool = False) -> Templates:
     last = int(np.floor((log_edges[-1] - GRID_START) / STEP))
     lattice = 10 ** (GRID_START + STEP * np.arange(first, last + 1))
     at = np.array([np.interp(lattice, 10**log_edges, row) for row in total])
-    mean = (at[:, PER_BIN:] - at[:, :-PER_BIN]) / (
-        lattice[PER_BIN:] - lattice[:-PER_BIN]
+    mean = (at[:, per_bin:] - at[:, :-per_bin]) / (
+        lattice[per_bin:] - lattice[:-per_bin]
     )
-    centre = np.sqrt(lattice[PER_BIN:] * lattice[:-PER_BIN])
+    centre = np.sqrt(lattice[per_bin:] * lattice[:-per_bin])
     lines = np.empty((0, 0, 0), dtype=np.float32)
     if split_lines:
         smooth = _continuum(centre, mean)

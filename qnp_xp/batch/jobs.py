@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from .._classify import Result, classify_file
 from .._options import Options
@@ -244,6 +244,15 @@ def _write_priors(job: Job, path: Path, table: NDArray[Any], model: QuasarNP) ->
         remove_output(path)
         return
     width = prior_width(z, model.wave, model.nboxes)
-    content = tables.priors_content(targetids, z, width)
+    content = _priors(targetids, z, width)
     if not has_content(path, content):
         atomic_write(path, content)
+
+
+def _priors(targetid: ArrayLike, z: ArrayLike, width: ArrayLike) -> bytes:
+    """Make priors for ``rrdesi --priors``, as desispec's ``scripts/qsoqn.py`` does."""
+    columns = [("TARGETID", "i8"), ("FUNCTION", "S6"), ("Z", "f8"), ("SIGMA", "f8")]
+    table = np.zeros(np.asarray(targetid).size, dtype=columns)
+    table["TARGETID"], table["FUNCTION"] = targetid, b"tophat"
+    table["Z"], table["SIGMA"] = z, width
+    return tables.table_content("PRIORS", table)

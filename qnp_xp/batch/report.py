@@ -31,7 +31,7 @@ from .names import summary_paths
 
 _log = logging.getLogger(__name__)
 _MOST_ROWS = 30  # of the table of quasars on a terminal
-_STAGES = ("read", "upload", "rebin", "normalise", "predict", "decode")
+_STAGES = ("read", "upload", "rebin", "normalise", "predict", "decode", "fit")
 
 
 class Report:

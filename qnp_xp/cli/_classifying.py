@@ -16,6 +16,7 @@ from ..batch.mpi import Ranks, mpi_results, serve, world
 from ..batch.names import output_paths, priors_paths, summary_paths
 from ..batch.processes import process_results
 from ..batch.report import Report
+from ..io._basis import read_basis
 from ..io._files import ensure_own, ensure_writable
 from ..io.open import coadds_in, group_inputs, read_lists
 from ..io.weights import weights_path
@@ -88,9 +89,9 @@ class _Plan:
 
 def _plan(args: argparse.Namespace, workers: int) -> _Plan:
     """Name and check all outputs, before anything is read."""
-    options = Options(
-        args.c_thresh, args.n_thresh, args.use_mask, args.batch_size, args.coadd
-    )
+    settings = args.c_thresh, args.n_thresh, args.use_mask, args.batch_size
+    basis = read_basis(args.fit_basis or args.fit)
+    options = Options(*settings, args.coadd, basis)
     targetids = None if args.targetids is None else _shared.id_list(args.targetids)
     config = RunConfig(options, args.rows, targetids, args.overwrite, args.resume)
     outdir = Path(args.outdir or ".")
@@ -111,7 +112,8 @@ def _plan(args: argparse.Namespace, workers: int) -> _Plan:
             ensure_own(path, "FILES" if path.suffix == ".fits" else "")
     named = [*args.files, args.targetids or ""]
     lists = [name[1:] for name in named if name.startswith("@")]
-    prepare_outputs(jobs, [weights_path(args.model), *lists], others)
+    inputs = [weights_path(args.model), *lists, *(basis.paths if basis else ())]
+    prepare_outputs(jobs, inputs, others)
     return _Plan(jobs, config, summary, permitted(args.device or "cpu"), workers)
 
 

@@ -48,6 +48,12 @@ def add_options(p: argparse.ArgumentParser) -> None:
     add("--coadd", "add up the spectra of each target, and write a row for each target")
     _shared.add_thresholds(add)
     _shared.add_lines(add)
+    add("--fit", "fit the redshifts of quasars too: columns Z_FIT, ZERR_FIT, CHI2_FIT")
+    add(
+        "--fit-basis BASIS",
+        "the same with other templates: redrock for those in $RR_TEMPLATE_DIR, or a"
+        " file in Redrock's layout",
+    )
     add_either = adder(p.add_mutually_exclusive_group())
     add_either("--mpi", "deal the files to the ranks of MPI, under srun or mpiexec")
     meaning = "processes that share the files and the cores (%(default)s)"

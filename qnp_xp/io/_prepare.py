@@ -30,6 +30,11 @@ class Prepared:
     good: NDArray[np.int64]
     #: What happened to each row: bits of `qnp_xp.Status`.
     status: NDArray[np.int32]
+    #: Which bins of each row have weight.
+    covered: NDArray[np.bool_]
+    #: Flux in bins and inverse variance of each row, on the device.
+    flux: Array
+    ivar: Array
 
 
 @dataclass(frozen=True)
@@ -51,21 +56,26 @@ class Preparer:
         else:
             flux_sum, ivar_sum, cleaned, used = self._sum_targets(batch)
         with self.clock("normalise"):
-            x, *facts = normalize(average(flux_sum, ivar_sum), ivar_sum)
+            xp, flux = self.backend.xp, average(flux_sum, ivar_sum)
+            x, *facts = normalize(flux, ivar_sum)
             facts = [*facts, to_device(cleaned, self.backend)]
-            weighted, varied, cleaned = to_host(self.backend.xp.stack(facts))
+            # All that the host is to know at once: a device is waited for each time.
+            seen = to_host(xp.concat([xp.stack(facts, axis=1), ivar_sum > 0], axis=1))
+            (weighted, varied, cleaned), covered = seen[:, :3].T, seen[:, 3:]
             unscored = np.select(
                 [~weighted, ~varied],
                 [int(Status.NO_GOOD_PIXEL), int(Status.ZERO_VARIANCE)],
             )
             good = np.flatnonzero(unscored == 0).astype(np.int64)
             if good.size < unscored.size:
-                x = self.backend.xp.take(x, to_device(good, self.backend), axis=0)
+                x = xp.take(x, to_device(good, self.backend), axis=0)
             self.backend.finish()
         status = unscored | np.where(cleaned, int(Status.PIXELS_CLEANED), 0)
         some = np.any(used, axis=1) & ~np.all(used, axis=1)
         status = status | np.where(some, int(Status.ARM_MISSING), 0)
-        return Prepared(x, good, status.astype(np.int32))
+        few = (unscored == 0) & (3 * np.sum(covered, axis=1) < covered.shape[1])
+        status = status | np.where(few, int(Status.LITTLE_COVERAGE), 0)
+        return Prepared(x, good, status.astype(np.int32), covered, flux, ivar_sum)
 
     def _sum_arms(self, indices: NDArray[np.int64]) -> _Sums:
         """Read, upload and rebin some rows of the source."""

@@ -51,13 +51,20 @@ _NOTES = {
     "IS_QSO_QN": "1 is a quasar by C_THRESH, N_THRESH",
     "Z_QN": "redshift of the most confident line",
     "Z_QN_CONF": "confidence of that line, 0 to 1",
+    "N_LINES_QN": "lines above C_THRESH where there are pixels",
+    "Z_FIT": "redshift fitted near Z_QN, of quasars",
+    "ZERR_FIT": "its standard deviation",
+    "CHI2_FIT": "its chi-square per degree of freedom",
+    "DZ_WARN": "1 where the fit leaves the 4100 km/s",
     "QN_STATUS": "0 is scored, else bits: see QNBITnn",
 }
 _UNITS = {"TARGET_RA": "deg", "TARGET_DEC": "deg"}
 #: Keywords of weights and settings, which tables that are merged must share.
 _SETTING = re.compile(
-    r"QNSHA256|QNDTYPE|[CN]_THRESH|USEMASK|QNCOADD|QNLINE\d+|QNBAL\d+"
+    r"QNSHA256|QNDTYPE|[CN]_THRESH|USEMASK|QNCOADD|QNFIT|QNFITSHA|QNLINE\d+|QNBAL\d+"
 )
+#: Columns of a fit, and their types.
+FIT_COLUMNS = {"Z_FIT": "f4", "ZERR_FIT": "f4", "CHI2_FIT": "f4", "DZ_WARN": "i2"}
 #: Columns that a table of results has.
 _NEEDED = {"TARGETID", "IS_QSO_QN", "Z_QN", "Z_QN_CONF", "QN_STATUS"}
 #: What keywords begin with that say how a table came about.
@@ -65,7 +72,10 @@ _OF_THE_RUN = ("QN", "C_THRESH", "N_THRESH", "USEMASK", "DEPNAM", "DEPVER")
 
 
 def table_dtype(
-    lines: Sequence[str], lines_bal: Sequence[str], identifiers: Sequence[str]
+    lines: Sequence[str],
+    lines_bal: Sequence[str],
+    identifiers: Sequence[str],
+    fitted: bool,
 ) -> np.dtype[Any]:
     """Make the columns of results from lines and the identifiers that are known."""
     names = column_names(lines)
@@ -75,6 +85,7 @@ def table_dtype(
         known.difference_update(_UNITS)
     columns += [(name, dtype) for name, dtype in IDENTIFIERS.items() if name in known]
     columns += [("IS_QSO_QN", "i2"), ("Z_QN", "f4"), ("Z_QN_CONF", "f4")]
+    columns += [("N_LINES_QN", "i2"), *(FIT_COLUMNS.items() if fitted else ())]
     columns += [(f"{kind}_{name}", "f4") for kind in "CZ" for name in names]
     for name in column_names(lines_bal):
         columns += [(f"C_BAL_{name}", "f4"), (f"Z_BAL_{name}", "f4")]
@@ -89,11 +100,11 @@ def missing_value(column: str, dtype: np.dtype[Any]) -> Any:
 
 
 def empty_table(
-    source: Source, indices: NDArray[np.int64], model: QuasarNP
+    source: Source, indices: NDArray[np.int64], model: QuasarNP, fitted: bool
 ) -> NDArray[Any]:
     """Make a table without results: what the source says of its rows, else NaN."""
     known = source.identifiers
-    dtype = table_dtype(model.lines, model.lines_bal, tuple(known))
+    dtype = table_dtype(model.lines, model.lines_bal, tuple(known), fitted)
     table = np.zeros(indices.size, dtype)
     table["TARGETID"] = -1
     for name in dtype.names or ():
@@ -144,6 +155,7 @@ def identity_cards(
 
 def _setting_cards(model: QuasarNP, options: Options) -> list[Card]:
     """Say which weights and settings results depend on."""
+    basis = options.fit
     # cfitsio reads no smaller number than this one.
     c_thresh, origin = options.threshold(model.c_thresh)
     c_thresh = c_thresh if c_thresh >= np.finfo(np.float64).tiny else 0.0
@@ -163,6 +175,8 @@ def _setting_cards(model: QuasarNP, options: Options) -> list[Card]:
         ("N_THRESH", int(options.n_thresh), "lines that make a quasar"),
         ("USEMASK", bool(options.use_mask), "pixels with MASK left out"),
         ("QNCOADD", bool(options.coadd), "spectra of a target added up"),
+        ("QNFIT", _ascii(basis.name) if basis else "none", "templates of the fit"),
+        *([("QNFITSHA", basis.sha256, "SHA-256 of their files")] if basis else []),
         *lines,
     ]
 
@@ -270,7 +284,7 @@ def read_catalog(path: str | Path) -> tuple[NDArray[Any], dict[str, tuple[Any, s
                 [str(x["value"]) for x in cards if re.fullmatch(key, x["name"])]
                 for key in (r"QNLINE\d+", r"QNBAL\d+")
             )
-            dtype = table_dtype(lines, lines_bal, tuple(IDENTIFIERS))
+            dtype = table_dtype(lines, lines_bal, tuple(IDENTIFIERS), fitted=True)
         types = {"QNINPUT": "S", **{name: dtype[name] for name in dtype.names or ()}}
         table = checked(table, types, functools.partial(file.problem, "QN"))
     header = {
@@ -296,15 +310,6 @@ def write_catalog(
         note = f"bit of value {int(bit)} in QN_STATUS"
         cards.append((f"QNBIT{bit.bit_length() - 1:02d}", bit.name, note))
     atomic_write(Path(path), table_content("QN", table, cards, described=True))
-
-
-def priors_content(targetid: ArrayLike, z: ArrayLike, width: ArrayLike) -> bytes:
-    """Make priors for ``rrdesi --priors``, as desispec's ``scripts/qsoqn.py`` does."""
-    columns = [("TARGETID", "i8"), ("FUNCTION", "S6"), ("Z", "f8"), ("SIGMA", "f8")]
-    table = np.zeros(np.asarray(targetid).size, dtype=columns)
-    table["TARGETID"], table["FUNCTION"] = targetid, b"tophat"
-    table["Z"], table["SIGMA"] = z, width
-    return table_content("PRIORS", table)
 
 
 def table_content(

@@ -147,12 +147,17 @@ def _draw_lines(axes: Axes, view: SpectrumView) -> None:
     width = 0.09 * (right - left)
     levels = stagger([line.wave for line in shown], width)
     for line, level in zip(shown, levels, strict=True):
-        colour, dashes = (_BLACK, "-") if line.above else (GREY, "--")
+        colour, dashes = (_BLACK, "-") if line.counts else (GREY, "--")
         axes.axvline(line.wave, color=colour, linestyle=dashes, linewidth=1, zorder=2.5)
         x = min(max(line.wave, left + width / 2), right - width / 2)
-        text = f"{line.name} {line.confidence:.2f}"
-        style = {"xytext": (0, -14 * level), "fontweight": _WEIGHTS[line.above]}
+        text = f"{line.name} {line.confidence:.2f}{_no_pixels(line)}"
+        style = {"xytext": (0, -14 * level), "fontweight": _WEIGHTS[line.counts]}
         axes.annotate(text, (x, 0.97), va="top", **style, **_LABEL)
+
+
+def _no_pixels(line: Line) -> str:
+    """Say of a line above the threshold that there is no pixel where it was found."""
+    return " (no pixels)" if line.above and not line.on_pixels else ""
 
 
 def _draw_rest_axis(axes: Axes, z: float) -> None:
@@ -167,15 +172,16 @@ def _draw_boxes(axes: Axes, scale: Axes, view: SpectrumView) -> None:
     """Draw the activations of the boxes of each line, and where it was found."""
     title = (
         "Boxes of each line. Circle: where it was found; bar: where Z_QN puts it;"
-        f" solid: confidence above {view.c_thresh:g}."
+        f" solid: confidence above {view.c_thresh:g}; hollow: no pixels there."
     )
     axes.set_title(title, loc="left", fontsize=_SMALL)
     rows = np.arange(len(view.lines) + 1)
     mesh = axes.pcolormesh(view.edges, rows, view.boxes, linewidth=0.5, **_BOXES)
     for row, line in enumerate(view.lines):
-        middle, weight = row + 0.5, _WEIGHTS[line.above]
-        edge, dashes = (_BLACK, "-") if line.above else (GREY, ":")
-        circle = {"color": "white", "markeredgecolor": edge, "markersize": 5}
+        middle, weight = row + 0.5, _WEIGHTS[line.counts]
+        edge, dashes = (_BLACK, "-") if line.counts else (GREY, ":")
+        fill = "white" if line.on_pixels else "none"
+        circle = {"color": fill, "markeredgecolor": edge, "markersize": 5}
         axes.plot([line.found], [middle], "o", zorder=4, **circle)
         text = f"{line.confidence:.2f}"
         axes.annotate(text, (1.005, middle), fontweight=weight, **_BESIDE)

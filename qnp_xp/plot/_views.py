@@ -12,7 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 from .._classify import Result
 from .._options import Options
 from .._saliency import differentiable, output_index, output_names, saliency
+from .._scorer import near_weight
 from .._xp.backend import to_host
+from ..grids import Grid
 from ..io._prepare import Preparer
 from ..io.source import Source
 from ..lines import rest_wavelengths
@@ -50,6 +52,12 @@ class Line:
     found: float  #: where the network found it, in Angstrom
     confidence: float
     above: bool  #: whether the confidence is above the threshold
+    on_pixels: bool  #: whether there are pixels of weight where it was found
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is drawn as evidence."""
+        return self.above and self.on_pixels
 
 
 @dataclass(frozen=True)
@@ -121,7 +129,8 @@ def views(
         one = np.asarray([index], dtype=np.int64)
         arms = zip(source.arms, source.read(one, options.use_mask), strict=True)
         traces = tuple(_trace(arm.name, parts, smooth) for arm, parts in arms)
-        lines = tuple(_line(row, name, wave, c_thresh) for name, wave in known)
+        covered = _covered(traces, model.rebinner.grid)
+        lines = tuple(_line(row, name, wave, c_thresh, covered) for name, wave in known)
         saliency = None if explain is None else explain(one)
         facts = (source.name, index, row, traces, lines, edges, boxes)
         yield SpectrumView(*facts, c_thresh, saliency)
@@ -162,12 +171,23 @@ def _trace(name: str, parts: Sequence[Any], width: float) -> Trace:
     return Trace(name, wave[order], flux, sigma, smooth, despiked)
 
 
-def _line(row: Any, name: str, rest: float, c_thresh: float) -> Line:
+def _covered(traces: Sequence[Trace], grid: Grid) -> Callable[[float], bool]:
+    """Make a function that tells whether a line has pixels of weight."""
+    used = [trace.wave[np.isfinite(trace.flux)] for trace in traces]
+    bins = grid.bins(np.concatenate(used))
+    covered = np.isin(np.arange(grid.size), bins)
+    return lambda found: bool(near_weight(grid.bins([found]), covered[None])[0])
+
+
+def _line(
+    row: Any, name: str, rest: float, c_thresh: float, covered: Callable[[float], bool]
+) -> Line:
     """Take what a row of the table says of a line."""
     wave = rest * (1 + float(row["Z_QN"]))
     found = rest * (1 + float(row[f"Z_{name}"]))
     confidence = float(row[f"C_{name}"])
-    return Line(name, wave, found, confidence, confidence > c_thresh)
+    on_pixels = found > 0 and covered(found)  # NaN where it is not scored
+    return Line(name, wave, found, confidence, confidence > c_thresh, on_pixels)
 
 
 def smooth_flux(flux: Float64, ivar: Float64, width: float) -> Float64:
