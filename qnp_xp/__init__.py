@@ -21,6 +21,7 @@ from .status import Status
 if TYPE_CHECKING:
     from . import io, plot, utils
     from ._classify import classify
+    from ._inspect import inspect
     from ._saliency import saliency
     from .io.weights import load_model
     from .model import QuasarNP
@@ -38,6 +39,7 @@ __all__ = [
     "WeightsError",
     "__version__",
     "classify",
+    "inspect",
     "install_as_quasarnp",
     "io",
     "load_model",
@@ -51,6 +53,7 @@ __all__ = [
 _LAZY = {
     "QuasarNP": ("model", "QuasarNP"),
     "classify": ("_classify", "classify"),
+    "inspect": ("_inspect", "inspect"),
     "io": ("io", ""),
     "load_model": ("io.weights", "load_model"),
     "plot": ("plot", ""),

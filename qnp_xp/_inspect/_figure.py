@@ -107,7 +107,7 @@ def _add_arms(panel: Figure, arms: Sequence[str]) -> None:
         colour, own = arm_colour(name, number), {"source": source}
         pixels = {"line_color": "#999999", "line_alpha": 0.6, "line_width": 0.8}
         panel.line("wave", "flux", name=f"pixels {number}", **pixels, **own)
-        band = {"fill_color": colour, "fill_alpha": 0.25, "line_color": None}
+        band = {"fill_color": colour, "fill_alpha": 0.25}
         panel.varea("wave", "low", "high", name=f"band {number}", **band, **own)
         smooth = {"line_color": colour, "line_width": 1.6}
         panel.line("wave", "smooth", name=f"smooth {number}", **smooth, **own)
@@ -182,7 +182,9 @@ def _strip(lines: Sequence[str], edges: Float64, x_range: Any) -> Figure:
     sides = ("left", "right", "top", "bottom")
     panel.quad(*sides, source=source, line_color="#888888", line_alpha=0.4, **style)
     found = _source("found", "wave", "row")
-    panel.scatter("wave", "row", source=found, size=7, fill_color="white", line_color="black")
+    panel.scatter(
+        "wave", "row", source=found, size=7, fill_color="white", line_color="black"
+    )
     panel.yaxis.ticker = FixedTicker(ticks=[n + 0.5 for n in range(len(lines))])
     panel.yaxis.name = "confidences"
     panel.ygrid.visible = False

@@ -5,7 +5,7 @@ from __future__ import annotations
 #: Rest wavelengths in vacuum, in Angstrom, of lines of quasars, galaxies and stars that
 #: help to tell a redshift (NIST's; blends as Vanden Berk et al. 2001 have them).
 MORE_LINES: dict[str, float] = {
-    "Ly β": 1025.72,
+    "Ly beta": 1025.72,
     "O VI": 1033.82,
     "N V": 1240.14,
     "Si IV": 1396.76,
@@ -15,9 +15,9 @@ MORE_LINES: dict[str, float] = {
     "[Ne III]": 3869.85,
     "Ca K": 3934.78,
     "Ca H": 3969.59,
-    "H δ": 4102.89,
+    "H delta": 4102.89,
     "G band": 4305.61,
-    "H γ": 4341.68,
+    "H gamma": 4341.68,
     "[O III] ": 4960.30,
     "[O III]": 5008.24,
     "Mg b": 5176.63,

@@ -1,10 +1,9 @@
-"""Which spectra a page shows, and their rows of a table that is there already."""
+"""Which spectra a page shows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,24 +11,19 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._classify import Result, classify_source
 from .._options import Options
+from ..io._match import match
+from ..io._truth import Kind, Truth
 from ..io.source import Source
-from ..io.tables import read_catalog
 from ..lines import column_names
 from ..model import QuasarNP
 from ..selection import Indices, RowRanges, check_indices, row_indices, target_indices
 from ..status import Status
+from ._catalog import Catalog
 
 #: How far from the threshold the confidence may be that decides about a spectrum.
 NEAR = 0.2
 
-# Columns that tell spectra apart, the first that both a table and a source have.
-_KEYS = (
-    ("TARGETID",),
-    ("PLATE", "MJD", "FIBERID"),
-    ("FIELD", "MJD", "CATALOGID"),
-    ("SPECID",),
-    ("SPARCL_ID",),
-)
+_APART = 0.01  # |dz| / (1 + z) above which redshifts differ
 
 
 @dataclass(frozen=True)
@@ -40,6 +34,21 @@ class Ask:
     targetids: ArrayLike | None = None
     quasars: bool = False
     near_threshold: bool = False
+    #: With which the results are not to agree.
+    truth: Truth | None = None
+
+    def __post_init__(self) -> None:
+        chosen = {
+            "rows": self.rows is not None,
+            "targetids": self.targetids is not None,
+            "quasars": self.quasars,
+            "near_threshold": self.near_threshold,
+            "disagree": self.truth is not None,
+        }
+        names = [name for name, given in chosen.items() if given]
+        if len(names) > 1:
+            msg = f"{names[0]} and {names[1]} cannot be given both"
+            raise ValueError(msg)
 
     @property
     def named(self) -> bool:
@@ -59,7 +68,9 @@ class Ask:
             found = row_indices(self.rows, source.n)
         return np.asarray(list(dict.fromkeys(found.tolist())), dtype=np.int64)
 
-    def kept(self, table: NDArray[Any], distances: NDArray[np.float64]) -> Indices:
+    def kept(
+        self, table: NDArray[Any], distances: NDArray[np.float64], known: Indices
+    ) -> Indices:
         """Find the rows of a table that are asked for."""
         kept = np.ones(table.size, dtype=bool)
         if self.quasars:
@@ -67,7 +78,15 @@ class Ask:
         if self.near_threshold:
             target = (table["QN_STATUS"] & int(Status.NOT_TARGET)) == 0
             kept = (distances <= NEAR) & target
+        if self.truth is not None:
+            kept = _disagrees(table, self.truth, known)
         return np.flatnonzero(kept).astype(np.int64)
+
+    def known(self, table: NDArray[Any]) -> Indices:
+        """Find the row of truth of each row of a table, -1 without."""
+        if self.truth is None:
+            return np.full(table.size, -1, dtype=np.int64)
+        return match(table, self.truth)
 
 
 @dataclass(frozen=True)
@@ -79,11 +98,13 @@ class Part:
     result: Result
     #: From the threshold to the confidence that decides.
     distances: NDArray[np.float64]
+    #: Rows of truth, -1 without.
+    known: Indices
 
     def take(self, rows: Indices) -> Part:
         """Keep some of the spectra."""
         facts = self.indices[rows], self.result.take(rows), self.distances[rows]
-        return Part(self.open, *facts)
+        return Part(self.open, *facts, self.known[rows])
 
 
 def choose(
@@ -107,8 +128,8 @@ def choose(
             indices = row_indices(None, source.n) if indices is None else indices
         else:
             indices, table = catalog.rows_of(source, indices)
-        distances = _distances(table, model, options)
-        kept = ask.kept(table, distances)
+        distances, known = _distances(table, model, options), ask.known(table)
+        kept = ask.kept(table, distances, known)
         if catalog is None:
             result = result.take(kept)
         else:
@@ -116,7 +137,7 @@ def choose(
                 source, model, options, indices=indices[kept], keep_boxes=True
             )
             result = replace(result, table=table[kept])
-    return Part(open_source, indices[kept], result, distances[kept])
+    return Part(open_source, indices[kept], result, distances[kept], known[kept])
 
 
 def limited(parts: Sequence[Part], ask: Ask, limit: int) -> list[Part]:
@@ -147,61 +168,10 @@ def _distances(
     return np.where(np.isnan(decisive), np.inf, np.abs(decisive - options.c_thresh))
 
 
-@dataclass(frozen=True)
-class Catalog:
-    """A table that `classify` or `merge` wrote, whose results are shown."""
-
-    path: Path
-    table: NDArray[Any]
-    header: dict[str, tuple[Any, str]]
-
-    @classmethod
-    def read(cls, path: str | Path) -> Catalog:
-        """Read a table."""
-        return cls(Path(path), *read_catalog(path))
-
-    def ensure_made_by(self, model: QuasarNP) -> None:
-        """Raise an error for a table of other weights, or of sums of spectra."""
-        sha256, _ = self.header.get("QNSHA256", (model.weights_sha256, ""))
-        if sha256 != model.weights_sha256:
-            name, _ = self.header.get("QNMODEL", ("others", ""))
-            msg = (
-                f"{self.path}: was made with the weights {name} ({str(sha256)[:8]}...),"
-                f" not with {model.weights_name}: name them with -m (model=)"
-            )
-            raise ValueError(msg)
-        if self.header.get("QNCOADD", (False, ""))[0]:
-            msg = f"{self.path}: its rows are sums of spectra, which no page shows"
-            raise ValueError(msg)
-
-    def setting(self, keyword: str, value: Any, default: Any) -> Any:
-        """Give the value that a user asks for, else the table's, else the usual one."""
-        return self.header.get(keyword, (default, ""))[0] if value is None else value
-
-    def rows_of(
-        self, source: Source, indices: Indices | None
-    ) -> tuple[Indices, NDArray[Any]]:
-        """Find the rows of a source, or those of some indices, that the table has."""
-        table = self.table
-        names = set(table.dtype.names or ())
-        if "QNINPUT" in names:
-            own = Path(source.name).name.encode("ascii", "backslashreplace")
-            table = table[np.char.strip(table["QNINPUT"]) == own]
-        known = source.identifiers
-        shared = [key for key in _KEYS if names.issuperset(key) and known.keys() >= set(key)]
-        if not shared:
-            msg = f"{self.path}: has no columns that say which spectra of {source.name} its rows are"
-            raise ValueError(msg)
-        rows = list(zip(*(table[name].tolist() for name in shared[0]), strict=True))
-        wanted = np.arange(source.n) if indices is None else indices
-        asked = list(zip(*(known[n][wanted].tolist() for n in shared[0]), strict=True))
-        number = {row: n for n, row in enumerate(rows)}
-        if rows == asked:  # also where a target has several rows
-            return wanted.astype(np.int64), table
-        doubles = len(number) < len(rows)
-        kept = [n for n, row in enumerate(asked) if row in number]
-        if doubles or not kept:
-            what = "several rows of a target" if doubles else f"no row of {source.name}"
-            msg = f"{self.path}: has {what}"
-            raise ValueError(msg)
-        return wanted[kept], table[[number[asked[n]] for n in kept]]
+def _disagrees(table: NDArray[Any], truth: Truth, known: Indices) -> NDArray[np.bool_]:
+    """Tell where truth is sure, and the results are not like it."""
+    sure = (known >= 0) & truth.sure[known] & (truth.kind[known] != int(Kind.UNKNOWN))
+    found, is_quasar = table["IS_QSO_QN"] == 1, truth.is_quasar[known]
+    apart = np.abs(table["Z_QN"] - truth.z[known]) > _APART * (1 + truth.z[known])
+    wrong: NDArray[np.bool_] = sure & ((found != is_quasar) | (found & apart))
+    return wrong

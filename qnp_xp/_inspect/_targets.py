@@ -53,7 +53,9 @@ class Targets:
                 "status": status_words(int(row["QN_STATUS"])),
                 "z": {name: _number(row[column]) for name, column in redshifts.items()},
                 "truth": truth,
-                "lines": [[_number(x.confidence), _number(x.found)] for x in view.lines],
+                "lines": [
+                    [_number(x.confidence), _number(x.found)] for x in view.lines
+                ],
                 "boxes": [[_number(x, 3) for x in boxes] for boxes in view.boxes],
                 "range": [_number(x) for x in view_range(view)],
                 "arms": [self._arm(trace, f[1], s[1]) for trace, f, s in exponents],
