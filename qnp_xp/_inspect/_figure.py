@@ -21,7 +21,9 @@ Source = Any
 _LEFT = 74  # pixels beside both panels, so that their wavelengths are below each other
 _ACTIVATION = "#0072B2"
 _MARKS = {"qn": ("dashed", "#888888"), "fit": ("dotted", "#B8860B")}
-_MINE = "#D55E00"
+# Along the bottom: pixels with a MASK that have weight, and pixels without weight.
+_PIXELS = {"flagged": "#E69F00", "lost": "#CC3311"}
+_MINE = "#C837AB"
 
 
 def ensure_bokeh() -> None:
@@ -41,20 +43,27 @@ def bokeh_script() -> str:
 
 
 def figure_json(
-    arms: Sequence[str], lines: Sequence[str], rest: Sequence[float], edges: Float64
+    arms: Sequence[str],
+    lines: Sequence[str],
+    rest: Sequence[float],
+    edges: Float64,
+    flux: str,
 ) -> dict[str, Any]:
-    """Make the spectrum above the strip of boxes, as Bokeh puts them in pages."""
+    """Make the spectrum above the strip of boxes, as Bokeh puts them in pages.
+
+    `flux` says what the flux is.
+    """
     from bokeh.embed import json_item  # noqa: PLC0415
     from bokeh.layouts import column  # noqa: PLC0415
 
-    spectrum = _spectrum(arms, rest)
+    spectrum = _spectrum(arms, rest, flux)
     strip = _strip(lines, edges, spectrum.x_range)
     both = column(spectrum, strip, sizing_mode="stretch_both")
     item: dict[str, Any] = json_item(both, "figure")
     return item
 
 
-def _spectrum(arms: Sequence[str], rest: Sequence[float]) -> Figure:
+def _spectrum(arms: Sequence[str], rest: Sequence[float], flux: str) -> Figure:
     """Make the panel of the spectrum."""
     from bokeh.models import LinearAxis, Range1d  # noqa: PLC0415
     from bokeh.plotting import figure  # noqa: PLC0415
@@ -67,6 +76,7 @@ def _spectrum(arms: Sequence[str], rest: Sequence[float]) -> Figure:
         active_scroll="xwheel_zoom",
         sizing_mode="stretch_both",
         min_border_left=_LEFT,
+        y_axis_label=flux,
         lod_threshold=None,
     )
     panel.toolbar.logo = None
@@ -90,14 +100,15 @@ def _source(name: str, *columns: str) -> Source:
 
 
 def _add_sky(panel: Figure) -> None:
-    """Mark what the sky leaves behind, and pixels without weight along the bottom."""
+    """Mark what the sky leaves behind, and pixels along the bottom."""
     left, right = zip(*SKY.values(), strict=True)
     style = {"y_range_name": "unit", "line_color": None}
     panel.quad(
         left, right, 1, 0, fill_color="#888888", fill_alpha=0.16, name="sky", **style
     )
-    lost = {"source": _source("lost", "left", "right"), "fill_color": "#CC3311"}
-    panel.quad("left", "right", 0.025, 0, name="lost pixels", **lost, **style)
+    for name, colour in _PIXELS.items():
+        marks = {"source": _source(name, "left", "right"), "fill_color": colour}
+        panel.quad("left", "right", 0.025, 0, name=f"{name} pixels", **marks, **style)
 
 
 def _add_arms(panel: Figure, arms: Sequence[str]) -> None:
@@ -114,28 +125,25 @@ def _add_arms(panel: Figure, arms: Sequence[str]) -> None:
 
 
 def _add_lines(panel: Figure, rest: Sequence[float]) -> None:
-    """Add lines at each redshift, and those that the user drags."""
-    from bokeh.models import Span  # noqa: PLC0415
+    """Add lines at each redshift, and handles on those that the user drags."""
+    from bokeh.models import BoxAnnotation  # noqa: PLC0415
 
     across = {"y0": 0, "y1": 1, "y_range_name": "unit"}
     for name, (dash, colour) in _MARKS.items():
         style = {"line_dash": dash, "line_color": colour, "line_width": 1.5}
         source = _source(f"lines {name}", "wave")
         panel.segment("wave", x1="wave", source=source, name=name, **across, **style)
-    more = {"line_color": _MINE, "line_alpha": 0.45, "source": _source("more", "wave")}
-    panel.segment("wave", x1="wave", name="more lines", **across, **more)
+    for name, width in {"mine": 2.0, "more": 0.8}.items():
+        style = {"line_color": _MINE, "line_width": width}
+        source = _source(f"lines {name}", "wave")
+        panel.segment("wave", x1="wave", source=source, name=name, **across, **style)
+    # What somebody drags: as broad as a finger, and not seen.
+    handle = {"editable": True, "movable": "x", "resizable": "none"}
+    faint = {"fill_alpha": 0, "line_alpha": 0, "hover_line_alpha": 0}
+    shade = {"hover_fill_color": _MINE, "hover_fill_alpha": 0.15}
     for number in range(len(rest)):
-        panel.add_layout(
-            Span(
-                name=f"mine {number}",
-                dimension="height",
-                editable=True,
-                line_color=_MINE,
-                line_width=2,
-                hover_line_color="#FF8C42",
-                hover_line_width=5,
-            )
-        )
+        name = f"handle {number}"
+        panel.add_layout(BoxAnnotation(name=name, **handle, **faint, **shade))
     panel.text(
         *("wave", 0.99, "text"),
         source=_source("names", "wave", "text"),

@@ -24,7 +24,7 @@ from ._catalog import Catalog
 from ._figure import ensure_bokeh
 from ._page import page_content
 from ._rows import Ask, Part, choose, limited
-from ._targets import Targets
+from ._targets import Targets, flagged_runs
 
 # Keywords of a table that settings come from, and what they are without one.
 _SETTINGS = {
@@ -44,11 +44,12 @@ def make_page(
     limit: int,
     overwrite: bool,
     settings: Mapping[str, Any],
-    lines: Mapping[str, Sequence[str] | None] | None = None,
+    lines: Sequence[str] | None = None,
+    lines_bal: Sequence[str] | None = None,
 ) -> str:
     """Write the page of an input, or of several, and say what it shows.
 
-    Settings that are None are those of the table. `lines` names those of the model.
+    Settings that are None are those of the table.
     """
     ensure_bokeh()
     if operator.index(limit) < 1:
@@ -57,7 +58,7 @@ def make_page(
     groups = groups_of(spectra)
     _ensure_output(output, overwrite, groups or [], (table, ask.truth), model)
     catalog = None if table is None else Catalog.read(table)
-    network = as_model(model, **(lines or {}))
+    network = as_model(model, lines=lines, lines_bal=lines_bal)
     if catalog is not None:
         catalog.ensure_made_by(network)
     options = _options(settings, catalog)
@@ -138,7 +139,8 @@ def _targets(
         with part.open() as source:
             each = views(source, part.result, part.indices, model, options, 5.0)
             for view, known in zip(each, part.known.tolist(), strict=True):
-                targets.add(view, _truth_words(truth, known))
+                flagged = flagged_runs(source, view)
+                targets.add(view, flagged, _truth_words(truth, known))
     return targets
 
 

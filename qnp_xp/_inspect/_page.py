@@ -35,7 +35,6 @@ def page_content(
     data = {
         "title": title,
         "key": _key(targets),
-        "unit": f"flux{unit}",
         "threshold": options.c_thresh,
         "network": model.weights_name,
         "lines": names,
@@ -46,7 +45,7 @@ def page_content(
         "arms": list(targets.arms),
         "grids": list(targets.grids),
         "columns": needed_columns(targets.spectra),
-        "figure": figure_json(list(targets.arms), names, rest, edges),
+        "figure": figure_json(list(targets.arms), names, rest, edges, f"flux{unit}"),
         "targets": targets.spectra,
     }
     parts = {

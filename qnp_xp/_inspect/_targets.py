@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..io.source import IDENTIFIERS
+from ..io.source import IDENTIFIERS, Source
 from ..plot._draw import view_range
 from ..plot._views import SpectrumView, Trace
 from ..status import status_words
 from ._pack import pack_values, pack_wave, scaled
+
+#: First and last pixel of each run.
+Runs = list[list[int]]
 
 #: Columns of redshifts, by what the page calls them.
 _REDSHIFTS = {"qn": "Z_QN", "fit": "Z_FIT"}
@@ -29,8 +33,8 @@ class Targets:
     grids: dict[str, int] = field(default_factory=dict)
     arms: dict[str, int] = field(default_factory=dict)
 
-    def add(self, view: SpectrumView, truth: str = "") -> None:
-        """Add a spectrum, and what is known of it."""
+    def add(self, view: SpectrumView, flagged: Sequence[Runs], truth: str = "") -> None:
+        """Add a spectrum, runs of flagged pixels by arm, and what is known of it."""
         row, names = view.row, view.row.dtype.names
         known = {name: _plain(row[name]) for name in names if name in IDENTIFIERS}
         coordinates = [known.pop(name, math.nan) for name in _COORDINATES]
@@ -38,7 +42,7 @@ class Targets:
         flux = [scaled(trace.flux) for trace in view.traces]
         sigma = [scaled(trace.sigma) for trace in view.traces]
         numbers = zip(flux, sigma, strict=True)
-        exponents = zip(view.traces, flux, sigma, strict=True)
+        exponents = zip(view.traces, flagged, flux, sigma, strict=True)
         self.spectra.append(
             {
                 "targetid": str(known.pop("TARGETID")),
@@ -58,12 +62,14 @@ class Targets:
                 ],
                 "boxes": [[_number(x, 3) for x in boxes] for boxes in view.boxes],
                 "range": [_number(x) for x in view_range(view)],
-                "arms": [self._arm(trace, f[1], s[1]) for trace, f, s in exponents],
+                "arms": [self._arm(x, run, f[1], s[1]) for x, run, f, s in exponents],
                 "values": pack_values(*(part for pair in numbers for part, _ in pair)),
             }
         )
 
-    def _arm(self, trace: Trace, flux: int, sigma: int) -> dict[str, int]:
+    def _arm(
+        self, trace: Trace, flagged: Runs, flux: int, sigma: int
+    ) -> dict[str, Any]:
         """Say which arm a trace is of, and how its numbers are packed."""
         return {
             "arm": self.arms.setdefault(trace.name, len(self.arms)),
@@ -71,7 +77,32 @@ class Targets:
             "size": trace.wave.size,
             "flux": flux,
             "sigma": sigma,
+            "flagged": flagged,
         }
+
+
+def flagged_runs(source: Source, view: SpectrumView) -> list[Runs]:
+    """Find the pixels of each arm that have weight although their MASK is set."""
+    one = np.asarray([view.index], dtype=np.int64)
+    found: list[Runs] = []
+    for arm, trace in zip(source.arms, view.traces, strict=True):
+        if arm.mask is None:
+            found.append([])
+            continue
+        mask = np.asarray(arm.mask.read_rows(one))[0].astype(np.int64)
+        if arm.bad_bits is not None:
+            mask &= arm.bad_bits
+        wave = arm.wave if arm.wave.ndim == 1 else arm.wave[view.index]
+        flagged = mask[np.argsort(wave, kind="stable")] != 0
+        found.append(_runs(flagged & np.isfinite(trace.sigma)))
+    return found
+
+
+def _runs(marked: NDArray[np.bool_]) -> Runs:
+    """Find the first and last pixel of each run of pixels."""
+    steps = np.diff(marked.astype(np.int8), prepend=0, append=0)
+    first, end = np.flatnonzero(steps == 1), np.flatnonzero(steps == -1)
+    return [list(run) for run in zip(first.tolist(), (end - 1).tolist(), strict=True)]
 
 
 def needed_columns(spectra: Sequence[dict[str, Any]]) -> list[str]:

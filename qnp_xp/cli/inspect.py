@@ -71,7 +71,8 @@ def run(args: argparse.Namespace) -> int:
             "n_thresh": args.n_thresh,
             "use_mask": args.use_mask or None,
         },
-        lines={"lines": args.lines, "lines_bal": args.lines_bal},
+        lines=args.lines,
+        lines_bal=args.lines_bal,
     )
     say(made)
     return 0

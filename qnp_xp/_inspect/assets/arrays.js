@@ -52,8 +52,9 @@ async function unpackArms(target, grids) {
     return halves(values.subarray(start - size, start), exponent);
   };
   return Promise.all(
-    target.arms.map(async ({ arm, grid, size, flux, sigma }) => ({
+    target.arms.map(async ({ arm, grid, size, flux, sigma, flagged }) => ({
       arm,
+      flagged,
       flux: take(size, flux),
       sigma: take(size, sigma),
       wave: await grids[grid](),
@@ -88,13 +89,13 @@ function smoothFlux(flux, sigma, width) {
   });
 }
 
-/** First and last wavelength of each run of pixels without weight. */
-function lostRuns(wave, sigma) {
-  const runs = { left: [], right: [] };
+/** First and last pixel of each run without weight. */
+function lostRuns(sigma) {
+  const runs = [];
   sigma.forEach((value, i) => {
     if (value > 0) return;
-    if (i === 0 || sigma[i - 1] > 0) runs.left.push(wave[i]);
-    if (i === sigma.length - 1 || sigma[i + 1] > 0) runs.right.push(wave[i]);
+    if (runs.length && runs.at(-1)[1] === i - 1) runs.at(-1)[1] = i;
+    else runs.push([i, i]);
   });
   return runs;
 }

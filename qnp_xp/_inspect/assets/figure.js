@@ -8,29 +8,34 @@ const COLOURS = {
 const LAYERS = {
   pixels: /^pixels \d+$/,
   noise: /^band \d+$/,
-  "sky, lost pixels": /^(sky|lost pixels)$/,
+  "sky and masked pixels": /^(sky|lost pixels|flagged pixels)$/,
   Z_QN: /^qn$/,
   Z_FIT: /^fit$/,
-  "more lines": /^more lines$/,
+  "more lines": /^more$/,
 };
 
+const HANDLE = 16; // pixels
+
 class Figure {
-  /** Put the figure into the page. `onRedshift` is told of lines that are dragged. */
-  static async make(data, onRedshift) {
-    const figure = new Figure();
-    const views = await Bokeh.embed.embed_item(data.figure);
-    figure.document = Bokeh.documents.at(-1);
-    figure.data = data;
-    figure.width = 5;
-    figure.grids = data.grids.map((text) => once(() => unpackWave(text)));
-    figure.views = views;
-    figure.followRange();
-    figure.followDrags(onRedshift);
+  /** `onRedshift` is told where somebody drags a line. */
+  constructor(data, onRedshift) {
+    this.data = data;
+    // Not embed_item, which draws at once, when there is nothing in the figure yet.
+    this.document = Bokeh.require("document").Document.from_json(data.figure.doc);
+    this.grids = data.grids.map((text) => once(() => unpackWave(text)));
+    this.width = 5;
+    this.innerWidth = 800; // pixels; the real one is known once it is drawn
+    this.followRange();
+    this.followDrags(onRedshift);
+    this.setLayer("more lines", false);
     const scheme = matchMedia("(prefers-color-scheme: dark)");
-    scheme.addEventListener("change", () => figure.paint(scheme.matches));
-    figure.paint(scheme.matches);
-    figure.setLayer("more lines", false);
-    return figure;
+    scheme.addEventListener("change", () => this.paint(scheme.matches));
+    this.paint(scheme.matches);
+  }
+
+  /** Put the figure into the page, best after all is in it that is to be drawn first. */
+  async draw() {
+    await Bokeh.embed.add_document_standalone(this.document, element("figure"));
   }
 
   model(name) {
@@ -44,32 +49,40 @@ class Figure {
     if (this.target !== target) return;
     this.arms = arms;
     this.drawArms();
+    this.markPixels();
     this.drawBoxes();
     for (const [name, value] of Object.entries(target.z)) {
-      this.model(`lines ${name}`).data = { wave: this.waves(value) };
+      this.model(`lines ${name}`).data = { wave: this.waves(value, this.data.own) };
     }
     this.setRedshift(z);
     this.reset();
   }
 
-  /** Wavelengths of the network's lines at a redshift. */
-  waves(z) {
-    return z === null ? [] : this.data.own.map(([, rest]) => rest * (1 + z));
+  /** Wavelengths of lines at a redshift. */
+  waves(z, lines) {
+    return z === null ? [] : lines.map(([, rest]) => rest * (1 + z));
   }
 
   drawArms() {
-    const lost = { left: [], right: [] };
     const none = { wave: [], flux: [], smooth: [], low: [], high: [] };
     this.data.arms.forEach((_, number) => {
       const arm = this.arms.find((each) => each.arm === number);
       this.model(`arm ${number}`).data = arm ? this.columns(arm) : none;
     });
-    for (const { wave, sigma } of this.arms) {
-      const runs = lostRuns(wave, sigma);
-      lost.left.push(...runs.left);
-      lost.right.push(...runs.right);
+  }
+
+  /** Mark pixels without weight, and those with weight whose MASK is set. */
+  markPixels() {
+    const pairs = { lost: [], flagged: [] };
+    for (const { wave, sigma, flagged } of this.arms) {
+      const ends = ([first, last]) => [wave[first], wave[last]];
+      pairs.lost.push(...lostRuns(sigma).map(ends));
+      pairs.flagged.push(...flagged.map(ends));
     }
-    this.model("lost").data = lost;
+    for (const [name, runs] of Object.entries(pairs)) {
+      const [left, right] = [0, 1].map((end) => runs.map((run) => run[end]));
+      this.model(name).data = { left, right };
+    }
   }
 
   /** What is drawn of an arm. */
@@ -105,41 +118,56 @@ class Figure {
   /** Put the user's lines at a redshift, or away where there is none. */
   setRedshift(z) {
     this.z = z;
-    const waves = this.waves(z);
+    const own = this.waves(z, this.data.own);
+    const more = this.waves(z, this.data.more);
+    this.model("lines mine").data = { wave: own };
+    this.model("lines more").data = { wave: more };
+    this.nameLines(own, this.isShown("more lines") ? more : []);
+    this.followWave();
+  }
+
+  /** Put what is dragged about the user's lines, as broad in any zoom. */
+  moveHandles() {
+    const half = HANDLE / 2 / this.pixelsPerAngstrom;
+    const waves = this.waves(this.z, this.data.own);
     this.moving = true;
     this.data.own.forEach((_, number) => {
-      const line = this.model(`mine ${number}`);
-      line.visible = z !== null;
-      if (z !== null) line.location = waves[number];
+      const handle = this.model(`handle ${number}`);
+      handle.visible = number in waves;
+      if (handle.visible) handle.setv({ left: waves[number] - half, right: waves[number] + half });
     });
     this.moving = false;
-    const more = z === null ? [] : this.data.more;
-    const moreWaves = more.map(([, rest]) => rest * (1 + z));
-    this.model("more").data = { wave: moreWaves };
-    const [names, places] = [this.data.own.map(([name]) => name), waves];
-    const withMore = this.model("more lines").visible;
-    this.model("names").data = {
-      wave: withMore ? [...places, ...moreWaves] : places,
-      text: (withMore ? [...names, ...more.map(([name]) => name)] : names).slice(
-        0,
-        withMore ? undefined : places.length,
-      ),
-    };
-    this.followWave();
+  }
+
+  get pixelsPerAngstrom() {
+    const { start, end } = this.model("wave");
+    return this.innerWidth / (end - start);
+  }
+
+  nameLines(waves, moreWaves) {
+    const names = [...this.data.own, ...this.data.more].map(([name]) => name);
+    const wave = [...waves, ...moreWaves];
+    this.model("names").data = { wave, text: names.slice(0, wave.length) };
   }
 
   /** Tell of the redshift when the user drags one of the lines. */
   followDrags(onRedshift) {
     this.data.own.forEach(([, rest], number) => {
-      const line = this.model(`mine ${number}`);
-      line.properties.location.change.connect(() => {
-        if (!this.moving) onRedshift(line.location / rest - 1);
+      const handle = this.model(`handle ${number}`);
+      handle.properties.left.change.connect(() => {
+        const wave = (handle.left + handle.right) / 2;
+        if (!this.moving) onRedshift(wave / rest - 1);
       });
     });
   }
 
-  /** Keep the upper axis at rest wavelengths. */
+  /** Keep the upper axis at rest wavelengths, and the handles as broad as they are. */
   followRange() {
+    const { inner_width } = this.model("spectrum").properties;
+    inner_width.change.connect(() => {
+      this.innerWidth = this.model("spectrum").inner_width;
+      this.moveHandles();
+    });
     const wave = this.model("wave");
     for (const name of ["start", "end"]) {
       wave.properties[name].change.connect(() => this.followWave());
@@ -150,6 +178,7 @@ class Figure {
     const { start, end } = this.model("wave");
     const stretch = 1 + (this.z ?? 0);
     this.model("rest").setv({ start: start / stretch, end: end / stretch });
+    this.moveHandles();
   }
 
   /** Show the whole spectrum. */
@@ -180,6 +209,17 @@ class Figure {
   layerModels(layer) {
     const { renderers } = this.model("spectrum");
     return renderers.filter(({ name }) => LAYERS[layer].test(name));
+  }
+
+  /** Colour of the lines of a model. */
+  colour(name) {
+    return this.model(name).glyph.line_color.value;
+  }
+
+  /** Colour and dashes of a layer, where it consists of lines of its own. */
+  dashes(layer) {
+    const dashes = { Z_QN: "dashed", Z_FIT: "dotted" }[layer];
+    return dashes ? [this.colour(layer === "Z_QN" ? "qn" : "fit"), dashes] : [];
   }
 
   /** Use colours of the light or the dark scheme. */

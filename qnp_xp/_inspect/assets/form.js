@@ -1,5 +1,7 @@
 // Buttons and fields with which a spectrum is judged.
 
+const LOWEST = -0.1;
+const HIGHEST = 9.9999;
 const QUALITIES = ["no signal", "wrong", "unlikely", "likely", "certain"];
 
 class Form {
@@ -33,8 +35,8 @@ class Form {
   readRedshift() {
     const text = this.redshift.value.trim().replace(",", ".");
     const z = Number(text);
-    const usable = text === "" || (Number.isFinite(z) && z > -0.1 && z < 10);
-    this.redshift.setCustomValidity(usable ? "" : "A redshift is a number from -0.1 to 10.");
+    const usable = text === "" || (Number.isFinite(z) && z >= LOWEST && z <= HIGHEST);
+    this.redshift.setCustomValidity(usable ? "" : `A redshift is a number from ${LOWEST} to ${HIGHEST}.`);
     if (usable) this.onChange({ z: text === "" ? null : z });
     else this.redshift.reportValidity();
   }

@@ -4,6 +4,25 @@ function element(id) {
   return document.getElementById(id);
 }
 
+/** A text after a piece of line, where there is a colour. */
+function legend(tag, text, colour, dashes = "solid") {
+  const entry = document.createElement(tag);
+  if (colour) {
+    const swatch = document.createElement("i");
+    swatch.className = "swatch";
+    swatch.style.borderColor = colour;
+    swatch.style.borderTopStyle = dashes;
+    entry.append(swatch);
+  }
+  entry.append(text);
+  return entry;
+}
+
+/** The nearest redshift that has room in a csv. */
+function inRange(z) {
+  return Math.min(Math.max(z, LOWEST), HIGHEST);
+}
+
 class Page {
   constructor(data) {
     this.data = data;
@@ -14,6 +33,7 @@ class Page {
       (index) => this.judgedWords(index),
       (index) => this.choose(index),
     );
+    this.figure = new Figure(data, (z) => this.change({ z: inRange(z) }));
     this.form = new Form((changes) => this.change(changes));
     element("scanner").value = this.judgements.scanner;
     this.connect();
@@ -23,9 +43,9 @@ class Page {
   async start() {
     const { targets } = this.data;
     const open = targets.findIndex((_, index) => !this.judgements.isJudged(index));
-    this.figure = await Figure.make(this.data, (z) => this.change({ z }));
     this.addLayers();
     await this.choose(Math.max(open, 0));
+    await this.figure.draw();
     requestAnimationFrame(() => setTimeout(() => performance.mark("spectrum drawn")));
   }
 
@@ -84,19 +104,24 @@ class Page {
     return [KINDS[kind] ?? "", quality >= 0 ? quality : ""].join(" ").trim() || "✓";
   }
 
+  /** Say what is drawn how, and let layers be hidden. */
   addLayers() {
+    const arms = this.data.arms.map((name, number) =>
+      legend("span", `arm ${name}`, this.figure.colour(`smooth ${number}`)),
+    );
+    const own = legend("span", "your redshift", this.figure.colour("mine"));
     const withFit = this.data.targets.some(({ z }) => "fit" in z);
     const names = Object.keys(LAYERS).filter((name) => name !== "Z_FIT" || withFit);
-    const labels = names.map((name) => {
-      const label = document.createElement("label");
+    const layers = names.map((name) => {
       const box = document.createElement("input");
       Object.assign(box, { type: "checkbox", checked: this.figure.isShown(name) });
       box.dataset.layer = name;
       box.addEventListener("change", () => this.figure.setLayer(name, box.checked));
-      label.append(box, ` ${name}`);
+      const label = legend("label", name, ...this.figure.dashes(name));
+      label.prepend(box);
       return label;
     });
-    element("layers").append(...labels);
+    element("layers").append(...arms, own, ...layers);
   }
 
   save() {
@@ -168,8 +193,7 @@ class Page {
   }
 
   nudge(step) {
-    const z = Math.round(((this.z ?? 0) + step) * 1e4) / 1e4;
-    this.change({ z });
+    this.change({ z: inRange(Math.round(((this.z ?? 0) + step) * 1e4) / 1e4) });
   }
 
   connect() {
@@ -193,7 +217,7 @@ class Page {
   }
 
   press(event) {
-    if (event.ctrlKey || event.altKey || event.metaKey || !this.figure) return;
+    if (event.ctrlKey || event.altKey || event.metaKey) return;
     const field = event.target.matches('input:not([type="range"], [type="checkbox"])');
     if (field) {
       if (event.key === "Enter" || event.key === "Escape") event.target.blur();
