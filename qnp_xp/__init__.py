@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ._classify import classify
     from ._inspect import inspect
     from ._saliency import saliency
+    from ._validate import Validation, validate
     from .io.weights import load_model
     from .model import QuasarNP
 
@@ -36,6 +37,7 @@ __all__ = [
     "QuasarNP",
     "SpectraError",
     "Status",
+    "Validation",
     "WeightsError",
     "__version__",
     "classify",
@@ -46,12 +48,14 @@ __all__ = [
     "plot",
     "saliency",
     "utils",
+    "validate",
 ]
 
 # Loaded when they are asked for (SPEC 1): who needs the array functions alone is
 # spared h5py and fitsio. An empty name stands for the module itself.
 _LAZY = {
     "QuasarNP": ("model", "QuasarNP"),
+    "Validation": ("_validate", "Validation"),
     "classify": ("_classify", "classify"),
     "inspect": ("_inspect", "inspect"),
     "io": ("io", ""),
@@ -59,6 +63,7 @@ _LAZY = {
     "plot": ("plot", ""),
     "saliency": ("_saliency", "saliency"),
     "utils": ("utils", ""),
+    "validate": ("_validate", "validate"),
 }
 
 # QuasarNP's modules.

@@ -18,7 +18,17 @@ from .._text import printable
 from .._version import __version__
 from ..batch.report import LogHandler, complain, end_printing, show, start_printing
 from ..errors import USER_ERRORS
-from . import benchmark, classify, demo, embed_grid, info, inspect, merge, plot
+from . import (
+    benchmark,
+    classify,
+    demo,
+    embed_grid,
+    info,
+    inspect,
+    merge,
+    plot,
+    validate,
+)
 
 __all__ = ["main"]
 
@@ -28,6 +38,10 @@ _COMMANDS = {
     "merge": (merge, "make one catalogue of many tables"),
     "plot": (plot, "draw spectra and what the network says of them"),
     "inspect": (inspect, "make a page to look at spectra and judge them"),
+    "validate": (
+        validate,
+        "compare tables with truth: purity, completeness, redshifts",
+    ),
     "demo": (demo, "classify the simulated coadd that ships with the package"),
     "benchmark": (benchmark, "say how fast this machine classifies, by stage"),
     "info": (info, "say what a weights file holds"),
