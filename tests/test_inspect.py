@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import csv
 import json
 import re
 import shutil
@@ -14,21 +13,30 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import TARGETID, Run, coadd_hdus, names, write_coadd, write_hdus
+from helpers import (
+    TARGETID,
+    Run,
+    coadd_hdus,
+    names,
+    write_coadd,
+    write_hdus,
+    write_images_by_hand,
+)
 from numpy.typing import NDArray
 from sdss_files import write_spec
 
-from qnp_xp import classify, load_model
+from qnp_xp import classify
 from qnp_xp._data import DEMO_COADD, data_file
+from qnp_xp._inspect._figure import bokeh_script
 from qnp_xp._inspect._pack import pack_values, pack_wave, scaled
 from qnp_xp.errors import MissingLibraryError
-from qnp_xp.io._truth import Kind, open_truth
 from qnp_xp.io.tables import read_catalog, write_catalog
 
 pytest.importorskip("bokeh", reason="bokeh is not installed")
-from qnp_xp import inspect  # noqa: E402
+from qnp_xp import inspect
 
 N = 6
+LINES = ("LYA", "CIV", "CIII", "MgII", "Hbeta", "Halpha")
 PROSPECT = (
     "TARGETID,EXPID,NIGHT,TILEID,Spec_version,Redrock_version,Template_version,"
     "Redrock_spectype,Redrock_z,Redrock_deltachi2,VI_scanner,VI_quality,VI_issue,VI_z,"
@@ -74,7 +82,7 @@ def shown(page: Path) -> list[int]:
 
 @pytest.fixture
 def coadd(inputs: Path) -> Path:
-    return write_coadd(inputs / "coadd.fits", N, mask="compressed")
+    return write_coadd(inputs / "coadd.fits", N, mask="u4")
 
 
 @pytest.fixture
@@ -95,11 +103,12 @@ def test_packed_numbers_keep_three_digits_of_any_unit() -> None:
     values = rng.normal(size=5000) * 10.0 ** rng.uniform(-3, 3, 5000) * 1e-17
     values[[7, 8, 9]] = np.nan, 0, 1e-9
     fitting, exponent = scaled(values)
-    found = unpacked(pack_values(fitting), "<f2") * 2.0**exponent
+    found = unpacked(pack_values(fitting), "<f2").astype(float) * 2.0**exponent
     np.testing.assert_array_equal(np.isnan(found), np.isnan(values))
     assert found[8] == 0
-    inside = np.abs(values) < 1e-13
-    np.testing.assert_allclose(found[inside], values[inside], rtol=5e-4, atol=1e-22)
+    inside = (np.abs(values) < 1e-13) & (np.abs(values) > 1e-20)
+    assert inside.sum() > 4900
+    np.testing.assert_allclose(found[inside], values[inside], rtol=5e-4)
     assert found[9] > 1e-13  # cut off, and still the largest
     assert np.nanmax(found) == found[9]
 
@@ -132,7 +141,7 @@ def test_wavelengths_are_packed_to_a_thousandth(wave: NDArray[np.float64]) -> No
 
 
 def test_spectra_are_those_of_the_file(coadd: Path, page: Path, weights: Path) -> None:
-    hdus = coadd_hdus(N, mask="compressed")
+    hdus = coadd_hdus(N, mask="u4")
     hdus["B_IVAR"][1, 10:20] = 0
     write_hdus(coadd, hdus)
     inspect(coadd, weights, output=page)
@@ -154,7 +163,7 @@ def test_results_are_those_of_classify(coadd: Path, page: Path, weights: Path) -
     inspect(coadd, weights, output=page)
     data = page_data(page)
     assert data["threshold"] == 0.5
-    assert data["lines"] == "LYA CIV CIII MgII Hbeta Halpha BAL_CIV".split()
+    assert data["lines"] == ["LYA", "CIV", "CIII", "MgII", "Hbeta", "Halpha", "BAL_CIV"]
     for row, target in zip(table, data["targets"], strict=True):
         assert target["targetid"] == str(row["TARGETID"])
         assert target["quasar"] == bool(row["IS_QSO_QN"])
@@ -184,7 +193,7 @@ def test_a_row_without_result_holds_no_numbers(
 def test_pixels_whose_mask_is_set_are_marked_where_they_have_weight(
     coadd: Path, page: Path, weights: Path
 ) -> None:
-    hdus = coadd_hdus(2, mask="compressed")
+    hdus = coadd_hdus(2, mask="u4")
     (name,) = [name for name in hdus if name == "B_MASK"]
     hdus[name][:] = 0
     hdus[name][1, 5:9] = 2
@@ -201,7 +210,9 @@ def test_a_page_needs_nothing_from_elsewhere(
 ) -> None:
     inspect(coadd, weights, output=page, rows=[0])
     text = page.read_text("utf-8")
-    assert not re.search(r"<(script|img|iframe)[^>]* src=|<link|@import|url\(", text)
+    own = text.replace(bokeh_script(), "")
+    assert len(own) < len(text) - 1e6
+    assert not re.search(r"<link|@import|url\(| (src|href)=|https?:", own)
     assert "{{" not in text.partition('<script id="data"')[0]
 
 
@@ -275,10 +286,13 @@ def test_spectra_near_the_threshold_are_shown(
     demo: Path, page: Path, n_thresh: int
 ) -> None:
     table = classify(demo)
-    lines = np.sort([table[f"C_{x}"] for x in ("LYA", "CIV", "CIII", "MgII", "Hbeta", "Halpha")], axis=0)
+    lines = np.sort(
+        [table[f"C_{x}"] for x in ("LYA", "CIV", "CIII", "MgII", "Hbeta", "Halpha")],
+        axis=0,
+    )
     settings = {"c_thresh": 0.85, "n_thresh": n_thresh}
     if n_thresh > len(lines):
-        with pytest.raises(ValueError, match="demo-coadd.fits: no spectrum"):
+        with pytest.raises(ValueError, match=r"demo-coadd\.fits: no spectrum"):
             inspect(demo, output=page, near_threshold=True, **settings)
         return
     near = np.abs(lines[-n_thresh] - 0.85) <= 0.2
@@ -286,9 +300,7 @@ def test_spectra_near_the_threshold_are_shown(
     inspect(demo, output=page, near_threshold=True, **settings)
     assert shown(page) == np.flatnonzero(near).tolist()
     distances = np.where(near, np.abs(lines[-n_thresh] - 0.85), np.inf)
-    inspect(
-        demo, output=page, near_threshold=True, limit=2, overwrite=True, **settings
-    )
+    inspect(demo, output=page, near_threshold=True, limit=2, overwrite=True, **settings)
     assert shown(page) == sorted(np.argsort(distances)[:2].tolist())
 
 
@@ -375,9 +387,11 @@ def test_rows_of_a_merged_table_are_found_by_their_file(
 ) -> None:
     files = []
     for seed, name in enumerate(("a.fits", "b.fits")):
-        files.append(write_coadd(inputs / name, 2, seed=seed))
+        hdus = coadd_hdus(2, seed=seed)
+        hdus["FIBERMAP"]["TARGETID"] += 10 * seed
+        files.append(write_hdus(inputs / name, hdus))
         assert run("classify", files[-1])[0] == 0
-    assert run("merge", "qn-a.fits", "qn-b.fits", "-o", "all.fits")[0] == 0
+    assert run("merge", "all.fits", "qn-a.fits", "qn-b.fits")[0] == 0
     status, out, err = run("inspect", *files, "--table", "all.fits", "-o", page)
     assert (status, err) == (0, "")
     assert out.startswith("4 spectra, ")
@@ -446,14 +460,14 @@ def test_rows_of_several_files_are_refused(
     inputs: Path, page: Path, weights: Path
 ) -> None:
     files = [write_coadd(inputs / name, 1) for name in ("a.fits", "b.fits")]
-    with pytest.raises(ValueError, match="rows .* there are 2"):
+    with pytest.raises(ValueError, match=r"rows .* there are 2"):
         inspect(files, weights, output=page, rows=[0])
 
 
 def test_a_file_without_spectra_is_refused(
     inputs: Path, page: Path, weights: Path
 ) -> None:
-    path = write_coadd(inputs / "empty.fits", 0)
+    path = write_images_by_hand(inputs / "empty.fits", coadd_hdus(0, fibermap=False))
     with pytest.raises(ValueError, match=r"empty\.fits: holds no spectra"):
         inspect(path, weights, output=page)
 
@@ -468,11 +482,11 @@ def test_an_output_never_replaces_what_was_not_made_here(
     inspect(coadd, weights, output=page, overwrite=True)
     for name in ("coadd.html", "weights.html", "truth.html"):
         shutil.copy(coadd if name == "coadd.html" else weights, page.with_name(name))
+    own = page.with_name("coadd.html")
     with pytest.raises(ValueError, match=r"coadd\.html is an input"):
-        own = page.with_name("coadd.html")
         inspect(own, weights, output=own, overwrite=True)
+    own = page.with_name("weights.html")
     with pytest.raises(ValueError, match=r"weights\.html is an input"):
-        own = page.with_name("weights.html")
         inspect(coadd, own, output=own, overwrite=True)
     truth = page.with_name("truth.html")
     truth.write_text(f"TARGETID,SPECTYPE,Z\n{TARGETID},QSO,9\n")
@@ -485,7 +499,7 @@ def test_an_output_is_a_file_of_html(
     coadd: Path, page: Path, weights: Path, name: str
 ) -> None:
     output = str(page.with_name(name)) if name else name
-    with pytest.raises(ValueError, match="html|name of a file"):
+    with pytest.raises(ValueError, match=r"html|name of a file"):
         inspect(coadd, weights, output=output)
 
 

@@ -81,7 +81,8 @@ def make_page(
     content = page_content(targets, network, options, Path(output).stem, physical)
     atomic_write(Path(output), content)
     number = f"{count}" if count == found else f"{count} of {found}"
-    return f"{number} spectra, {len(content) / 1e6:.1f} MB -> {output}"
+    noun = "spectrum" if found == 1 else "spectra"
+    return f"{number} {noun}, {len(content) / 1e6:.1f} MB -> {output}"
 
 
 def _ensure_output(
