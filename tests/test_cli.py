@@ -90,7 +90,16 @@ def test_too_few_arguments_are_said_to_be_missing(run: Run, command: list[str]) 
     assert "the following arguments are required" in err
 
 
-COMMANDS = ["classify", "merge", "plot", "demo", "benchmark", "info", "embed-grid"]
+COMMANDS = [
+    "classify",
+    "merge",
+    "plot",
+    "validate",
+    "demo",
+    "benchmark",
+    "info",
+    "embed-grid",
+]
 
 
 def test_help_names_every_command(run: Run) -> None:

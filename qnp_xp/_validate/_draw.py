@@ -60,8 +60,7 @@ def draw_report(first: Comparison, other: Comparison | None, figure: Figure) -> 
             "true redshift" if number + 3 >= len(lines) else "",
             "dv [km/s]" if column == 0 else "",
         )
-    if shared is not None:
-        shared.set_ylim(*_velocity_range(found))
+    shared.set_ylim(*_velocity_range(found))
     figure.suptitle(_title(found), fontsize=_LARGE, parse_math=False)
     return figure
 
@@ -121,8 +120,7 @@ def _finish_rates(panels: list[Axes], found: list[Comparison]) -> None:
     for axes, name in zip(panels, names, strict=True):
         label_axes(axes, name, "fraction")
         axes.grid(alpha=0.3)
-        if axes.has_data():
-            axes.legend(fontsize=_SMALL, loc="lower left")
+        axes.legend(fontsize=_SMALL, loc="lower left")
     if not any(each.by_signal.size for each in found):
         label_axes(panels[3])
         text = "no signal to noise ratio\nin the table or in truth"

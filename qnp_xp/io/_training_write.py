@@ -163,10 +163,14 @@ def write_truth(filename: str | Path, truth: Any, *, overwrite: bool = False) ->
     name = next((x for x in ("TARGETID", "THING_ID") if x in known.identifiers), "")
     if not name:
         raise SpectraError(f"{known.name}: neither TARGETID nor THING_ID in it")
-    ids = np.unique(known.identifiers[name])
-    ids = ids[ids != -1] if name == "TARGETID" else ids[ids > 0]
-    if not ids.size:
+    ids = known.identifiers[name]
+    named = ids != -1 if name == "TARGETID" else ids > 0
+    if not np.any(named):
         raise SpectraError(f"{known.name}: no object has a {name}")
+    if not np.all(named):
+        lost = int(np.sum(~named))
+        _log.warning("%s: %d of %d rows have no %s", known.name, lost, known.n, name)
+    ids = np.unique(ids[named])
     rows = match({"TARGETID": ids}, known)
     ids, rows = ids[rows >= 0], rows[rows >= 0]
     kind, bal, z = known.kind[rows], known.bal[rows], known.z[rows]
@@ -184,9 +188,6 @@ def write_truth(filename: str | Path, truth: Any, *, overwrite: bool = False) ->
     table["Z_CONF_PERSON"] = np.where(kind == int(Kind.UNKNOWN), 0, conf)
     table["BAL_FLAG_VI"] = bal == 1
     table["BI_CIV"] = bal
-    lost = known.n - ids.size
-    if lost:
-        _log.warning("%s: %d of %d rows left out", known.name, lost, known.n)
     _write(path, None, table, "TRUTH")
     return int(ids.size)
 
