@@ -24,6 +24,8 @@ _KEYS = (
     ("SPARCL_ID",),
 )
 
+_UNKNOWN = {"TARGETID": -1}  # where an input has none
+
 
 @dataclass(frozen=True)
 class Catalog:
@@ -64,28 +66,32 @@ class Catalog:
         names = set(table.dtype.names or ())
         if "QNINPUT" in names:
             own = Path(source.name).name.encode("ascii", "backslashreplace")
-            table = table[np.char.strip(table["QNINPUT"]) == own]
+            table = table[np.char.strip(table["QNINPUT"].astype("S")) == own]
         known = source.identifiers
-        key = next(
-            (key for key in _KEYS if {*key} <= names and {*key} <= known.keys()), None
-        )
+        key = next((k for k in _KEYS if _tells(k, table) and {*k} <= {*known}), None)
         if key is None:
             msg = f"{self.path}: no column says which spectra of {source.name} it has"
             raise ValueError(msg)
         wanted = row_indices(None, source.n) if indices is None else indices
         rows = _tuples([table[name] for name in key])
-        asked = _tuples([known[name][wanted] for name in key])
+        asked = _tuples([known[name] for name in key])
         if rows == asked:  # also where a target has several rows
-            return wanted, table
+            return wanted, table[wanted]
         number = {row: place for place, row in enumerate(rows)}
         if len(number) < len(rows):
             msg = f"{self.path}: has several rows of a target of {source.name}"
             raise ValueError(msg)
-        kept = [place for place, row in enumerate(asked) if row in number]
-        if not kept:
-            msg = f"{self.path}: has no row of {source.name}"
+        kept = np.asarray([row for row in wanted.tolist() if asked[row] in number])
+        if not kept.size:
+            msg = f"{self.path}: has no row of {source.name} that is to be shown"
             raise ValueError(msg)
-        return wanted[kept], table[[number[asked[place]] for place in kept]]
+        return kept, table[[number[asked[row]] for row in kept.tolist()]]
+
+
+def _tells(key: Sequence[str], table: NDArray[Any]) -> bool:
+    """Tell whether columns are there, and say of each row which spectrum it is."""
+    names = table.dtype.names or ()
+    return {*key} <= {*names} and not np.any(table[key[0]] == _UNKNOWN.get(key[0]))
 
 
 def _tuples(columns: Sequence[NDArray[Any]]) -> list[tuple[Any, ...]]:

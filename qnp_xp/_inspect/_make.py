@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -141,13 +142,13 @@ def _targets(
             each = views(source, part.result, part.indices, model, options, 5.0)
             for view, known in zip(each, part.known.tolist(), strict=True):
                 flagged = flagged_runs(source, view)
-                targets.add(view, flagged, _truth_words(truth, known))
+                targets.add(view, flagged, *_truth_of(truth, known))
     return targets
 
 
-def _truth_words(truth: Truth | None, row: int) -> str:
-    """Say what is known of a spectrum."""
+def _truth_of(truth: Truth | None, row: int) -> tuple[str, float]:
+    """Say what is known of a spectrum, and give its redshift, NaN without."""
     if truth is None or row < 0:
-        return ""
+        return "", math.nan
     kind, z = Kind(int(truth.kind[row])).name.lower(), float(truth.z[row])
-    return f"{kind}, z = {z:.4f}" if z >= 0 else kind
+    return (f"{kind}, z = {z:.4f}" if z >= 0 else kind), z

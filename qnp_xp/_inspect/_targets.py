@@ -33,12 +33,15 @@ class Targets:
     grids: dict[str, int] = field(default_factory=dict)
     arms: dict[str, int] = field(default_factory=dict)
 
-    def add(self, view: SpectrumView, flagged: Sequence[Runs], truth: str = "") -> None:
+    def add(
+        self, view: SpectrumView, flagged: Sequence[Runs], truth: str, true_z: float
+    ) -> None:
         """Add a spectrum, runs of flagged pixels by arm, and what is known of it."""
         row, names = view.row, view.row.dtype.names
         known = {name: _plain(row[name]) for name in names if name in IDENTIFIERS}
         coordinates = [known.pop(name, math.nan) for name in _COORDINATES]
-        redshifts = {name: c for name, c in _REDSHIFTS.items() if c in names}
+        redshifts = {name: row[c] for name, c in _REDSHIFTS.items() if c in names}
+        redshifts |= {"truth": true_z} if truth else {}
         flux = [scaled(trace.flux) for trace in view.traces]
         sigma = [scaled(trace.sigma) for trace in view.traces]
         numbers = zip(flux, sigma, strict=True)
@@ -55,7 +58,7 @@ class Targets:
                 "quasar": bool(row["IS_QSO_QN"]),
                 "confidence": _number(row["Z_QN_CONF"]),
                 "status": status_words(int(row["QN_STATUS"])),
-                "z": {name: _number(row[column]) for name, column in redshifts.items()},
+                "z": {name: _number(z) for name, z in redshifts.items()},
                 "truth": truth,
                 "lines": [
                     [_number(x.confidence), _number(x.found)] for x in view.lines

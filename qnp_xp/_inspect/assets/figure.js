@@ -51,8 +51,9 @@ class Figure {
     this.drawArms();
     this.markPixels();
     this.drawBoxes();
-    for (const [name, value] of Object.entries(target.z)) {
-      this.model(`lines ${name}`).data = { wave: this.waves(value, this.data.own) };
+    for (const name of ["qn", "fit"]) {
+      const wave = this.waves(target.z[name] ?? null, this.data.own);
+      this.model(`lines ${name}`).data = { wave };
     }
     this.setRedshift(z);
     this.reset();

@@ -55,7 +55,7 @@ class Form {
 
   /** Offer the redshifts that are known of a target. */
   offer(redshifts) {
-    const names = { qn: "Z_QN", fit: "Z_FIT" };
+    const names = { qn: "Z_QN", fit: "Z_FIT", truth: "truth" };
     const known = Object.entries(redshifts).filter(([, z]) => z !== null);
     const buttons = known.map(([name, z]) => {
       const button = document.createElement("button");
