@@ -41,7 +41,8 @@ class List {
   fill(row, index) {
     const said = this.judgedWords(index);
     LIST.forEach(([, text], column) => {
-      row.cells[column].textContent = text(this.targets[index], said);
+      const content = text(this.targets[index], said);
+      Object.assign(row.cells[column], { textContent: content, title: content });
     });
   }
 
