@@ -88,10 +88,12 @@ def bare(session: nox.Session) -> None:
     """The tests on numpy without array-api-compat, which DESI's environment lacks."""
     needed = nox.project.load_toml("pyproject.toml")["project"]["dependencies"]
     needed = [name for name in needed if not name.startswith("array-api-compat")]
-    session.install(*needed, "hypothesis>=6.100", "pytest>=8.2", "pytest-xdist>=3.5")
+    needed += ["hypothesis>=6.100", "matplotlib>=3.6", "pytest>=8.2"]
+    session.install(*needed, "pytest-xdist>=3.5")
     session.install("--no-deps", ".")
     asked = ["--backend", "numpy"]
-    for name in ("resume", "runs"):  # as in `minimum`
+    # The first two as in `minimum`; a GPU needs array-api-compat.
+    for name in ("resume", "runs", "gpu_check"):
         asked += ["--ignore", f"tests/test_{name}.py"]
     session.run("pytest", *_PARALLEL, *asked, *session.posargs)
 

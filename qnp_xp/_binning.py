@@ -12,9 +12,10 @@ from __future__ import annotations
 import functools
 import operator
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -92,24 +93,47 @@ class Rebinner:
     batches needs one for each arm. Threads may share it.
     """
 
-    def __init__(self, out_grid: Array, backend: Backend) -> None:
+    def __init__(
+        self, out_grid: Array, backend: Backend, *, compiled: bool = False
+    ) -> None:
         self.grid = Grid.from_wave(to_host(out_grid))
         self.backend = backend.for_float64
-        self._plans: dict[bytes, Plan] = {}
+        #: Sum float32 by what numba compiles, one pixel after the other.
+        self.compiled = compiled
+        self._plans: dict[tuple[str, bytes], Any] = {}
         self._lock = threading.Lock()
 
     def plan(self, wavelength: NDArray[np.float64]) -> Plan:
         """Find the plan for some wavelengths, or make it."""
-        key = wavelength.tobytes()
+        plan: Plan = self._kept("plan", wavelength, self._make_plan)
+        return plan
+
+    def _make_plan(self, wavelength: NDArray[np.float64]) -> Plan:
+        with self.backend.eager():  # for a trace is not to be kept
+            return make_plan(wavelength, self.grid, self.backend)
+
+    def _bins(self, wavelength: NDArray[np.float64]) -> NDArray[np.intp]:
+        """Find the bin of each pixel, -1 off the grid."""
+        bins = self.grid.bins(wavelength)
+        inside = (bins >= 0) & (bins < self.grid.size)
+        return np.where(inside, bins, -1).astype(np.intp)
+
+    def _kept(
+        self,
+        kind: str,
+        wavelength: NDArray[np.float64],
+        make: Callable[[NDArray[np.float64]], Any],
+    ) -> Any:
+        """Find what was made of some wavelengths, or make it."""
+        key = kind, wavelength.tobytes()
         with self._lock:
-            plan = self._plans.pop(key, None)
-            if plan is None:
-                with self.backend.eager():  # for a trace is not to be kept
-                    plan = make_plan(wavelength, self.grid, self.backend)
-            self._plans[key] = plan  # now the last one
+            made = self._plans.pop(key, None)
+            if made is None:
+                made = make(wavelength)
+            self._plans[key] = made  # now the last one
             if len(self._plans) > (_KEPT if self.backend.is_host else _KEPT_ON_DEVICE):
                 del self._plans[next(iter(self._plans))]
-        return plan
+        return made
 
     def __call__(self, arms: Iterable[Arm]) -> Sums:
         """Sum as `qnp_xp.spectra.sum_arms` does."""
@@ -134,6 +158,14 @@ class Rebinner:
 
     def _sum(self, arms: Sequence[Arm]) -> Sums:
         """Sum arms in which all spectra have the same wavelengths."""
+        single = all(x.dtype == np.float32 for _, *pixels in arms for x in pixels)
+        if self.compiled and single:
+            from ._xp.kernels import sum_pixels  # noqa: PLC0415
+
+            return sum_pixels(
+                [(self._kept("bins", w, self._bins), *pixels) for w, *pixels in arms],
+                self.grid.size,
+            )
         xp = array_namespace(arms[0][1])
         host, n = self.backend.is_host, arms[0][1].shape[0]
         if len(arms) > 1 and not host:

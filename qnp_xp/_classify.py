@@ -73,9 +73,7 @@ def as_model(
     model: QuasarNP | str | Path | None,
     device: Any = "cpu",
     dtype: str = "float32",
-    *,
-    lines: Sequence[str] | None = None,
-    lines_bal: Sequence[str] | None = None,
+    **settings: Any,
 ) -> QuasarNP:
     """Load the model that a user names, unless it is loaded already."""
     given: Any = model
@@ -84,7 +82,7 @@ def as_model(
         msg = f"model must be a model, the name of a weights file or None, got {kind}"
         raise TypeError(msg)
     if not isinstance(model, QuasarNP):
-        model = load_model(model, device, dtype=dtype, lines=lines, lines_bal=lines_bal)
+        model = load_model(model, device, dtype=dtype, **settings)
     if not model.lines:
         msg = (
             f"{model.weights_name} has {model.nlines} outputs, which are not DESI's"
@@ -104,6 +102,7 @@ def classify(
     overwrite: bool = False,
     device: Any = "cpu",
     dtype: str = "float32",
+    compiled: bool | None = None,
     c_thresh: float = 0.5,
     n_thresh: int = 1,
     use_mask: bool = False,
@@ -137,7 +136,7 @@ def classify(
         File to write the table to as well.
     overwrite : bool
         Replace `output` if it is there.
-    device, dtype : str
+    device, dtype, compiled : str, str and bool
         As for `qnp_xp.load_model`; not used with a model that is loaded already.
     c_thresh : float
         Confidence above which a line counts, 0 to 1.
@@ -198,7 +197,7 @@ def classify(
         if model is None or isinstance(model, (str, Path)):
             inputs.append(weights_path(model))
         ensure_writable(Path(output), overwrite, inputs)
-    network = as_model(model, device, dtype)
+    network = as_model(model, device, dtype, compiled=compiled)
     with open_arrays(spectra) if group is None else open_group(group) as source:
         indices = None if rows is None else row_indices(rows, source.n)
         result = classify_source(

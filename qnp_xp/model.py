@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -12,12 +13,12 @@ from numpy.typing import NDArray
 
 from . import layers
 from ._binning import Rebinner
-from ._network.convolution import prepare
 from ._network.description import Network
+from ._network.plain import PlainNetwork
 from ._xp.backend import Array, Backend, real_floating, resolve, to_device, to_host
 from ._xp.libraries import is_out_of_memory
 from ._xp.threads import granted_cores, thread_map
-from .errors import DeviceError
+from .errors import DeviceError, MissingLibraryError
 
 __all__ = ["QuasarNP"]
 
@@ -63,6 +64,9 @@ class QuasarNP:
     nproc : int or None
         Threads to predict with on a CPU; None for ``$OMP_NUM_THREADS``, or the cores
         that the process was granted. Results do not depend on it.
+    compiled : bool
+        Whether numba has compiled what it computes, for float32 on a CPU. Compiled
+        and plain results agree to some 1e-6.
     rebinner : callable
         `qnp_xp.spectra.sum_arms` onto `wave`, for arrays on the model's device.
     tile : int
@@ -88,6 +92,7 @@ class QuasarNP:
         weights_sha256: str,
         backend: Backend,
         nproc: int | None = None,
+        compiled: bool | None = None,
     ) -> None:
         _check(dtype, nproc, backend)
         self.network = network
@@ -99,17 +104,21 @@ class QuasarNP:
         self.weights_sha256 = weights_sha256
         self.backend = backend
         self.nproc = nproc
-        self.rebinner = Rebinner(wave, backend)
+        self.compiled = _compiles(compiled, dtype, backend)
+        self.rebinner = Rebinner(wave, backend, compiled=self.compiled)
         self.tile = _first_tile(network, dtype, backend)
-        move = functools.partial(to_device, backend=backend, dtype=dtype)
-        self._convs = [prepare(conv, backend, dtype) for conv in network.convs]
-        self._trunk = [(move(x.kernel), move(x.bias)) for x in network.trunk]
-        self._heads = tuple(map(move, network.joined_heads()))
+        self._layers: Callable[[Array], Array]
+        if self.compiled:
+            from ._network.compiled import CompiledNetwork  # noqa: PLC0415
+
+            self._layers = CompiledNetwork(network)
+        else:
+            self._layers = PlainNetwork(network, backend, dtype)
         backend.settle()  # the weights are there, whichever thread asks for them
 
     def _arguments(self) -> dict[str, Any]:
         """Collect what makes this model again."""
-        made = ("rebinner", "tile", "_convs", "_trunk", "_heads")
+        made = ("rebinner", "tile", "_layers")
         return {name: x for name, x in vars(self).items() if name not in made}
 
     def __reduce__(self) -> tuple[Callable[[], QuasarNP], tuple[()]]:
@@ -169,18 +178,20 @@ class QuasarNP:
         """Spectra that `predict` hands to a thread at once."""
         return _BLOCK if self.backend.is_host else self.tile
 
-    def to(self, device: Any, *, xp: Any = None) -> QuasarNP:
+    def to(
+        self, device: Any, *, xp: Any = None, compiled: bool | None = None
+    ) -> QuasarNP:
         """Copy this model to another device.
 
         Parameters
         ----------
-        device, xp : as for `qnp_xp.load_model`
+        device, xp, compiled : as for `qnp_xp.load_model`
 
         Returns
         -------
         QuasarNP
         """
-        return self.__replace__(backend=resolve(device, xp))
+        return self.__replace__(backend=resolve(device, xp), compiled=compiled)
 
     def with_nproc(self, nproc: int) -> QuasarNP:
         """Copy this model, to predict with another number of threads."""
@@ -243,7 +254,9 @@ class QuasarNP:
             Outputs of all lines side by side; see `split`.
         """
         # What is not finite is found in the outputs, and numpy need not warn of it.
-        with self.backend.active(), np.errstate(all="ignore"):
+        # torch.compile cannot trace the block that says so.
+        quiet = np.errstate(all="ignore") if self.backend.is_host else nullcontext()
+        with self.backend.active(), quiet:
             x = layers.flatten(to_device(x, self.backend, self.dtype))
             while True:
                 tile = min(self.tile, max(x.shape[0], 1))
@@ -267,25 +280,9 @@ class QuasarNP:
     def _forward(self, x: Array, tile: int) -> Array:
         """Run the network tile by tile."""
         n = x.shape[0]
-        x = self.backend.xp.expand_dims(x, axis=2)
         starts = range(0, max(n, 1), tile)
-        tiles = [self._forward_tile(x[i : min(i + tile, n), :, :]) for i in starts]
+        tiles = [self._layers(x[i : min(i + tile, n), :]) for i in starts]
         return tiles[0] if len(tiles) == 1 else self.backend.xp.concat(tiles, axis=0)
-
-    def _forward_tile(self, x: Array) -> Array:
-        """Run the network on one tile."""
-        for conv, convolve in zip(self.network.convs, self._convs, strict=True):
-            x = layers.ACTIVATIONS[conv.activation](convolve(x))
-        x = layers.flatten(x)
-        if self.backend.is_host:
-            # A product for each spectrum: BLAS kernels may sum the rows of one product
-            # in different orders, and a result would depend on the row that it is of.
-            x = self.backend.xp.expand_dims(x, axis=1)
-        for dense, weights in zip(self.network.trunk, self._trunk, strict=True):
-            x = layers.dense(x, *weights, layers.ACTIVATIONS[dense.activation])
-        kernel, bias, scale, shift = self._heads
-        heads = layers.dense(x, kernel, bias, layers.sigmoid)
-        return layers.flatten(heads * scale + shift)
 
 
 def _check(dtype: Any, nproc: Any, backend: Backend) -> None:
@@ -306,6 +303,32 @@ def _check(dtype: Any, nproc: Any, backend: Backend) -> None:
         if nproc < 1:
             msg = f"nproc must be 1 or more, got {nproc!r}"
             raise ValueError(msg)
+
+
+def _compiles(compiled: Any, dtype: str, backend: Backend) -> bool:
+    """Decide whether numba compiles the network: where it can, unless a user says."""
+    if compiled not in (None, True, False):
+        msg = f"compiled must be True, False or None, got {compiled!r}"
+        raise TypeError(msg)
+    fits = backend.is_host and dtype == "float32"
+    if compiled and not fits:
+        msg = (
+            f"compiled=True is for float32 on a CPU, not for {dtype} on {backend.name}"
+        )
+        raise DeviceError(msg)
+    if compiled is False or not fits:
+        return False
+    try:
+        from ._network import compiled as _  # noqa: F401, PLC0415
+    except ImportError as err:
+        if compiled:
+            msg = (
+                "compiled=True needs numba, which comes with the extra 'fast': pip"
+                f" install '.[fast]' in a checkout. Python says: {err}"
+            )
+            raise MissingLibraryError(msg) from err
+        return False
+    return True
 
 
 def _first_tile(network: Network, dtype: str, backend: Backend) -> int:

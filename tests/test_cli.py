@@ -22,8 +22,8 @@ from helpers import TARGETID, Run, coadd_hdus, gzipped, names, write_coadd, writ
 import qnp_xp
 from qnp_xp import classify, load_model
 from qnp_xp._data import EMBEDDED_NETWORK
+from qnp_xp._printing import LogHandler
 from qnp_xp.batch import jobs
-from qnp_xp.batch.report import LogHandler
 from qnp_xp.grids import linear_wave, wave
 
 #: A confidence at which the small network calls some spectra quasars, and some not.

@@ -566,6 +566,8 @@ def test_the_command_makes_a_page(run: Run, coadd: Path, here: Path) -> None:
     status, out, _ = run("inspect", coadd, "--overwrite", "--targetids", ids)
     assert (status, out.split()[0]) == (0, "2")
     assert shown(here / "inspect.html") == [1, 2]
+    assert run("inspect", coadd, "--overwrite", "--rows", "3-4,3")[0] == 0
+    assert shown(here / "inspect.html") == [3, 4]
 
 
 def test_the_command_compares_with_truth(run: Run, coadd: Path, here: Path) -> None:

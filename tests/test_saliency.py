@@ -221,7 +221,8 @@ def test_torch_is_left_as_it_was(differentiable: ArrayBackend, model: QuasarNP) 
     assert x.grad is None
     graph.sum().backward()  # the graph of the user is still there
     assert bool(torch.all(x.grad == 2))
-    weights = [model._heads[0], *model._trunk[0], model._convs[0].kernel]
+    network = model._layers
+    weights = [network.heads[0], *network.trunk[0][:2], network.convs[0][0].kernel]
     assert not any(weight.requires_grad for weight in weights)
     assert all(weight.grad is None for weight in weights)
 

@@ -190,9 +190,14 @@ def test_rows_that_disagree_are_listed_with_what_is_wrong() -> None:
 
 
 def test_thresholds_are_counted_one_by_one() -> None:
-    curve = validate(TABLE, TRUTH).by_threshold
+    table = TABLE.copy()
+    table["C_CIV"][6] = 0.5  # which is not above 0.5
+    table["IS_QSO_QN"][6] = 0
+    found = validate(table, TRUTH)
+    assert found.completeness == Rate(2, 4)
+    curve = found.by_threshold
     quasar = np.asarray([True, True, False, False, True, False, True])
-    score = TABLE["C_CIV"].astype(float)[:7]
+    score = table["C_CIV"].astype(float)[:7]
     for row in curve:
         above = score > row["C_THRESH"]
         assert row["N_CALLED"] == above.sum()
@@ -564,6 +569,9 @@ def test_the_picture_says_what_is_not_known() -> None:
     assert "nothing but quasars" in drawn(figure.axes[2])
     assert "no signal to noise ratio" in drawn(figure.axes[3])
     assert len(figure.axes[1].containers) == 2
+    figure = validate(results([0.1], [1.0]), truth_of("S", [0.0])).draw()
+    assert "no row is called a quasar" in drawn(figure.axes[2])
+    assert "nothing but quasars" not in drawn(figure.axes[2])
 
 
 def test_medians_are_drawn_where_points_are_many() -> None:

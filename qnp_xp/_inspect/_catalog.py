@@ -54,10 +54,6 @@ class Catalog:
             msg = f"{self.path}: its rows are sums of spectra, which no page shows"
             raise ValueError(msg)
 
-    def setting(self, keyword: str, value: Any, default: Any) -> Any:
-        """Give the value that a user asks for, else the table's, else the usual one."""
-        return self.header.get(keyword, (default, ""))[0] if value is None else value
-
     def rows_of(
         self, source: Source, indices: Indices | None
     ) -> tuple[Indices, NDArray[Any]]:

@@ -110,14 +110,11 @@ def _ensure_output(
 def _options(settings: Mapping[str, Any], catalog: Catalog | None) -> Options:
     """Take the settings that are given, else those of the table."""
     header = {} if catalog is None else catalog.header
-    return Options(
-        **{
-            name: header.get(keyword, (default, ""))[0] if value is None else value
-            for (name, (keyword, default)), value in zip(
-                _SETTINGS.items(), map(settings.get, _SETTINGS), strict=True
-            )
-        }
-    )
+    chosen = {}
+    for name, (keyword, default) in _SETTINGS.items():
+        own = header.get(keyword, (default, ""))[0]
+        chosen[name] = own if settings[name] is None else settings[name]
+    return Options(**chosen)
 
 
 def _ensure_targets(ask: Ask, parts: Sequence[Part]) -> None:

@@ -9,15 +9,15 @@ import numpy as np
 
 from .. import layers
 from .._xp.backend import Array, Backend, array_namespace, device, pad_or_cut, to_device
-from .description import Conv
-from .toomcook import MOST_TAPS, toom_cook
+from .description import Conv, Float64
+from .toomcook import MOST_TAPS, ToomCook, toom_cook
 
 # With fewer channels or filters the transforms cost more than the products they save.
 _FEWEST_CHANNELS = 32
 
 
 @dataclass(frozen=True)
-class _Shape:
+class Shape:
     """Hold the shape of a convolution."""
 
     size: int
@@ -31,7 +31,7 @@ class _Shape:
 
 
 @dataclass(frozen=True)
-class DirectConv(_Shape):
+class DirectConv(Shape):
     """Convolve by one matrix product over the windows of the input."""
 
     #: Shape ``(size * channels + 1, filters)``; its last row is the bias, which meets
@@ -59,7 +59,7 @@ class DirectConv(_Shape):
 
 
 @dataclass(frozen=True)
-class ToomCookConv(_Shape):
+class ToomCookConv(Shape):
     """Convolve by Toom-Cook: fewer products, between two transforms."""
 
     kernel: Array  #: Transformed, shape ``(points, stride * channels, filters)``.
@@ -96,23 +96,37 @@ class ToomCookConv(_Shape):
         return y[:, :outputs, :] + self.bias
 
 
+def toom_cook_kernel(
+    conv: Conv, fewest_channels: int | None = None
+) -> tuple[ToomCook, Float64] | None:
+    """Transform a kernel for Toom-Cook; None where that costs more than it saves.
+
+    Its shape is ``(points, stride * channels, filters)``.
+    """
+    size, channels, filters = conv.kernel.shape
+    taps = -(-size // conv.stride)
+    fewest = _FEWEST_CHANNELS if fewest_channels is None else fewest_channels
+    if min(channels, filters) < fewest or not 2 <= taps <= MOST_TAPS:
+        return None
+    transform = toom_cook(taps)
+    phases = pad_or_cut(conv.kernel, 0, taps * conv.stride, axis=0)
+    phases = phases.reshape(taps, conv.stride * channels, filters)
+    return transform, np.tensordot(transform.kernel, phases, axes=1)
+
+
 def prepare(
     conv: Conv, backend: Backend, dtype: str, fewest_channels: int | None = None
 ) -> Callable[[Array], Array]:
     """Put a convolution onto a device in the form that is fastest there."""
     size, channels, filters = conv.kernel.shape
     shape = (size, conv.stride, conv.padding)
-    taps = -(-size // conv.stride)
-    fewest = _FEWEST_CHANNELS if fewest_channels is None else fewest_channels
-    if min(channels, filters) < fewest or not 2 <= taps <= MOST_TAPS:
+    found = toom_cook_kernel(conv, fewest_channels)
+    if found is None:
         windows = conv.kernel.reshape(size * channels, filters)
         kernel = np.concatenate([windows, conv.bias[None, :]])
         kernel = to_device(kernel, backend, dtype)
         return DirectConv(*shape, kernel, not backend.is_host)
-    transform = toom_cook(taps)
-    phases = pad_or_cut(conv.kernel, 0, taps * conv.stride, axis=0)
-    phases = phases.reshape(taps, conv.stride * channels, filters)
-    kernel = np.tensordot(transform.kernel, phases, axes=1)
+    transform, kernel = found
     arrays = (kernel, conv.bias, transform.input, transform.output)
     kernel, bias, before, after = (to_device(x, backend, dtype) for x in arrays)
     return ToomCookConv(*shape, kernel, bias, before, after, not backend.is_host)

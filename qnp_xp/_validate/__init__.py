@@ -67,8 +67,8 @@ class Validation(Comparison):
 
     Notes
     -----
-    A rate has a ``count`` of rows and the ``total`` that they are of, its ``value``, and
-    as ``interval`` the two ends of Wilson's interval of one standard deviation.
+    A rate has a ``count`` of rows and the ``total`` that they are of, its ``value``,
+    and as ``interval`` the ends of Wilson's interval of one standard deviation.
 
     Examples
     --------

@@ -19,7 +19,9 @@ def check_shapes(**arguments: tuple[Array, str]) -> None:
         )
         if "..." in wanted:
             at = wanted.index("...")
-            wanted[at : at + 1] = ["..."] * (len(shape) - len(wanted) + 1)
+            others = len(shape) - len(wanted) + 1
+            # No item is set: torch.compile cannot trace that.
+            wanted = [*wanted[:at], *["..."] * others, *wanted[at + 1 :]]
         fits = len(shape) == len(wanted) and all(
             axis == "..." or lengths.setdefault(axis, length) == length
             for axis, length in zip(wanted, shape, strict=True)

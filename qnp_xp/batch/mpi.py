@@ -18,11 +18,11 @@ from dataclasses import dataclass
 from traceback import format_exc
 from typing import Any, TypeVar
 
+from .._printing import complain, flush, show
 from .._xp.threads import granted_cores, own_cores
 from ..errors import USER_ERRORS, QnpError
 from ..model import QuasarNP
 from .jobs import Job, JobResult, RunConfig, largest_first, run_elsewhere, run_job
-from .report import complain, flush, show
 
 #: Seconds between two looks for a message. MPI's own waiting takes a core, and a look
 #: takes the interpreter's lock from the root's job: a tenth of its time at 2 ms.

@@ -8,20 +8,18 @@ from __future__ import annotations
 import collections
 import contextlib
 import dataclasses
-import errno
 import logging
-import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from traceback import format_exception
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .._text import explain, printable
+from .._printing import complain, count, flush, note, say
+from .._text import printable
 from .._version import __version__
 from ..io._files import atomic_write
 from ..io.tables import Card, table_content
@@ -33,94 +31,6 @@ from .names import summary_paths
 _log = logging.getLogger(__name__)
 _MOST_ROWS = 30  # of the table of quasars on a terminal
 _STAGES = ("read", "upload", "rebin", "normalise", "predict", "decode")
-
-
-#: Why stdout could not be written to, where that was so.
-_lost: list[str] = []
-
-
-def start_printing() -> None:
-    """Have standard streams that are closed lead nowhere, and forget older trouble."""
-    _lost.clear()
-    for number, name in enumerate(("stdin", "stdout", "stderr")):
-        try:
-            os.fstat(number)
-        except OSError:  # else the next file that is opened would have its number
-            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "r+"))  # noqa: PTH123, SIM115
-
-
-def end_printing() -> bool:
-    """Print what waits to be printed, and tell whether stdout took all there was."""
-    flush("stdout")
-    flush("stderr")
-    return not _lost
-
-
-@contextlib.contextmanager
-def _guard(name: str) -> Iterator[Any]:
-    """Give the standard stream of a name, and let trouble with it end nothing."""
-    stream = getattr(sys, name)
-    try:
-        yield stream
-    except (OSError, ValueError) as err:
-        # What waits in its buffer would be trouble again when Python ends.
-        with contextlib.suppress(OSError, ValueError):
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, stream.fileno())
-            os.close(nowhere)
-        closed_pipe = isinstance(err, OSError) and err.errno == errno.EPIPE
-        if name == "stdout" and not closed_pipe:  # else the reader has seen enough
-            _lost.append(explain(err))
-            complain(f"stdout: {explain(err)}")
-
-
-def show(text: str, name: str) -> None:
-    """Write to a standard stream, with escapes for what its encoding lacks."""
-    with _guard(name) as stream:
-        encoding = getattr(stream, "encoding", None) or "utf-8"
-        stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
-
-
-def flush(name: str) -> None:
-    """Have what was written to a standard stream seen."""
-    with _guard(name) as stream:
-        stream.flush()
-
-
-def say(text: str) -> None:
-    """Print a line."""
-    show(f"{printable(text)}\n", "stdout")
-
-
-def complain(what: object) -> None:
-    """Print an error, or its message, on stderr."""
-    note(f"error: {explain(what) if isinstance(what, Exception) else what}")
-
-
-def note(text: str) -> None:
-    """Print on stderr what is no error."""
-    show(f"qnp-xp: {printable(text)}\n", "stderr")
-
-
-class LogHandler(logging.Handler):
-    """Print what is logged as notes."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Print a record, and the traceback that comes with it."""
-        try:
-            note(f"{record.levelname}: {record.getMessage()}")
-            if record.exc_info:
-                for line in "".join(format_exception(*record.exc_info)).splitlines():
-                    show(f"{printable(line)}\n", "stderr")
-        except Exception:  # of arguments that do not fit, as every handler has it
-            self.handleError(record)
-
-
-def count(number: int, what: str) -> str:
-    """Write a number of things, as in ``1 row`` and ``2 rows``."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 class Report:

@@ -14,9 +14,9 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NoReturn
 
+from .._printing import LogHandler, complain, end_printing, show, start_printing
 from .._text import printable
 from .._version import __version__
-from ..batch.report import LogHandler, complain, end_printing, show, start_printing
 from ..errors import USER_ERRORS
 from . import (
     benchmark,

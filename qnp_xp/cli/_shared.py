@@ -51,6 +51,12 @@ def add_dtype(add: Add) -> None:
     add("--dtype", meaning, choices=("float32", "float64"), default="float32")
 
 
+def add_compiled(add: Add) -> None:
+    """Add the option of what numba compiles."""
+    meaning = "have numba compile the network (where it is installed, in float32)"
+    add("--compiled", meaning, action=argparse.BooleanOptionalAction)
+
+
 def add_thresholds(add: Add, c_thresh: float | None, default: str) -> None:
     """Add the options that say which pixels count, and what a quasar is."""
     add("--use-mask", "leave out pixels whose MASK is set")

@@ -15,10 +15,10 @@ import numpy as np
 from .._classify import as_model, classify_file
 from .._data import DEMO_COADD, data_file
 from .._options import Options
+from .._printing import say
 from .._xp.backend import permitted
-from ..batch.report import say
 from ..io.open import open_spectra
-from ._shared import DEVICE, add_dtype, add_model, adder
+from ._shared import DEVICE, add_compiled, add_dtype, add_model, adder
 
 
 def add_options(p: argparse.ArgumentParser) -> None:
@@ -30,11 +30,13 @@ def add_options(p: argparse.ArgumentParser) -> None:
     add("--repeats REPEATS", "rounds (%(default)s)", type=int, default=5)
     add(*DEVICE, default="cpu")
     add_dtype(add)
+    add_compiled(add)
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    model = as_model(args.model, permitted(args.device), args.dtype)
+    device = permitted(args.device)
+    model = as_model(args.model, device, args.dtype, compiled=args.compiled)
     path = Path(args.file) if args.file else data_file(DEMO_COADD)
     spectra, repeats = args.spectra, args.repeats
     with open_spectra(path) as source:
@@ -59,7 +61,8 @@ def run(args: argparse.Namespace) -> int:
         rounds.append({**stages, **whole})
     say(
         f"{spectra} spectra of {path.name}, {model.weights_name}, {model.device},"
-        f" {model.dtype}, {model.threads} threads; medians of {repeats}"
+        f" {model.dtype}{', compiled' if model.compiled else ''},"
+        f" {model.threads} threads; medians of {repeats}"
     )
     say(f"{'stage':<22} {'ms':>8} {'spectra/s':>11}")
     for name in rounds[0]:

@@ -77,6 +77,7 @@ def add_options(p: argparse.ArgumentParser) -> None:
     gpu = {"dest": "device", "action": "store_const", "const": "gpu"}
     add_either("--gpu", "short for --device gpu", **gpu)
     _shared.add_dtype(add)
+    _shared.add_compiled(add)
     meaning = "spectra read at a time (%(default)s)"
     add("--batch-size BATCH_SIZE", meaning, type=int, default=256)
     add_either = adder(p.add_mutually_exclusive_group())
@@ -121,7 +122,8 @@ def _run_on(ranks: Ranks, args: argparse.Namespace) -> int:
 
     def move() -> QuasarNP:
         device = device_of_rank(plan.device, ranks.local)
-        return model.to(device).with_nproc(ranks.threads)
+        there = model.to(device, compiled=args.compiled)
+        return there.with_nproc(ranks.threads)
 
     own = ranks.agree(move)
     if own is None:
@@ -176,9 +178,8 @@ def _plan(args: argparse.Namespace, workers: int) -> _Plan:
 
 
 def _model(args: argparse.Namespace, device: str) -> QuasarNP:
-    return as_model(
-        args.model, device, args.dtype, lines=args.lines, lines_bal=args.lines_bal
-    )
+    lines = {"lines": args.lines, "lines_bal": args.lines_bal}
+    return as_model(args.model, device, args.dtype, compiled=args.compiled, **lines)
 
 
 def _report(

@@ -14,8 +14,8 @@ import numpy as np
 from .._classify import as_model, classify_source
 from .._data import DEMO_COADD, EMBEDDED_NETWORK, data_file
 from .._options import Options
+from .._printing import count, say
 from .._xp.backend import permitted
-from ..batch.report import count, say
 from ..errors import MissingLibraryError
 from ..io._files import atomic_write, ensure_apart, ensure_writable, file_stamp
 from ..io.open import open_spectra

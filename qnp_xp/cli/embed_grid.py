@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..batch.report import say
+from .._printing import say
 from ..io._files import ensure_not_input
 from ..io.weights import embed_grid
 from ._shared import adder

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ..batch.report import say
+from .._printing import say
 from ..grids import Grid
 from ..io.weights import weights_path
 from ..io.weights._reading import read_weights

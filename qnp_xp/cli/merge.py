@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..batch.report import count, note, say
+from .._printing import count, note, say
 from ..errors import SpectraError
 from ..io._catalog import is_summary, is_table_of_classify
 from ..io._files import different_files, ensure_writable

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from .._classify import as_model, classify_source
 from .._options import Options
-from ..batch.report import say
+from .._printing import say
 from ..errors import NoSpectraError
 from ..io._files import atomic_write, ensure_apart, ensure_writable
 from ..io.open import one_group, open_group, stem

@@ -10,8 +10,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from .._printing import say
 from .._validate import ENDINGS, validate
-from ..batch.report import say
 from ..io._files import ensure_apart, ensure_writable
 from ..io.open import read_lists
 from ..plot import new_figure

@@ -31,10 +31,14 @@ _PLANES = 64  # of bits that the numbers of HCOMPRESS may have
 _Cards = dict[str, str]
 
 
-def check_headers(file: IO[bytes]) -> None:
-    """Raise an OSError for the first HDU that cfitsio might not survive."""
+def check_headers(file: IO[bytes]) -> list[_Cards]:
+    """Raise an OSError for the first HDU that cfitsio might not survive.
+
+    Some cards of each header are returned.
+    """
     end = file.seek(0, 2)
     number, offset = 0, 0
+    headers: list[_Cards] = []
     try:
         while cards := _header(file, offset, _NEXT if number else FIRST):
             offset = file.tell()
@@ -44,8 +48,10 @@ def check_headers(file: IO[bytes]) -> None:
                 _check_tiles(cards, end)
                 _check_streams(file, cards, offset)
             number, offset = number + 1, offset + -(-size // _BLOCK) * _BLOCK
+            headers.append(cards)
     except (LookupError, ValueError, struct.error) as err:
         raise OSError(f"HDU {number}: {err}") from err
+    return headers
 
 
 def _header(file: IO[bytes], offset: int, first: bytes) -> _Cards:

@@ -15,7 +15,7 @@ from typing import Any
 from .._text import explain, read_text
 from ..errors import NoSpectraError, SpectraError
 from ._files import ensure_name, real_path
-from ._fits import FitsFile
+from ._fits import FitsFile, open_files
 from .desi import CFRAME, cframe_source, coadd_source, is_cframe, is_coadd
 from .sdss import (
     is_spec,
@@ -168,13 +168,14 @@ def joint_name(paths: Sequence[Path]) -> str:
 
 def open_group(paths: Sequence[Path]) -> Source:
     """Open a file, or the cframes of one spectrograph in one exposure."""
+    for path in paths:
+        if path.is_dir():
+            what = "a folder without cframes; name files in it, as coadd-*.fits"
+            raise IsADirectoryError(f"{path}: {what}")
     with contextlib.ExitStack() as opened:
-        files = []
-        for path in paths:
-            if path.is_dir():
-                what = "a folder without cframes; name files in it, as coadd-*.fits"
-                raise IsADirectoryError(f"{path}: {what}")
-            files.append(opened.enter_context(FitsFile(path)))
+        files = open_files(paths)
+        for file in files:
+            opened.callback(file.close)
         source = _source(files, joint_name(paths))
         opened.pop_all()
     return source

@@ -142,7 +142,9 @@ def test_ranks_write_what_one_process_writes_beside_a_file_that_fails(
     )
     assert status == 1
     reason, last = err.splitlines()
-    assert reason.startswith(f"qnp-xp: error: {given.bad}: cut short")
+    assert reason.startswith(
+        f"qnp-xp: error: {given.bad}: not a FITS file, or cut short"
+    )
     assert last == f"qnp-xp: error: 1 of {COUNT + 1} inputs failed"
     # One line for each file, and those of other ranks from the root.
     lines = sorted(line.split(":")[0] for line in said.splitlines())
@@ -172,7 +174,7 @@ def test_ranks_beyond_the_files_end_with_the_others(
 @pytest.mark.parametrize(
     ("option", "reason"),
     [
-        (["-m", "absent.h5"], "No such file or directory: 'absent.h5'"),
+        (["-m", "absent.h5"], "absent.h5: no such weights file"),
         (["--device", "tpu"], "device='tpu' is not one of"),
         (["--targetids", "one"], "TARGETIDs are integers"),
         (["--summary", "nowhere/s"], "nowhere: no such folder"),

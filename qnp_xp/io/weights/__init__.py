@@ -43,6 +43,7 @@ def load_model(
     lines: Sequence[str] | None = None,
     lines_bal: Sequence[str] | None = None,
     nproc: int | None = None,
+    compiled: bool | None = None,
 ) -> QuasarNP:
     """Load a trained network onto a device.
 
@@ -65,6 +66,9 @@ def load_model(
     nproc : int, optional
         Threads to predict with on a CPU; by default ``$OMP_NUM_THREADS``, or the cores
         that the process was granted. Results do not depend on it.
+    compiled : bool, optional
+        Have numba compile the network, which is for float32 on a CPU: True, False, or
+        None for True where numba is installed. Both give the same to some 1e-6.
 
     Returns
     -------
@@ -73,8 +77,9 @@ def load_model(
 
     Raises
     ------
-    FileNotFoundError, DeviceError
-        If there is no such file, or the device cannot be used.
+    FileNotFoundError, DeviceError, MissingLibraryError
+        If there is no such file, or the device cannot be used, or there is no numba to
+        compile with.
     WeightsError
         If the file is damaged, or holds a network of another kind.
     ValueError
@@ -117,6 +122,7 @@ def load_model(
         weights_sha256=weights.sha256,
         backend=backend,
         nproc=nproc,
+        compiled=compiled,
     )
 
 
