@@ -13,7 +13,7 @@ import numpy as np
 
 from .._inspect._make import make_page
 from .._inspect._rows import NEAR, Ask
-from ..batch.report import say
+from .._printing import say
 from ..io._truth import open_truth
 from ..io.open import read_lists
 from . import _shared
