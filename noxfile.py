@@ -136,6 +136,19 @@ def strict(session: nox.Session) -> None:
     session.run("pytest", *_PARALLEL, "--arrays-only", *backends, *session.posargs)
 
 
+@nox.session
+def browser(session: nox.Session) -> None:
+    """Pages of `qnp-xp inspect` in Chromium, without a screen.
+
+    On Debian and Ubuntu it comes with ``apt install chromium chromium-driver``; without
+    them there is one line that says so.
+    """
+    extras = "[fast,inspect,plot,progress]"
+    _install(session, "selenium>=4.20", *_group("test"), extras=extras)
+    asked = ["tests/browser", "--backend", "numpy"]
+    session.run("pytest", *asked, *session.posargs, success_codes=[0, 5])
+
+
 # By pip, whose settings may know of a build of PyTorch without CUDA's gigabytes.
 @nox.session(python="3.11", venv_backend="virtualenv")
 def torch(session: nox.Session) -> None:

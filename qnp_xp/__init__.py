@@ -21,6 +21,7 @@ from .status import Status
 if TYPE_CHECKING:
     from . import io, plot, utils
     from ._classify import classify
+    from ._inspect import inspect
     from ._saliency import saliency
     from ._train._convert import convert
     from ._validate import Validation, validate
@@ -42,6 +43,7 @@ __all__ = [
     "__version__",
     "classify",
     "convert",
+    "inspect",
     "install_as_quasarnp",
     "io",
     "load_model",
@@ -58,6 +60,7 @@ _LAZY = {
     "Validation": ("_validate", "Validation"),
     "classify": ("_classify", "classify"),
     "convert": ("_train._convert", "convert"),
+    "inspect": ("_inspect", "inspect"),
     "io": ("io", ""),
     "load_model": ("io.weights", "load_model"),
     "plot": ("plot", ""),

@@ -29,6 +29,7 @@ from qnp_xp import (
 
 #: Libraries that only some of the package's functions need.
 OPTIONAL = (
+    "bokeh",
     "cupy",
     "fitsio",
     "h5py",

@@ -25,6 +25,7 @@ from . import (
     demo,
     embed_grid,
     info,
+    inspect,
     merge,
     plot,
     validate,
@@ -37,6 +38,7 @@ _COMMANDS = {
     "classify": (classify, "find the quasars in files of spectra"),
     "merge": (merge, "make one catalogue of many tables"),
     "plot": (plot, "draw spectra and what the network says of them"),
+    "inspect": (inspect, "make a page to look at spectra and judge them"),
     "validate": (
         validate,
         "compare tables with truth: purity, completeness, redshifts",

@@ -116,14 +116,21 @@ def group_inputs(names: Iterable[str | Path]) -> list[tuple[Path, ...]]:
     return [tuple(members.values()) for members in groups.values()]
 
 
-def one_group(spectra: Any) -> tuple[Path, ...] | None:
-    """Give the one group that files or a folder make; None where no files are meant."""
+def groups_of(spectra: Any) -> list[tuple[Path, ...]] | None:
+    """Group the files or folders that are meant; None where none are."""
     names = [spectra] if isinstance(spectra, (str, Path)) else spectra
     if not isinstance(names, (list, tuple)) or not names:
         return None
     if not all(isinstance(name, (str, Path)) for name in names):
         return None
-    groups = group_inputs(names)
+    return group_inputs(names)
+
+
+def one_group(spectra: Any) -> tuple[Path, ...] | None:
+    """Give the one group that files or a folder make; None where no files are meant."""
+    groups = groups_of(spectra)
+    if groups is None:
+        return None
     if len(groups) > 1:
         first = ", ".join(str(group[0]) for group in groups[:3])
         raise ValueError(

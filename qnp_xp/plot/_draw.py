@@ -102,16 +102,14 @@ def label_axes(axes: Axes, x: str = "", y: str = "") -> None:
 
 def _draw_arms(axes: Axes, view: SpectrumView) -> None:
     """Draw the pixels of each arm, the smoothed flux, and the noise about it."""
-    parts = [(trace.wave, trace.despiked, trace.sigma) for trace in view.traces]
-    wave, flux, sigma = np.hstack([np.empty((3, 0)), *parts])
-    low, high = flux_range(wave, flux, sigma, view.edges[0], view.edges[-1])
+    low, high = view_range(view)
     span = high - low
     # Room for the labels of lines; what is far outside would slow the drawing down.
     axes.set_ylim(low - 0.08 * span, high + 0.35 * span)
     limits = (low - 9 * span, high + 9 * span)
     axes.axhline(0, color=_BLACK, linewidth=0.6, linestyle=":", zorder=1)
     for number, trace in enumerate(view.traces):
-        x, smooth, colour = trace.wave, trace.smooth, _colour(trace.name, number)
+        x, smooth, colour = trace.wave, trace.smooth, arm_colour(trace.name, number)
         pixels = np.clip(trace.flux, *limits)
         band = np.clip([smooth - trace.sigma, smooth + trace.sigma], *limits)
         smooth = np.clip(smooth, *limits)
@@ -129,11 +127,11 @@ def _name_arms(axes: Axes, view: SpectrumView) -> None:
     middles = [float(trace.wave[[0, -1]].mean()) for _, trace in shown]
     levels = stagger(middles, 0.07 * (right - left))
     for (number, trace), x, level in zip(shown, middles, levels, strict=True):
-        style = {"xytext": (0, 14 * level), "color": _colour(trace.name, number)}
+        style = {"xytext": (0, 14 * level), "color": arm_colour(trace.name, number)}
         axes.annotate(f"arm {trace.name}", (x, 0.02), va="bottom", **style, **_LABEL)
 
 
-def _colour(name: str, number: int) -> str:
+def arm_colour(name: str, number: int) -> str:
     """Return the colour of an arm by its name, else by its number."""
     return _ARMS.get(name.lower(), _OTHERS[number % len(_OTHERS)])
 
@@ -229,12 +227,7 @@ def write_in_middle(axes: Axes, text: str, size: float, **style: Any) -> None:
 
 def _title(view: SpectrumView) -> str:
     """Name the spectrum, and say what the network found."""
-    row, plate = view.row, ("PLATE", "MJD", "FIBERID")
-    name = ""
-    if row["TARGETID"] != -1:
-        name = f"TARGETID {row['TARGETID']}, "
-    elif set(plate) <= set(row.dtype.names):
-        name = "-".join(str(row[column]) for column in plate) + ", "
+    row, name = view.row, f"{view.label}, " if view.label else ""
     first = f"{name}row {view.index} of {plain(Path(view.name).name)}"
     status = f"status: {status_words(int(row['QN_STATUS']))}"
     if not view.scored:
@@ -249,6 +242,13 @@ def plain(name: str) -> str:
     name = name.encode("ascii", "backslashreplace").decode()
     name = "".join(c if c.isprintable() else "?" for c in name)
     return name if len(name) <= 60 else f"{name[:57]}..."
+
+
+def view_range(view: SpectrumView) -> tuple[float, float]:
+    """Find the range of flux that a picture of a spectrum is to show."""
+    parts = [(trace.wave, trace.despiked, trace.sigma) for trace in view.traces]
+    wave, flux, sigma = np.hstack([np.empty((3, 0)), *parts])
+    return flux_range(wave, flux, sigma, view.edges[0], view.edges[-1])
 
 
 def flux_range(

@@ -88,6 +88,16 @@ class SpectrumView:
         """Whether there is a result."""
         return not int(self.row["QN_STATUS"]) & int(Status.UNSCORED)
 
+    @property
+    def label(self) -> str:
+        """The target's name: TARGETID, or plate, night and fiber; empty without."""
+        row, plate = self.row, ("PLATE", "MJD", "FIBERID")
+        if row["TARGETID"] != -1:
+            return f"TARGETID {row['TARGETID']}"
+        if set(plate) <= set(row.dtype.names):
+            return "-".join(str(row[column]) for column in plate)
+        return ""
+
 
 @dataclass(frozen=True)
 class SummaryView:

@@ -58,7 +58,8 @@ REASONS = (
     "runs nox",
 )
 #: Pages that a user follows from top to bottom, and why a block of them may not run.
-FOLLOWED = ("README.md", "docs/guide.md", "docs/pictures.md", "docs/quickstart.md")
+FOLLOWED = ("README.md", "docs/guide.md", "docs/inspect.md", "docs/pictures.md")
+FOLLOWED += ("docs/quickstart.md",)
 FOLLOWED_REASONS = ("installs packages", "needs PyTorch", "runs nox")
 #: What is run where a library is installed.
 NEEDED = {"needs Keras": "keras", "needs ONNX": "onnxruntime", "needs PyTorch": "torch"}
