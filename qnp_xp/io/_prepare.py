@@ -46,10 +46,7 @@ class Preparer:
 
     def __call__(self, batch: Selection) -> Prepared:
         """Prepare the rows of the table that a batch makes."""
-        if batch.counts.size == batch.indices.size:
-            flux_sum, ivar_sum, cleaned, used = self._sum_arms(batch.indices)
-        else:
-            flux_sum, ivar_sum, cleaned, used = self._sum_targets(batch)
+        flux_sum, ivar_sum, cleaned, used = self.sums(batch)
         with self.clock("normalise"):
             x, *facts = normalize(average(flux_sum, ivar_sum), ivar_sum)
             facts = [*facts, to_device(cleaned, self.backend)]
@@ -66,6 +63,12 @@ class Preparer:
         some = np.any(used, axis=1) & ~np.all(used, axis=1)
         status = status | np.where(some, int(Status.ARM_MISSING), 0)
         return Prepared(x, good, status.astype(np.int32))
+
+    def sums(self, batch: Selection) -> _Sums:
+        """Add up the pixels of each bin, for the rows of the table that a batch makes."""
+        if batch.counts.size == batch.indices.size:
+            return self._sum_arms(batch.indices)
+        return self._sum_targets(batch)
 
     def _sum_arms(self, indices: NDArray[np.int64]) -> _Sums:
         """Read, upload and rebin some rows of the source."""

@@ -1,0 +1,1 @@
+"""The training room: the one place that knows of PyTorch and Keras."""
