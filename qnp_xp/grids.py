@@ -99,6 +99,20 @@ class Grid:
         )
         raise ValueError(msg)
 
+    def __str__(self) -> str:
+        start = 10**self.start if self.log else self.start
+        unit = "in log10" if self.log else "Angstrom"
+        return f"{self.size} bins of {self.step:g} {unit} from {start:.1f} Angstrom"
+
+    def is_like(self, other: Grid) -> bool:
+        """Tell whether another grid has the same bins, but for rounding."""
+        if (self.size, self.log) != (other.size, other.log):
+            return False
+        ends = (self.start, self.start + self.step * self.size)
+        others = (other.start, other.start + other.step * other.size)
+        strays = (abs(a - b) for a, b in zip(ends, others, strict=True))
+        return max(strays) <= _TOLERANCE * self.step
+
     def bins(self, wavelength: ArrayLike) -> NDArray[np.int64]:
         """Find the bin of each pixel; below 0 or from `size` on it is off the grid."""
         values = np.asarray(wavelength, dtype=np.float64)

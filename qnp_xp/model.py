@@ -60,6 +60,8 @@ class QuasarNP:
         Name of the file and SHA-256 of its bytes.
     backend : Backend
         Array library and device.
+    c_thresh : float or None
+        Confidence above which a line of this network counts, as its file says.
     nproc : int or None
         Threads to predict with on a CPU; None for ``$OMP_NUM_THREADS``, or the cores
         that the process was granted. Results do not depend on it.
@@ -88,6 +90,7 @@ class QuasarNP:
         weights_sha256: str,
         backend: Backend,
         nproc: int | None = None,
+        c_thresh: float | None = None,
     ) -> None:
         _check(dtype, nproc, backend)
         self.network = network
@@ -99,6 +102,7 @@ class QuasarNP:
         self.weights_sha256 = weights_sha256
         self.backend = backend
         self.nproc = nproc
+        self.c_thresh = c_thresh
         self.rebinner = Rebinner(wave, backend)
         self.tile = _first_tile(network, dtype, backend)
         move = functools.partial(to_device, backend=backend, dtype=dtype)

@@ -3,22 +3,18 @@
 Keras has to run on torch: set ``KERAS_BACKEND=torch`` before importing this.
 """
 
-from pathlib import Path
-
-import h5py
 import keras
 import torch
 from torch import nn
 
 from qnp_xp._train._network import QuasarNet
-from qnp_xp.grids import nbins, wave
 
 
 def to_keras(model: QuasarNet) -> keras.Model:
     """Make the same network in Keras, with QuasarNET's names of layers."""
     layout, layers = model.layout, keras.layers
     count, nboxes = len(layout.convs), layout.nboxes
-    spectrum = x = layers.Input((nbins, 1))
+    spectrum = x = layers.Input((layout.nbins, 1))
     epsilon = model.norms[0].eps
     for i, conv in enumerate(layout.convs, 1):
         x = layers.Conv1D(
@@ -63,34 +59,3 @@ def to_keras(model: QuasarNet) -> keras.Model:
         for j, name in enumerate(("box", "offset")):
             give(f"fc_{name}_{i}", weight[i, j].T, bias[i, j])
     return copy
-
-
-def save(model: keras.Model, path: Path) -> None:
-    """Write the network as Keras HDF5 with the grid that DESI's files hold.
-
-    Parameters
-    ----------
-    model : keras.Model
-        The network.
-    path : Path
-        File to write, which ends in ``.h5``.
-    """
-    raw = path.with_name(f"raw-{path.name}")
-    model.save(raw, include_optimizer=False)
-
-    def copy(source: h5py.Group, target: h5py.Group) -> None:
-        for name, value in source.attrs.items():
-            target.attrs[name] = value
-        for name, item in source.items():
-            if isinstance(item, h5py.Group):
-                copy(item, target.create_group(name))
-            else:
-                target.create_dataset(name, data=item[()])
-
-    # Keras makes some 75 groups, each of over 1 kB in the oldest HDF5 layout. That
-    # of HDF5 1.8 stores the same tree in less.
-    with h5py.File(raw) as source, h5py.File(path, "w", libver=("v108", "v108")) as new:
-        copy(source, new)
-        new["model_grid"] = wave
-        new.attrs["grid_spacing"] = "logarithmic"
-    raw.unlink()

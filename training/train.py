@@ -26,14 +26,15 @@ import torch
 from absorption import BAL_ZMIN
 from calibrate import calibrate
 from ensemble import EVALUATION, KINDS, simulate
-from keras_file import save, to_keras
+from keras_file import to_keras
 from noise import draw_snr, normalise, observe
 from templates import GRID_START, GRID_STEP
 from world import ROOT, World, read_world
 
+from qnp_xp._train._keras import save_network
 from qnp_xp._train._loop import Batch, descend
 from qnp_xp._train._network import ConvShape, Layout, QuasarNet, labels, settle_norms
-from qnp_xp.grids import Grid, nbins
+from qnp_xp.grids import Grid, nbins, wave
 from qnp_xp.lines import LINES, LINES_BAL, rest_wavelengths
 
 SEED = 20251125
@@ -166,7 +167,7 @@ def finish(
     for_objects, for_noise = seeds.spawn(2)
     fresh = simulate(for_objects, world.library, recipe.fresh, EVALUATION)
     calibrate(model, world, fresh, np.random.default_rng(for_noise), BAL_ZMIN)
-    save(to_keras(model), output)
+    save_network(to_keras(model), output, wave=wave, overwrite=True)
 
 
 def main() -> None:

@@ -89,10 +89,7 @@ class Examples:
 
 
 def read_examples(
-    data: Iterable[tuple[Files, Any]],
-    negatives: Files,
-    wave: Float64,
-    options: Options,
+    data: Iterable[tuple[Files, Any]], negatives: Files, wave: Float64, options: Options
 ) -> Examples:
     """Read files with their truth, and files that hold no quasars.
 

@@ -30,7 +30,11 @@ def run(args: argparse.Namespace) -> int:
     wave = file.wave(net.nbins)
     grid = Grid.from_wave(wave)
     spacing = f"{grid.step:g} in log10" if grid.log else f"{grid.step:g} Angstrom"
-    source = "in the file" if file.grid is not None else "assumed, none in the file"
+    source = (
+        "in the file"
+        if file.attributes.wave is not None
+        else "assumed, none in the file"
+    )
     say(f"file        {file.path}")
     say(f"sha256      {file.sha256}")
     say(f"written by  Keras {file.keras_version}")

@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
-import io
-import json
 import logging
 import os
 import re
-import shutil
-import zipfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ..._data import EMBEDDED_NETWORK, data_file
 from ..._xp.backend import resolve
 from ...errors import WeightsError
-from ...grids import linear_wave, wave
+from ...grids import Grid, linear_wave
+from ...grids import wave as log_wave
 from ...lines import LINES, LINES_BAL, rest_wavelengths
 from ...model import QuasarNP
 from .._files import atomic_path, ensure_writable
-from ._reading import GRID_MEMBER, read_weights
+from ._attributes import embed
+from ._reading import read_weights
 
 __all__ = ["embed_grid", "load_file", "load_model", "weights_path"]
 
 _log = logging.getLogger(__name__)
 
-# Each with the name that QuasarNP gives its spacing.
-_GRIDS = {"log": (wave, "logarithmic"), "linear": (linear_wave, "linear")}
+_GRIDS = {"log": log_wave, "linear": linear_wave}
 
 
 def load_model(
@@ -40,6 +37,7 @@ def load_model(
     *,
     dtype: str = "float32",
     xp: Any = None,
+    wave: ArrayLike | None = None,
     lines: Sequence[str] | None = None,
     lines_bal: Sequence[str] | None = None,
     nproc: int | None = None,
@@ -59,9 +57,14 @@ def load_model(
     xp : module, optional
         Any namespace of the array API standard, 2023.12 or later; by default numpy on
         the CPU and CuPy on a GPU.
+    wave : array_like, shape (nbins,), optional
+        Grid of the network in Angstrom: lower edges of its bins, of constant spacing in
+        wavelength or in its log10. For files that hold none; a file's own grid cannot
+        be another one. By default 443 bins are QuasarNET's logarithmic grid.
     lines, lines_bal : sequence of str, optional
-        Names of the emission and broad absorption lines in the order of the outputs.
-        The files do not say. By default seven outputs are DESI's six lines and one.
+        Names of the emission and broad absorption lines in the order of the outputs,
+        instead of those in the file. By default seven outputs of a file that names none
+        are DESI's six lines and one.
     nproc : int, optional
         Threads to predict with on a CPU; by default ``$OMP_NUM_THREADS``, or the cores
         that the process was granted. Results do not depend on it.
@@ -76,9 +79,11 @@ def load_model(
     FileNotFoundError, DeviceError
         If there is no such file, or the device cannot be used.
     WeightsError
-        If the file is damaged, or holds a network of another kind.
+        If the file is damaged, or holds a network of another kind, or of another grid
+        than `wave`.
     ValueError
-        If `dtype`, `device` or a line is unknown, or the number of lines is wrong.
+        If `dtype`, `device` or a line is unknown, `wave` is no grid, or the number of
+        lines is wrong.
 
     Examples
     --------
@@ -94,11 +99,12 @@ def load_model(
             " threshold of 0.8 (--c-thresh, c_thresh) is advised"
         )
     weights = read_weights(path)
-    network = weights.network()
+    network, own = weights.network(), weights.attributes
     count = len(network.heads)
     if lines is None and lines_bal is None:
-        known = count == len(LINES) + len(LINES_BAL)
-        lines, lines_bal = (LINES, LINES_BAL) if known else ((), ())
+        lines, lines_bal = own.lines, own.lines_bal
+        if not lines and not lines_bal and count == len(LINES) + len(LINES_BAL):
+            lines, lines_bal = LINES, LINES_BAL
     else:
         lines, lines_bal = tuple(lines or ()), tuple(lines_bal or ())
         rest_wavelengths([*lines, *lines_bal])
@@ -109,7 +115,7 @@ def load_model(
             )
     return QuasarNP(
         network=network,
-        wave=weights.wave(network.nbins),
+        wave=weights.wave(network.nbins, wave),
         lines=lines,
         lines_bal=lines_bal,
         dtype=dtype,
@@ -117,6 +123,7 @@ def load_model(
         weights_sha256=weights.sha256,
         backend=backend,
         nproc=nproc,
+        c_thresh=own.c_thresh,
     )
 
 
@@ -177,13 +184,14 @@ def load_file(
             match = re.fullmatch(rf"{stem}(?:_(\d+))?", name)
             key = f"{stem}_{int(match[1] or 0) + shift}" if match else name
             weights[key] = dict(arrays)
-    return weights, config, wave if file.grid is None else file.grid
+    own = file.attributes.wave
+    return weights, config, log_wave if own is None else own
 
 
 def embed_grid(
     filename: str | Path,
     output: str | Path,
-    grid: str = "log",
+    grid: str | ArrayLike = "log",
     *,
     overwrite: bool = False,
 ) -> None:
@@ -193,8 +201,9 @@ def embed_grid(
     ----------
     filename, output : str or pathlib.Path
         Weights file, and the copy, which may replace it with `overwrite`.
-    grid : {"log", "linear"}
-        `qnp_xp.utils.wave` or `qnp_xp.utils.linear_wave`.
+    grid : {"log", "linear"} or array_like, shape (nbins,)
+        `qnp_xp.utils.wave`, `qnp_xp.utils.linear_wave`, or wavelengths in Angstrom:
+        lower edges of bins of constant spacing in wavelength or in its log10.
     overwrite : bool
         Replace `output` if it is there.
 
@@ -205,7 +214,7 @@ def embed_grid(
     WeightsError
         If the file is none, or its network takes another number of bins.
     ValueError
-        If `grid` is neither of the two.
+        If `grid` is none of these.
 
     Notes
     -----
@@ -217,37 +226,17 @@ def embed_grid(
     --------
     >>> embed_grid("keras.h5", "weights.h5", "linear")  # doctest: +SKIP
     """
-    if grid not in _GRIDS:
+    if isinstance(grid, str) and grid not in _GRIDS:
         raise ValueError(f"grid={grid!r} is not one of 'log', 'linear'")
+    values = _GRIDS[grid] if isinstance(grid, str) else np.asarray(grid, np.float64)
+    Grid.from_wave(values)
     source, target = Path(filename), Path(output)
     ensure_writable(target, overwrite)
     file = read_weights(source)
     nbins = file.network().nbins
-    values, spacing = _GRIDS[grid]
     if nbins != values.size:
-        msg = f"{source}: takes {nbins} bins, and the {grid} grid has {values.size}"
+        name = f"{grid} grid" if isinstance(grid, str) else "grid"
+        msg = f"{source}: takes {nbins} bins, and the {name} has {values.size}"
         raise WeightsError(msg)
     with atomic_path(target) as temporary:
-        if file.is_archive:
-            _copy_archive(file.content, temporary, values)
-        else:
-            temporary.write_bytes(file.content)
-            with h5py.File(temporary, "r+") as f:
-                if "model_grid" in f:
-                    del f["model_grid"]
-                f["model_grid"] = values
-                f.attrs["grid_spacing"] = spacing
-
-
-def _copy_archive(content: bytes, target: Path, grid: NDArray[np.float64]) -> None:
-    """Write an archive with a grid in it."""
-    with (
-        zipfile.ZipFile(io.BytesIO(content)) as old,
-        zipfile.ZipFile(target, "w") as new,
-    ):
-        for member in old.infolist():
-            if member.filename != GRID_MEMBER:
-                # A member that is none of ours may be of any size.
-                with old.open(member) as f, new.open(member, "w") as g:
-                    shutil.copyfileobj(f, g)
-        new.writestr(GRID_MEMBER, json.dumps(grid.tolist()))
+        embed(file.content, temporary, replace(file.attributes, wave=values))

@@ -10,10 +10,8 @@ Specification 3.
 from __future__ import annotations
 
 import io
-import math
 import re
 import struct
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -23,13 +21,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...errors import WeightsError
+from ._chunks import count_chunks, read_chunks, refusal
 
 # Messages of a header, of which an attribute is one.
 _EXTERNAL_FILES, _LAYOUT, _ATTRIBUTE, _CONTINUATION, _SYMBOLS = 7, 8, 12, 16, 17
 _CHUNKED, _VIRTUAL = 2, 3  # classes of a layout
 _NOWHERE = (1 << 64) - 1
-
-_GZIP, _SHUFFLE = h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE
 
 # More than files of networks have.
 _MOST_BYTES = 1 << 22  # of headers, trees and texts together
@@ -82,21 +79,21 @@ class Hdf5:
         found = h5py.Dataset(node)
         if found.dtype.kind not in "fiu" or found.dtype.itemsize > 8:
             what = f"has type {found.dtype}, and plain numbers are needed"
-            raise _refusal(found, what)
+            raise refusal(found, what)
         return found, address
 
     def read(self, dataset: h5py.Dataset) -> NDArray[Any]:
         """Read all of a dataset, in no more memory than its shape and its type take."""
         properties = dataset.id.get_create_plist()
         if properties.get_layout() == h5py.h5d.CHUNKED:
-            self._chunks_left -= _count_chunks(dataset)
+            self._chunks_left -= count_chunks(dataset)
             if self._chunks_left < 0:
-                raise _refusal(dataset, "has too many chunks")
-            return _read_chunks(dataset, properties)
+                raise refusal(dataset, "has too many chunks")
+            return read_chunks(dataset, properties)
         stored = dataset.id.get_storage_size()
         contiguous = properties.get_layout() == h5py.h5d.CONTIGUOUS
         if stored != dataset.nbytes or (contiguous and dataset.id.get_offset() is None):
-            raise _refusal(dataset, "has not all of its data in the file")
+            raise refusal(dataset, "has not all of its data in the file")
         values: NDArray[Any] = dataset[()]
         return values
 
@@ -117,10 +114,9 @@ class Hdf5:
 
     def texts(self, path: str, attribute: str) -> list[str]:
         """Read the text or texts of an attribute; none if there is no attribute."""
-        node, address = self._find(path)
-        if node is None or not h5py.h5a.exists(node, attribute.encode()):
+        found, address = self._attribute(path, attribute)
+        if found is None:
             return []
-        found = h5py.h5a.open(node, attribute.encode())
         kind, count = found.get_type(), found.get_space().get_simple_extent_npoints()
         if not isinstance(kind, h5py.h5t.TypeStringID):
             raise WeightsError(f"attribute {attribute!r} is not text")
@@ -135,6 +131,24 @@ class Hdf5:
                 raise WeightsError(f"attribute {attribute!r} has too much text")
             items = [self._variable(*reference) for reference in references]
         return [item.split(b"\0", 1)[0].decode() for item in items]
+
+    def number(self, path: str, attribute: str) -> float | None:
+        """Read an attribute that is one number; None if there is no attribute."""
+        found, address = self._attribute(path, attribute)
+        if found is None:
+            return None
+        count, dtype = found.get_space().get_simple_extent_npoints(), found.dtype
+        if dtype.kind not in "fiu" or dtype.itemsize > 8 or count != 1:
+            raise WeightsError(f"attribute {attribute!r} is not a number")
+        data = self._stored(address, attribute, dtype.itemsize)
+        return float(np.frombuffer(data, dtype)[0])
+
+    def _attribute(self, path: str, name: str) -> tuple[Any, int]:
+        """Find an attribute, None if there is none, and the header that has it."""
+        node, address = self._find(path)
+        if node is None or not h5py.h5a.exists(node, name.encode()):
+            return None, 0
+        return h5py.h5a.open(node, name.encode()), address
 
     def _find(self, path: str) -> tuple[Any, int]:
         """Find an object, None if there is none, and where its header begins."""
@@ -275,51 +289,6 @@ def _address(node: Any) -> int:
     """Find where the header of an object begins."""
     # get_info would walk through its tree, which may not have been checked.
     return int(h5py.h5g.get_objinfo(node).objno[0])
-
-
-def _refusal(dataset: h5py.Dataset, what: str) -> WeightsError:
-    """Make an error that names a dataset."""
-    return WeightsError(f"{dataset.name.lstrip('/')!r} {what}")
-
-
-def _count_chunks(dataset: h5py.Dataset) -> int:
-    """Count the chunks of a dataset."""
-    pairs = zip(dataset.shape, dataset.chunks, strict=True)
-    return math.prod(-(-n // size) for n, size in pairs)
-
-
-def _read_chunks(dataset: h5py.Dataset, properties: Any) -> NDArray[Any]:
-    """Read a dataset in chunks, unpacking each to its size and no further."""
-    # libhdf5 would take whatever a chunk unpacks to, more or less than its size.
-    filters = [properties.get_filter(i)[0] for i in range(properties.get_nfilters())]
-    if not set(filters) <= {_GZIP, _SHUFFLE}:
-        raise _refusal(dataset, "has a filter other than gzip and shuffle")
-    shape, chunk, dtype = dataset.shape, dataset.chunks, dataset.dtype
-    # A chunk may reach beyond the array, and is unpacked as a whole.
-    most = max(2 ** len(chunk) * dataset.size, 1 << 16)
-    if math.prod(chunk) > most:
-        raise _refusal(dataset, f"has chunks of shape {chunk} for {shape}")
-    size = math.prod(chunk) * dtype.itemsize
-    values = np.empty(shape, dtype)
-    for part in dataset.iter_chunks():
-        start = tuple(axis.start for axis in part)
-        info = dataset.id.get_chunk_info_by_coord(start)
-        if info.byte_offset is None or info.size > 2 * size + 1024:
-            raise _refusal(dataset, "has a chunk that is missing or much too long")
-        unused, content = dataset.id.read_direct_chunk(start)
-        for i, step in reversed(list(enumerate(filters))):
-            if unused >> i & 1:
-                continue
-            if step == _GZIP:
-                content = zlib.decompressobj().decompress(content, size + 1)
-            elif len(content) == size:
-                planes = np.frombuffer(content, np.uint8).reshape(dtype.itemsize, -1)
-                content = planes.T.tobytes()
-        if len(content) != size:
-            raise _refusal(dataset, "has a chunk of another size than it should have")
-        inside = tuple(slice(axis.stop - axis.start) for axis in part)
-        values[part] = np.frombuffer(content, dtype).reshape(chunk)[inside]
-    return values
 
 
 def check_heaps(content: bytes) -> None:

@@ -19,20 +19,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ..._network.description import Network
 from ...errors import WeightsError
 from ...grids import Grid, wave
+from ._attributes import (
+    ATTRIBUTES_MEMBER,
+    GRID,
+    GRID_MEMBER,
+    Attributes,
+    check_grid,
+    names_of,
+)
 from ._build import Arrays, Plan, plan_network
 from ._graph import Graph, Layer
 from ._hdf5 import Hdf5, open_hdf5
 
 _log = logging.getLogger(__name__)
 
-#: Where a .keras archive keeps the grid for which HDF5 has the dataset model_grid.
-GRID_MEMBER = "model_grid.json"
-_GRID = "model_grid"
+Float64 = NDArray[np.float64]
+
 _HDF5, _ZIP = b"\x89HDF\r\n\x1a\n", b"PK\x03\x04"
 
 #: Bytes of a file, and of all that an archive unpacks to; QuasarNET's have 3 million.
@@ -61,29 +68,37 @@ class WeightsFile:
     plan: Plan
     #: As they are stored.
     arrays: Arrays
-    #: Wavelengths in Angstrom, where the file has them.
-    grid: NDArray[np.float64] | None
-
-    @property
-    def is_archive(self) -> bool:
-        """Whether it is a Keras 3 archive, and not HDF5."""
-        return not self.content.startswith(_HDF5)
+    #: What the file says beside.
+    attributes: Attributes
 
     def network(self) -> Network:
         """Build the network, with batch normalization folded in."""
         with _naming(self.path):
             return self.plan.build(self.arrays)
 
-    def wave(self, nbins: int) -> NDArray[np.float64]:
-        """Return the file's own grid, else QuasarNET's logarithmic one."""
-        if self.grid is not None:
+    def wave(self, nbins: int, asked: ArrayLike | None = None) -> Float64:
+        """Return the file's own grid, else that asked for, else QuasarNET's."""
+        own = self.attributes.wave
+        if own is not None:
             with _naming(self.path):
-                Grid.from_wave(self.grid)
-            return self.grid
+                grid = Grid.from_wave(own)
+            if asked is not None and not grid.is_like(Grid.from_wave(asked)):
+                raise WeightsError(
+                    f"{self.path}: holds a grid of its own, {grid}, and not the one"
+                    " asked for (wave). qnp-xp embed-grid writes another into a copy"
+                )
+            return own
+        if asked is not None:
+            grid = Grid.from_wave(asked)
+            if grid.size != nbins:
+                what = f"takes {nbins} bins, and the grid (wave) has {grid.size}"
+                raise WeightsError(f"{self.path}: the network {what}")
+            return np.array(asked, dtype=np.float64)
         if nbins != wave.size:
             raise WeightsError(
                 f"{self.path}: the network takes {nbins} bins, not the {wave.size} of"
-                " the default grid. Add a grid with qnp-xp embed-grid"
+                " the default grid. Name its grid (wave), or add it with qnp-xp"
+                " embed-grid"
             )
         _log.warning(
             "%s has no model_grid: assuming QuasarNET's logarithmic grid", self.path
@@ -136,7 +151,7 @@ def _content(path: Path) -> bytes:
     return content
 
 
-_Contents = tuple[str, Graph, Plan, Arrays, NDArray[np.float64] | None]
+_Contents = tuple[str, Graph, Plan, Arrays, Attributes]
 
 
 def _read_hdf5(content: bytes) -> _Contents:
@@ -159,13 +174,21 @@ def _read_hdf5(content: bytes) -> _Contents:
             return dict(zip(keys, [f"{group}/{name}" for name in names], strict=True))
 
         arrays = _arrays(h5, plan, paths, "model_weights", graph.layers)
-        dataset, _ = h5.dataset(_GRID)
+        dataset, _ = h5.dataset(GRID)
         grid = None
         if dataset is not None:
-            _check_grid(dataset.shape, plan.nbins)
-            grid = h5.read(dataset).astype(np.float64)
+            check_grid(dataset.shape, plan.nbins)
+            grid = h5.read(dataset)
+        said = Attributes.checked(
+            plan.nbins,
+            len(plan.heads),
+            grid,
+            names_of(h5.texts("", "lines")),
+            names_of(h5.texts("", "lines_bal")),
+            h5.number("", "c_thresh"),
+        )
         version = next(iter(h5.texts("", "keras_version")), "unknown")
-    return version, graph, plan, arrays, grid
+    return version, graph, plan, arrays, said
 
 
 def _read_archive(content: bytes) -> _Contents:
@@ -181,11 +204,20 @@ def _read_archive(content: bytes) -> _Contents:
         plan = plan_network(graph)
         most = _PER_PARAMETER * plan.parameters + _PER_LAYER * len(graph.layers)
         weights = _member(archive, "model.weights.h5", most)
-        grid = None
+        grid, others = None, {}
         if GRID_MEMBER in archive.namelist():
             most = min(_PER_BIN * plan.nbins, _MOST_JSON)
-            grid = np.asarray(json.loads(_member(archive, GRID_MEMBER, most)), float)
-            _check_grid(grid.shape, plan.nbins)
+            grid = json.loads(_member(archive, GRID_MEMBER, most))
+        if ATTRIBUTES_MEMBER in archive.namelist():
+            others = json.loads(_member(archive, ATTRIBUTES_MEMBER, _MOST_JSON))
+        said = Attributes.checked(
+            plan.nbins,
+            len(plan.heads),
+            grid,
+            names_of([others.get("lines", "")]),
+            names_of([others.get("lines_bal", "")]),
+            others.get("c_thresh"),
+        )
     with open_hdf5(weights) as h5:
         groups = _archive_groups(graph, h5)
 
@@ -195,7 +227,7 @@ def _read_archive(content: bytes) -> _Contents:
 
         owners = {group: graph.layers[name] for name, group in groups.items()}
         arrays = _arrays(h5, plan, paths, "layers", owners)
-    return str(metadata["keras_version"]), graph, plan, arrays, grid
+    return str(metadata["keras_version"]), graph, plan, arrays, said
 
 
 def _arrays(
@@ -272,10 +304,3 @@ def _member(archive: zipfile.ZipFile, name: str, most: int) -> bytes:
     if len(content) != size:
         raise WeightsError(f"{name} has {len(content)} bytes of {size}")
     return content
-
-
-def _check_grid(shape: tuple[int, ...], nbins: int) -> None:
-    """Refuse a grid of another size than the network's input."""
-    if shape != (nbins,):
-        what = f"has shape {shape}, and the network takes {nbins} bins"
-        raise WeightsError(f"{_GRID} {what}")
