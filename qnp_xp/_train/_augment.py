@@ -13,6 +13,7 @@ from ..grids import Grid
 from ._examples import Examples, Float32, Float64, Int64
 from ._loop import Batch
 from ._network import UNKNOWN, Layout, labels
+from ._settings import Settings
 
 
 class Labeller:
@@ -41,19 +42,16 @@ class Batches:
         self,
         examples: Examples,
         labeller: Labeller,
-        size: int,
-        seed: int,
-        noise: float,
-        shift: int,
+        settings: Settings,
+        rng: np.random.Generator,
     ) -> None:
         self.examples = examples
         self.labeller = labeller
-        self.size = size
-        #: The most that the errors are multiplied by.
-        self.noise = noise
-        self.rng = np.random.default_rng(seed)
+        self.size = settings.batch_size
+        self.noise = settings.noise
+        self.rng = rng
         self.pools = [np.flatnonzero(examples.quasar == x) for x in (True, False)]
-        self.factors, self.sources = _shifts(labeller.grid, shift)
+        self.factors, self.sources = _shifts(labeller.grid, settings.shift)
 
     def __call__(self) -> Batch:
         """Make the next batch."""
@@ -78,7 +76,7 @@ def _shifts(grid: Grid, most: int) -> tuple[Float64, Int64]:
     if not grid.log:
         edges = np.log10(edges)
     bin_width = grid.step if grid.log else float(np.mean(np.diff(edges)))
-    factors = 10 ** (bin_width * np.arange(-most, most + 1))
+    factors = np.power(10.0, bin_width * np.arange(-most, most + 1))
     centres = 10 ** ((edges[1:] + edges[:-1]) / 2)
     sources = np.stack([grid.bins(centres / factor) for factor in factors])
     return factors, np.where(sources < grid.size, np.maximum(sources, -1), -1)
@@ -86,8 +84,8 @@ def _shifts(grid: Grid, most: int) -> tuple[Float64, Int64]:
 
 def _moved(flux: Float32, ivar: Float32, sources: Int64) -> tuple[Float32, Float32]:
     """Take each bin from another one, without weight where there is none."""
-    rows = np.arange(len(flux))[:, None]
-    return tuple(np.where(sources < 0, 0, x[rows, sources]) for x in (flux, ivar))
+    rows, there = np.arange(len(flux))[:, None], (sources >= 0).astype(np.float32)
+    return flux[rows, sources] * there, ivar[rows, sources] * there
 
 
 def _noisier(

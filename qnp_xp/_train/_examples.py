@@ -66,8 +66,8 @@ class Examples:
 
     def take(self, rows: Int64 | Bool) -> Examples:
         """Keep some rows."""
-        names = (x.name for x in fields(self) if x.name != "left_out")
-        return Examples(*(getattr(self, name)[rows] for name in names))
+        names = [x.name for x in fields(self) if x.name != "left_out"]
+        return Examples(**{name: getattr(self, name)[rows] for name in names})
 
     def normalized(self) -> Float32:
         """Give the input of the network."""
@@ -111,24 +111,28 @@ def read_examples(
                     columns["ROW"] = np.where(row < 0, -1, row + (number << 40))
                     parts.append((columns, arrays))
         if truth is not None and len(parts) == before:
-            names = ", ".join(map(str, _names(files)[:3]))
+            names = ", ".join(map(str, names_of(files)[:3]))
             msg = f"{truth.name}: knows for sure none of the spectra of {names}"
             raise SpectraError(msg)
     columns = {
         name: np.concatenate([columns[name] for columns, _ in parts])
         for name in parts[0][0]
     }
-    arrays = [np.concatenate(each) for each in zip(*(x for _, x in parts), strict=True)]
-    return Examples(*arrays, _targets(columns), dict(left_out))
+    flux, ivar, z, kind, bal = (
+        np.concatenate(each) for each in zip(*(x for _, x in parts), strict=True)
+    )
+    target = _targets(columns)
+    return Examples(flux, ivar, z, kind, bal, target, dict(left_out))
 
 
-def _names(files: Files) -> list[str | Path]:
+def names_of(files: Files) -> list[str | Path]:
+    """List files, of which there may be one."""
     return [files] if isinstance(files, (str, Path)) else list(files)
 
 
 def _sources(files: Files) -> Iterator[Source]:
     """Open each file, or the cframes that belong together."""
-    for group in group_inputs(_names(files)):
+    for group in group_inputs(names_of(files)):
         try:
             yield open_group(group)
         except NoSpectraError as err:
@@ -208,7 +212,7 @@ def _bins(prepare: Preparer, batch: Selection) -> tuple[Float32, Float32, Bool]:
 
 
 def _targets(columns: dict[str, NDArray[Any]]) -> Int64:
-    """Number the targets: rows of one TARGETID, fiber, place or row of truth."""
+    """Give rows of one TARGETID, fiber, place or row of truth the same number."""
     n = columns["TARGETID"].size
     blank = np.zeros(n, dtype=np.int8)
     label = np.arange(n)

@@ -61,6 +61,18 @@ class Layout:
     norms: bool = True
 
     @classmethod
+    def plain(cls, nbins: int, nlines: int, nlines_bal: int) -> Layout:
+        """Describe DESI's QuasarNET for other lines."""
+        heads = nlines + nlines_bal
+        return cls(
+            nbins,
+            nlines=nlines,
+            nlines_bal=nlines_bal,
+            scale=(1.2,) * heads,
+            shift=(-0.1,) * heads,
+        )
+
+    @classmethod
     def of(cls, network: Network, nlines: int) -> Layout:
         """Describe a network that was read, whose batch normalization is folded in."""
         convs = tuple(
@@ -128,8 +140,8 @@ class QuasarNet(nn.Module):  # type: ignore[misc]
         # Eight bits are too few for places within boxes, and this part is cheap.
         with torch.autocast(x.device.type, enabled=False):
             x = x.float()
-            layers = (self.layout.trunk, self.trunk, self.trunk_norms)
-            for (_, activation), dense, norm in zip(*layers, strict=True):
+            dense_layers = (self.layout.trunk, self.trunk, self.trunk_norms)
+            for (_, activation), dense, norm in zip(*dense_layers, strict=True):
                 x = _ACTIVATIONS[activation](norm(dense(x)))
             layout = self.layout
             return self.heads(x).view(-1, layout.nheads, 2, layout.nboxes)
@@ -189,8 +201,8 @@ class QuasarNet(nn.Module):  # type: ignore[misc]
         ):
             kernel = _float64(layer.weight)[:, :, 0].transpose(2, 1, 0)
             folded = _folded(kernel, layer, self.norms[i])
-            settings = shape.stride, shape.padding, shape.activation
-            convs.append(Conv(f"conv_{i + 1}", *folded, *settings))
+            name, settings = f"conv_{i + 1}", (shape.padding, shape.activation)
+            convs.append(Conv(name, *folded, shape.stride, *settings))
         trunk = []
         for i, ((_, activation), layer) in enumerate(
             zip(layout.trunk, self.trunk, strict=True)
@@ -198,9 +210,9 @@ class QuasarNet(nn.Module):  # type: ignore[misc]
             folded = _folded(_float64(layer.weight).T, layer, self.trunk_norms[i])
             name = "fc_common" if i == 0 else f"fc_common_{i + 1}"
             trunk.append(Dense(name, *folded, activation))
-        shape = (layout.nheads, 2, layout.nboxes)
-        weight = _float64(self.heads.weight).reshape(*shape, -1)
-        bias = _float64(self.heads.bias).reshape(shape)
+        size = (layout.nheads, 2, layout.nboxes)
+        weight = _float64(self.heads.weight).reshape((*size, -1))
+        bias = _float64(self.heads.bias).reshape(size)
         heads = tuple(
             Head(
                 Dense(f"fc_box_{i}", weight[i, 0].T, bias[i, 0], "sigmoid"),
@@ -229,8 +241,9 @@ def _folded(
     bias = _float64(layer.bias)
     if isinstance(norm, nn.Identity):
         return kernel, bias
-    moments = (norm.running_mean, norm.running_var, norm.bias, norm.weight)
-    return fold_batch_norm(kernel, bias, *map(_float64, moments), norm.eps)
+    mean, var = _float64(norm.running_mean), _float64(norm.running_var)
+    beta, gamma = _float64(norm.bias), _float64(norm.weight)
+    return fold_batch_norm(kernel, bias, mean, var, beta, gamma, norm.eps)
 
 
 def labels(

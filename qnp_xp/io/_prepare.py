@@ -65,7 +65,7 @@ class Preparer:
         return Prepared(x, good, status.astype(np.int32))
 
     def sums(self, batch: Selection) -> _Sums:
-        """Add up the pixels of each bin, for the rows of the table that a batch makes."""
+        """Add up the pixels of each bin, for each row of the table."""
         if batch.counts.size == batch.indices.size:
             return self._sum_arms(batch.indices)
         return self._sum_targets(batch)
