@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from .._classify import as_model
 from .._data import EMBEDDED_NETWORK, data_file
 from .._options import Options
+from .._validate import Validation, validate
 from .._xp.backend import resolve
 from ..decode import decode
 from ..errors import QnpError
@@ -47,17 +48,15 @@ class Training:
     held: Examples
     #: Why spectra were left out, and how many.
     left_out: dict[str, int]
-    #: The step whose weights are written; 0 in a dry run.
+    #: Batches that are planned, and the one whose weights are written.
+    steps: int
     step: int = 0
     #: Columns: step, running loss, loss of what is held out.
     curve: NDArray[np.float64] | None = None
     #: Confidence above which a line counts, as the file says.
     c_thresh: float | None = None
-    #: Results of the new network for what is held out, of that which training began
-    #: with, and the truth of both.
-    table: NDArray[Any] | None = None
-    before: NDArray[Any] | None = None
-    truth: Truth | None = None
+    #: The new network on what is held out, compared with that which training began with.
+    validation: Validation | None = None
 
 
 def train(
@@ -138,10 +137,10 @@ def train(
     Training
         With the attributes ``examples`` and ``held`` (what was trained on and held
         out; each has ``n`` and ``describe()``), ``left_out`` (numbers of spectra by
-        reason), ``step`` (whose weights are written), ``curve`` (step, running loss,
-        loss of what is held out), ``c_thresh``, and ``table``, ``before`` and ``truth``
-        for `qnp_xp.validate`: results of the new network and of `start` for the spectra
-        held out.
+        reason), ``steps`` and ``step`` (how many there are, and whose weights are
+        written), ``curve`` (step, running loss, loss of what is held out),
+        ``c_thresh``, and ``validation`` (what `qnp_xp.validate` finds for the spectra
+        held out, compared with `start`). The last three are None in a dry run.
 
     Raises
     ------
@@ -182,8 +181,9 @@ def train(
     found = read_examples(pairs, negatives, goal.wave, options)
     out = hold_out(found, settings.held, settings.seed)
     examples, rest = found.take(~out), found.take(out)
+    count = settings.count_steps(examples.n, model is not None)
     if dry_run:
-        return Training(examples, rest, found.left_out)
+        return Training(examples, rest, found.left_out, count)
     from ._fit import fit  # noqa: PLC0415
 
     follow = progress or (lambda *_: None)
@@ -213,11 +213,14 @@ def train(
     if done.interrupt is not None:
         _log.warning("%s: has the best weights so far, of step %d", path, done.step)
         raise done.interrupt
-    before = None if model is None else _results(model, rest)
-    return Training(
-        examples, rest, found.left_out, done.step, done.curve, c_thresh,
-        table, before, _truth_of(rest),
-    )  # fmt: skip
+    validation = validate(
+        table,
+        _truth_of(rest),
+        other=None if model is None else _results(model, rest),
+        c_thresh=c_thresh,
+    )
+    plan = (examples, rest, found.left_out, count)
+    return Training(*plan, done.step, done.curve, c_thresh, validation)
 
 
 def _ensure_output(
