@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from . import io, plot, utils
     from ._classify import classify
     from ._saliency import saliency
+    from ._validate import Validation, validate
     from .io.weights import load_model
     from .model import QuasarNP
 
@@ -35,6 +36,7 @@ __all__ = [
     "QuasarNP",
     "SpectraError",
     "Status",
+    "Validation",
     "WeightsError",
     "__version__",
     "classify",
@@ -44,18 +46,21 @@ __all__ = [
     "plot",
     "saliency",
     "utils",
+    "validate",
 ]
 
 # Loaded when they are asked for (SPEC 1): who needs the array functions alone is
 # spared h5py and fitsio. An empty name stands for the module itself.
 _LAZY = {
     "QuasarNP": ("model", "QuasarNP"),
+    "Validation": ("_validate", "Validation"),
     "classify": ("_classify", "classify"),
     "io": ("io", ""),
     "load_model": ("io.weights", "load_model"),
     "plot": ("plot", ""),
     "saliency": ("_saliency", "saliency"),
     "utils": ("utils", ""),
+    "validate": ("_validate", "validate"),
 }
 
 # QuasarNP's modules.

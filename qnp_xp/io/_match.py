@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._truth import FIBER, SKY, Bool, Int64, Truth
+from ._truth import Bool, Int64, Truth
+from ._truth_forms import FIBER, SKY
 
 _log = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ import csv
 import enum
 import functools
 import itertools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,18 @@ from .._text import read_text
 from ..errors import SpectraError
 from ._files import ensure_name
 from ._fits import FitsFile
+from ._truth_forms import (
+    ALIASES,
+    BAL_MARKS,
+    FIBER,
+    RESULTS,
+    SIGNAL,
+    SKY,
+    WANTED,
+    Form,
+    find_form,
+    refuse,
+)
 from .source import IDENTIFIERS, identify
 
 Int64 = NDArray[np.int64]
@@ -29,16 +41,7 @@ Float64 = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 _Problem = Callable[[str], Exception]
 
-#: Columns that together say which object a row is.
-FIBER = ("PLATE", "MJD", "FIBERID")
-SKY = ("TARGET_RA", "TARGET_DEC")
 _TYPES = {**IDENTIFIERS, "THING_ID": "i8"}
-# What these and others may be called.
-_ALIASES = {
-    **{name: (name,) for name in ("TARGETID", *FIBER, "THING_ID", "SDSS_ID")},
-    "TARGET_RA": ("TARGET_RA", "RA", "PLUG_RA"),
-    "TARGET_DEC": ("TARGET_DEC", "DEC", "PLUG_DEC"),
-}
 
 
 class Kind(enum.IntEnum):
@@ -61,45 +64,7 @@ _BLANK = [word for word, kind in _WORDS.items() if kind == Kind.UNKNOWN]
 # Of CLASS_PERSON; 0 says that nobody inspected the spectrum, and 50 is a blazar.
 _CLASSES = {1: Kind.STAR, 3: Kind.QUASAR, 4: Kind.GALAXY, 30: Kind.QUASAR}
 _BAL_CLASS = 30
-
-
-@dataclass(frozen=True)
-class _Form:
-    """Columns that go together: class, redshift, and how sure they are."""
-
-    kind: str
-    z: tuple[str, ...]
-    quality: tuple[str, ...] = ()
-    #: From which quality on they are; without it, at zero.
-    least: float | None = None
-
-
-_Z = ("Z", "REDSHIFT", "Z_TRUE", "TRUE_Z", "TRUEZ", "Z_BEST")
-_ZWARN = ("ZWARN", "ZWARNING")
-
-#: The first that fits counts: people have looked where there is a pipeline's as well.
-#: DESI's inspectors call a mean quality of 2.5 sure (Alexander et al. 2023).
-_FORMS = (
-    _Form("CLASS_PERSON", ("Z_VI", "Z"), ("Z_CONF_PERSON", "Z_CONF"), 3),
-    _Form("BEST_SPECTYPE", ("BEST_Z",), ("BEST_QUALITY",), 2.5),
-    _Form("VI_SPECTYPE", ("VI_Z",), ("VI_QUALITY",), 2.5),
-    _Form("TRUE_SPECTYPE", ("TRUE_Z", *_Z)),
-    _Form("TRUESPECTYPE", ("TRUEZ", *_Z)),
-    _Form("SPECTYPE", _Z, _ZWARN),
-    _Form("CLASS", _Z, _ZWARN),
-)
-# Columns that catalogues of quasars alone have: each of their rows is a quasar.
-_OF_QUASARS = ("BI_CIV", "AI_CIV", "BAL_PROB", "Z_QSO")
-_QUASARS = _Form("", ("Z_QSO", *_Z), _ZWARN)
-# Flags of broad absorption lines, and the balnicity index.
-_BAL = ("BAL_FLAG_VI", "IS_BAL", "BAL", "BI_CIV")
-_WANTED = [
-    *itertools.chain(*_ALIASES.values(), *((f.kind, *f.z, *f.quality) for f in _FORMS)),
-    *(*_OF_QUASARS, *_BAL, "REDROCK_SPECTYPE", "REDROCK_Z", "VI_ISSUE"),
-]
-_CLASS_NAMES = tuple(form.kind for form in _FORMS)
-#: Columns by which the results of this package are told.
-_RESULTS = {"IS_QSO_QN", "Z_QN_CONF", "QN_STATUS"}
+_NOTHING = np.empty(())
 
 
 @dataclass(frozen=True)
@@ -119,6 +84,9 @@ class Truth:
     bal: NDArray[np.int8]
     #: Whether class and redshift are beyond doubt.
     sure: Bool
+    #: Signal to noise ratio of each, and the column that has it, where there is one.
+    signal: Float64 | None = None
+    signal_name: str = ""
 
     @property
     def n(self) -> int:
@@ -154,14 +122,14 @@ def _read_fits(path: Path) -> Truth:
     """Read the first table of a file that says what objects are."""
     with FitsFile(path) as file:
         names = [set(file.column_names(hdu)) for hdu in range(len(file))]
-        hdus = [hdu for hdu, found in enumerate(names) if _find_form(found)]
+        hdus = [hdu for hdu, found in enumerate(names) if find_form(found)]
         # Of the spectra themselves, and of their lines, there are tables as well.
-        named = set(itertools.chain(*_ALIASES.values()))
+        named = set(itertools.chain(*ALIASES.values()))
         hdu = next((hdu for hdu in hdus if names[hdu] & named), None)
-        if hdu is None or any(found >= _RESULTS for found in names):
-            _refuse(set().union(*names), lambda what: SpectraError(f"{path}: {what}"))
+        if hdu is None or any(found >= RESULTS for found in names):
+            refuse(set().union(*names), lambda what: SpectraError(f"{path}: {what}"))
         problem = functools.partial(file.problem, hdu)
-        return _truth(file.columns(hdu, _WANTED), str(path), problem)
+        return _truth(file.columns(hdu, WANTED), str(path), problem)
 
 
 def _read_text_table(path: Path) -> dict[str, NDArray[Any]]:
@@ -176,8 +144,8 @@ def _read_text_table(path: Path) -> dict[str, NDArray[Any]]:
     parting = next((sign for sign in ",;\t" if sign in lines[0]), " ")
     rows = list(csv.reader(lines, delimiter=parting, skipinitialspace=True))
     names = [name.strip().upper().replace(" ", "_") for name in rows[0]]
-    if not _find_form(names):
-        _refuse(names, lambda what: SpectraError(f"{path}: {what}"))
+    if not find_form(names):
+        refuse(names, lambda what: SpectraError(f"{path}: {what}"))
     for number, row in enumerate(rows[1:], start=1):
         if len(row) != len(names):
             what = f"object {number} has {len(row)} values for {len(names)} names"
@@ -186,35 +154,11 @@ def _read_text_table(path: Path) -> dict[str, NDArray[Any]]:
     return dict(zip(names, columns, strict=True))
 
 
-def _find_form(names: Iterable[str]) -> _Form | None:
-    """Find the form of a table by its columns."""
-    known = set(names)
-    if known.intersection(_OF_QUASARS) and not known.intersection(_CLASS_NAMES):
-        return _QUASARS if known.intersection(_QUASARS.z) else None
-    fit = (f for f in _FORMS if f.kind in known and known.intersection(f.z))
-    return next(fit, None)
-
-
-def _refuse(names: Iterable[str], problem: _Problem) -> NoReturn:
-    """Say what a table lacks that is no truth."""
-    known = set(names)
-    kinds = f"a class ({', '.join(_CLASS_NAMES)})"
-    if known >= _RESULTS:
-        what = "is a table of qnp-xp classify, and what a network says is no truth"
-    elif known.intersection(_CLASS_NAMES):
-        what = "has classes, and no redshifts that go with them (as Z)"
-    elif known.intersection(itertools.chain(*(form.z for form in _FORMS))):
-        what = f"has redshifts without classes: {kinds} is needed"
-    else:
-        what = f"has no truth: {kinds} and a redshift (as Z) are needed"
-    raise problem(what)
-
-
 def _truth(columns: Mapping[str, NDArray[Any]], name: str, problem: _Problem) -> Truth:
     """Make truth of columns with upper-case names."""
-    form = _find_form(columns)
-    if form is None or columns.keys() >= _RESULTS:
-        _refuse(columns, problem)
+    form = find_form(columns)
+    if form is None or columns.keys() >= RESULTS:
+        refuse(columns, problem)
     n = len(next(iter(columns.values())))
     identifiers = _identifiers(columns, n, problem)
     if form.kind == "VI_SPECTYPE":
@@ -231,9 +175,11 @@ def _truth(columns: Mapping[str, NDArray[Any]], name: str, problem: _Problem) ->
     if not np.any(kind):
         raise problem(f"says of none of its {n} objects what it is")
     bal = _broad_absorption(columns, kind, problem)
+    column = next((x for x in SIGNAL if columns.get(x, _NOTHING).ndim == 1), "")
+    signal = _numbers(columns[column], column, problem) if column else None
     # Markers such as -1 and -999 are no redshifts.
     z = np.where(np.isfinite(z) & (z > -0.5), z, np.nan)
-    return Truth(name, identifiers, z, kind, bal, sure)
+    return Truth(name, identifiers, z, kind, bal, sure, signal, column)
 
 
 def _identifiers(
@@ -241,7 +187,7 @@ def _identifiers(
 ) -> dict[str, NDArray[Any]]:
     """Find the columns that say which object a row is."""
     found: dict[str, NDArray[Any]] = {}
-    for name, aliases in _ALIASES.items():
+    for name, aliases in ALIASES.items():
         for alias in [alias for alias in aliases if alias in columns][:1]:
             values = columns[alias]
             if values.dtype.kind in "SU":
@@ -289,7 +235,7 @@ def _integers(values: NDArray[Any], name: str, problem: _Problem) -> Int64:
 
 
 def _kinds(
-    columns: Mapping[str, NDArray[Any]], form: _Form, n: int, problem: _Problem
+    columns: Mapping[str, NDArray[Any]], form: Form, n: int, problem: _Problem
 ) -> NDArray[np.int8]:
     """Find what each object is."""
     if not form.kind:
@@ -337,7 +283,7 @@ def _broad_absorption(
 
     Nothing is known where both are there and contradict each other.
     """
-    marks = [_numbers(columns[x], x, problem) for x in _BAL if x in columns]
+    marks = [_numbers(columns[x], x, problem) for x in BAL_MARKS if x in columns]
     if not marks and "CLASS_PERSON" in columns:
         classes = _numbers(columns["CLASS_PERSON"], "CLASS_PERSON", problem)
         marks = [np.where(classes == _BAL_CLASS, 1.0, -1.0)]

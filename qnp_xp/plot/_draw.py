@@ -17,13 +17,13 @@ Figure = Any
 
 # Colours of Okabe and Ito, which colour-blind people can tell apart; in print the
 # arms are told by where they are, and everything else by its lines and markers.
-_BLUE, _VERMILION, _GREEN, _PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
-_SKY, _ORANGE, _GREY, _BLACK = "#56B4E9", "#E69F00", "#888888", "#000000"
-_ARMS = {"b": _BLUE, "r": _VERMILION, "z": _GREEN}
-_OTHERS = (_BLUE, _VERMILION, _GREEN, _PURPLE, _ORANGE, _SKY)
+BLUE, VERMILION, GREEN, _PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+_SKY, _ORANGE, GREY, _BLACK = "#56B4E9", "#E69F00", "#888888", "#000000"
+_ARMS = {"b": BLUE, "r": VERMILION, "z": GREEN}
+_OTHERS = (BLUE, VERMILION, GREEN, _PURPLE, _ORANGE, _SKY)
 
 _SMALL, _FONT, _LARGE = 8.5, 10, 11.5
-_PIXELS = {"color": _GREY, "alpha": 0.35, "linewidth": 0.5, "zorder": 2}
+_PIXELS = {"color": GREY, "alpha": 0.35, "linewidth": 0.5, "zorder": 2}
 _BAND = {"alpha": 0.25, "linewidth": 0, "zorder": 3}
 _BOXES = {"cmap": "Blues", "vmin": 0, "vmax": 1, "edgecolors": "#BBBBBB"}
 _BARS = {"edgecolor": _BLACK, "linewidth": 0.6}
@@ -69,9 +69,9 @@ def draw_spectrum(
     waves = np.concatenate([view.edges, *(trace.wave for trace in view.traces)])
     margin = 0.01 * (waves.max() - waves.min())
     top.set_xlim(waves.min() - margin, waves.max() + margin)
-    _label_axes(top, y=_PHYSICAL if physical else "flux")
+    label_axes(top, y=_PHYSICAL if physical else "flux")
     top.tick_params(labelbottom=False)
-    _label_axes(strip, x=_OBSERVED)
+    label_axes(strip, x=_OBSERVED)
     strip.set_ylim(len(view.lines), 0)
     middles = np.arange(len(view.lines)) + 0.5
     strip.set_yticks(middles, [line.name for line in view.lines])
@@ -83,7 +83,7 @@ def draw_spectrum(
         _draw_boxes(strip, scale, view)
     else:
         _say_why_unscored(top, int(view.row["QN_STATUS"]))
-        _write_in_middle(strip, "no activations", _FONT)
+        write_in_middle(strip, "no activations", _FONT)
         scale.set_axis_off()
     figure.suptitle(_title(view), fontsize=_LARGE, parse_math=False)
     if view.saliency is None:
@@ -93,7 +93,7 @@ def draw_spectrum(
     return top, strip, panel
 
 
-def _label_axes(axes: Axes, x: str = "", y: str = "") -> None:
+def label_axes(axes: Axes, x: str = "", y: str = "") -> None:
     """Say what the axes are, in letters of the size that all pictures have."""
     axes.set_xlabel(x, fontsize=_FONT)
     axes.set_ylabel(y, fontsize=_FONT)
@@ -147,7 +147,7 @@ def _draw_lines(axes: Axes, view: SpectrumView) -> None:
     width = 0.09 * (right - left)
     levels = stagger([line.wave for line in shown], width)
     for line, level in zip(shown, levels, strict=True):
-        colour, dashes = (_BLACK, "-") if line.above else (_GREY, "--")
+        colour, dashes = (_BLACK, "-") if line.above else (GREY, "--")
         axes.axvline(line.wave, color=colour, linestyle=dashes, linewidth=1, zorder=2.5)
         x = min(max(line.wave, left + width / 2), right - width / 2)
         text = f"{line.name} {line.confidence:.2f}"
@@ -160,7 +160,7 @@ def _draw_rest_axis(axes: Axes, z: float) -> None:
     rest = axes.secondary_xaxis(
         "top", functions=(lambda wave: wave / (1 + z), lambda wave: wave * (1 + z))
     )
-    _label_axes(rest, x=f"rest wavelength [Å] at z = {z:.4f}")
+    label_axes(rest, x=f"rest wavelength [Å] at z = {z:.4f}")
 
 
 def _draw_boxes(axes: Axes, scale: Axes, view: SpectrumView) -> None:
@@ -174,13 +174,13 @@ def _draw_boxes(axes: Axes, scale: Axes, view: SpectrumView) -> None:
     mesh = axes.pcolormesh(view.edges, rows, view.boxes, linewidth=0.5, **_BOXES)
     for row, line in enumerate(view.lines):
         middle, weight = row + 0.5, _WEIGHTS[line.above]
-        edge, dashes = (_BLACK, "-") if line.above else (_GREY, ":")
+        edge, dashes = (_BLACK, "-") if line.above else (GREY, ":")
         circle = {"color": "white", "markeredgecolor": edge, "markersize": 5}
         axes.plot([line.found], [middle], "o", zorder=4, **circle)
         text = f"{line.confidence:.2f}"
         axes.annotate(text, (1.005, middle), fontweight=weight, **_BESIDE)
         upright = [line.wave, line.wave], [row, row + 1]
-        axes.plot(*upright, color=_VERMILION, linestyle=dashes, linewidth=2)
+        axes.plot(*upright, color=VERMILION, linestyle=dashes, linewidth=2)
     bar = axes.figure.colorbar(mesh, cax=scale)
     bar.set_label("activation", fontsize=_SMALL)
     bar.ax.tick_params(labelsize=_SMALL)
@@ -189,10 +189,10 @@ def _draw_boxes(axes: Axes, scale: Axes, view: SpectrumView) -> None:
 def _draw_saliency(axes: Axes, saliency: Saliency, line: Line) -> None:
     """Draw how the confidence of a line changes with the flux in each bin."""
     axes.tick_params(labelbottom=False)
-    _label_axes(axes, y="saliency")
+    label_axes(axes, y="saliency")
     if not np.any(np.isfinite(saliency.slopes)):
         axes.set_yticks([])
-        _write_in_middle(axes, "no gradient", _FONT)
+        write_in_middle(axes, "no gradient", _FONT)
         return
     title = (
         f"Saliency of {line.name}: change of its confidence, {line.confidence:.2f}, for"
@@ -202,20 +202,20 @@ def _draw_saliency(axes: Axes, saliency: Saliency, line: Line) -> None:
     axes.yaxis.set_major_formatter("{x:.2g}")
     axes.locator_params(axis="y", nbins=4)
     axes.axhline(0, color=_BLACK, linewidth=0.6)
-    for colour, limits in ((_BLUE, (0, None)), (_VERMILION, (None, 0))):
+    for colour, limits in ((BLUE, (0, None)), (VERMILION, (None, 0))):
         part = np.clip(saliency.slopes, *limits)
         axes.stairs(part, saliency.edges, fill=True, color=colour)
-    axes.axvline(line.wave, color=_GREY, linestyle="--", linewidth=1, zorder=0)
+    axes.axvline(line.wave, color=GREY, linestyle="--", linewidth=1, zorder=0)
 
 
 def _say_why_unscored(axes: Axes, status: int) -> None:
     """Write why a spectrum has no result."""
     reason = next(text for bit, text in _REASONS.items() if status & int(bit))
     box = {"facecolor": "white", "edgecolor": _BLACK}
-    _write_in_middle(axes, f"cannot be scored:\n{reason}", _LARGE, zorder=6, bbox=box)
+    write_in_middle(axes, f"cannot be scored:\n{reason}", _LARGE, zorder=6, bbox=box)
 
 
-def _write_in_middle(axes: Axes, text: str, size: float, **style: Any) -> None:
+def write_in_middle(axes: Axes, text: str, size: float, **style: Any) -> None:
     """Write in the middle of axes."""
     where = {"transform": axes.transAxes, "ha": "center", "va": "center"}
     axes.text(0.5, 0.5, text, fontsize=size, **where, **style)
@@ -229,7 +229,7 @@ def _title(view: SpectrumView) -> str:
         name = f"TARGETID {row['TARGETID']}, "
     elif set(plate) <= set(row.dtype.names):
         name = "-".join(str(row[column]) for column in plate) + ", "
-    first = f"{name}row {view.index} of {_plain(Path(view.name).name)}"
+    first = f"{name}row {view.index} of {plain(Path(view.name).name)}"
     status = f"status: {status_words(int(row['QN_STATUS']))}"
     if not view.scored:
         return f"{first}\n{status}"
@@ -238,7 +238,7 @@ def _title(view: SpectrumView) -> str:
     return f"{first}\n{kind}, Z_QN = {z:.4f}, confidence {confidence:.3f}, {status}"
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     """Make a name one that every font can show, and that fits."""
     name = name.encode("ascii", "backslashreplace").decode()
     name = "".join(c if c.isprintable() else "?" for c in name)
@@ -285,14 +285,14 @@ def draw_summary(view: SummaryView, figure: Figure, title: str) -> tuple[Axes, .
     _draw_confidences(confidences, view)
     numbers = [str(number) for number in range(len(view.names) + 1)]
     counts = np.bincount(view.above.sum(axis=0)[view.quasar], minlength=len(numbers))
-    _label_axes(line_counts, f"lines {above}", "quasars")
-    _draw_bars(line_counts, numbers, counts, color=_BLUE)
-    _label_axes(lines, f"line, {above}", "quasars")
+    label_axes(line_counts, f"lines {above}", "quasars")
+    _draw_bars(line_counts, numbers, counts, color=BLUE)
+    label_axes(lines, f"line, {above}", "quasars")
     _draw_bars(lines, view.names, view.above.sum(axis=1), color=_ORANGE, hatch="//")
     if not quasars:
         for panel in (redshifts, line_counts, lines):
-            _write_in_middle(panel, "no quasar", _LARGE)
-    first = f"{_plain(title)}: " if title else ""
+            write_in_middle(panel, "no quasar", _LARGE)
+    first = f"{plain(title)}: " if title else ""
     text = f"{first}{view.total} rows, {view.z.size} scored, {quasars} quasars"
     figure.suptitle(text, fontsize=_LARGE, parse_math=False)
     return axes
@@ -302,8 +302,8 @@ def _draw_redshifts(axes: Axes, view: SummaryView) -> None:
     """Draw how many quasars there are in each tenth of redshift."""
     z = view.z[view.quasar]
     low, high = np.floor(10 * z.min(initial=0)), np.ceil(10 * z.max(initial=1))
-    axes.hist(z, bins=np.arange(low, high + 1) / 10, color=_GREEN, **_BARS)
-    _label_axes(axes, "Z_QN of the quasars", "quasars")
+    axes.hist(z, bins=np.arange(low, high + 1) / 10, color=GREEN, **_BARS)
+    label_axes(axes, "Z_QN of the quasars", "quasars")
     axes.yaxis.get_major_locator().set_params(integer=True)
 
 
@@ -312,11 +312,11 @@ def _draw_confidences(axes: Axes, view: SummaryView) -> None:
     style = {"markersize": 4, "alpha": 0.7, "rasterized": True}
     z, confidence, quasar = view.z, view.confidence, view.quasar
     other = ~quasar
-    axes.plot(z[other], confidence[other], "x", color=_GREY, label="others", **style)
-    axes.plot(z[quasar], confidence[quasar], "o", color=_BLUE, label="quasars", **style)
-    axes.axhline(view.c_thresh, color=_VERMILION, linestyle="--", label="threshold")
+    axes.plot(z[other], confidence[other], "x", color=GREY, label="others", **style)
+    axes.plot(z[quasar], confidence[quasar], "o", color=BLUE, label="quasars", **style)
+    axes.axhline(view.c_thresh, color=VERMILION, linestyle="--", label="threshold")
     axes.set_ylim(-0.03, 1.05)
-    _label_axes(axes, "Z_QN", "Z_QN_CONF")
+    label_axes(axes, "Z_QN", "Z_QN_CONF")
     axes.legend(fontsize=_SMALL, loc="best")
 
 
