@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from . import io, plot, utils
     from ._classify import classify
     from ._saliency import saliency
+    from ._train import train
     from ._validate import Validation, validate
     from .io.weights import load_model
     from .model import QuasarNP
@@ -45,6 +46,7 @@ __all__ = [
     "load_model",
     "plot",
     "saliency",
+    "train",
     "utils",
     "validate",
 ]
@@ -59,6 +61,7 @@ _LAZY = {
     "load_model": ("io.weights", "load_model"),
     "plot": ("plot", ""),
     "saliency": ("_saliency", "saliency"),
+    "train": ("_train", "train"),
     "utils": ("utils", ""),
     "validate": ("_validate", "validate"),
 }

@@ -9,7 +9,7 @@ import importlib.util
 import itertools
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,11 +51,11 @@ class Training:
     #: Batches that are planned, and the one whose weights are written.
     steps: int
     step: int = 0
-    #: Columns: step, running loss, loss of what is held out.
-    curve: NDArray[np.float64] | None = None
+    #: Columns: step, running loss, loss of what is held out; no rows in a dry run.
+    curve: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 3)))
     #: Confidence above which a line counts, as the file says.
     c_thresh: float | None = None
-    #: The new network on what is held out, compared with that which training began with.
+    #: The new network on what is held out, compared with that which it began with.
     validation: Validation | None = None
 
 
@@ -140,7 +140,7 @@ def train(
         reason), ``steps`` and ``step`` (how many there are, and whose weights are
         written), ``curve`` (step, running loss, loss of what is held out),
         ``c_thresh``, and ``validation`` (what `qnp_xp.validate` finds for the spectra
-        held out, compared with `start`). The last three are None in a dry run.
+        held out, compared with `start`). In a dry run the last two are None.
 
     Raises
     ------

@@ -18,7 +18,8 @@ from .._xp.backend import resolve
 from ..errors import NoSpectraError, SpectraError
 from ..io._match import match
 from ..io._prepare import Preparer
-from ..io._truth import FIBER, SKY, Kind, Truth, open_truth
+from ..io._truth import Kind, Truth, open_truth
+from ..io._truth_forms import FIBER, SKY
 from ..io.open import group_inputs, open_group
 from ..io.source import Source
 from ..selection import Selection
@@ -34,6 +35,13 @@ Files: TypeAlias = "str | Path | Sequence[str | Path]"
 
 #: Targets of a kind from which on some can be held out.
 FEWEST = 10
+#: What one is called, and several.
+_WORDS = {
+    Kind.QUASAR: ("quasar", "quasars"),
+    Kind.GALAXY: ("galaxy", "galaxies"),
+    Kind.STAR: ("star", "stars"),
+    Kind.UNKNOWN: ("negative", "negatives"),
+}
 _UNKNOWN = {"TARGETID": -1, **dict.fromkeys(FIBER, -1), **dict.fromkeys(SKY, np.nan)}
 
 
@@ -75,10 +83,11 @@ class Examples:
 
     def describe(self) -> str:
         """Say what they are: classes and redshifts."""
-        words = {Kind.QUASAR: "quasars", Kind.GALAXY: "galaxies", Kind.STAR: "stars"}
-        words[Kind.UNKNOWN] = "negatives"
         counts = collections.Counter(self.kind.tolist())
-        said = [f"{counts[int(kind)]} {word}" for kind, word in words.items()]
+        said = [
+            f"{counts[int(kind)]} {words[counts[int(kind)] != 1]}"
+            for kind, words in _WORDS.items()
+        ]
         z = self.z[self.quasar]
         ranges = f" (z {z.min():.2f} to {z.max():.2f})" if z.size else ""
         bal = int(np.sum(self.bal == 1))
@@ -241,14 +250,14 @@ def hold_out(examples: Examples, share: float, seed: int) -> Bool:
     quasars = np.unique(examples.target[examples.quasar])
     others = np.setdiff1d(examples.target, quasars)
     chosen = []
-    for targets, what in ((quasars, "quasars"), (others, "others")):
+    for targets, what in ((quasars, "quasars"), (others, "no quasars")):
         if targets.size < FEWEST:
             hint = ""
-            if what == "others":
+            if what == "no quasars":
                 hint = "; name files of stars and galaxies as well (--negatives)"
             msg = (
-                f"{targets.size} targets are labelled as {what}: to train on some and"
-                f" hold some out takes {FEWEST} or more{hint}"
+                f"{targets.size} of the labelled targets are {what}: to train on some"
+                f" and hold some out, {FEWEST} or more are needed{hint}"
             )
             raise SpectraError(msg)
         count = min(max(round(share * targets.size), 1), targets.size - 1)

@@ -18,7 +18,7 @@ from .._text import printable
 from .._version import __version__
 from ..batch.report import LogHandler, complain, end_printing, show, start_printing
 from ..errors import USER_ERRORS
-from . import benchmark, classify, demo, embed_grid, info, merge, plot
+from . import benchmark, classify, demo, embed_grid, info, merge, plot, train
 
 __all__ = ["main"]
 
@@ -30,6 +30,7 @@ _COMMANDS = {
     "demo": (demo, "classify the simulated coadd that ships with the package"),
     "benchmark": (benchmark, "say how fast this machine classifies, by stage"),
     "info": (info, "say what a weights file holds"),
+    "train": (train, "train a network on your own labels, or tune one"),
     "embed-grid": (embed_grid, "copy a weights file and add its wavelength grid"),
 }
 

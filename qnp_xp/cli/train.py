@@ -19,13 +19,22 @@ from ..plot import png
 from . import _shared
 from ._shared import adder
 
+#: Options that `train` has under the same names.
+_SETTINGS = (
+    *("start", "lines", "lines_bal", "steps", "epochs", "minutes", "held", "seed"),
+    *("rate", "batch_size", "noise", "shift", "use_mask", "coadd", "threads"),
+    *("overwrite", "dry_run"),
+)
+
 
 def add_options(p: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     add = adder(p)
     meaning = "files of spectra, or @LIST, which holds one a line; may be given again"
     add("--data FILE", meaning, nargs="+", action="append", required=True)
-    meaning = "what is known of these: any table that validate takes; one for each --data"
+    meaning = (
+        "what is known of these: any table that validate takes; one for each --data"
+    )
     add("--truth TRUTH", meaning, action="append", required=True)
     meaning = "files of spectra of which none is a quasar"
     add("--negatives FILE", meaning, nargs="+", default=[])
@@ -78,10 +87,7 @@ def run(args: argparse.Namespace) -> int:
     picture = output.with_suffix(".png")
     ensure_apart([output, picture])
     ensure_writable(picture, args.overwrite or args.dry_run)
-    names = ("start", "lines", "lines_bal", "steps", "epochs", "minutes", "held")
-    names += ("seed", "rate", "batch_size", "noise", "shift", "use_mask", "coadd")
-    names += ("threads", "overwrite", "dry_run")
-    settings = {name: getattr(args, name) for name in names}
+    settings = {name: getattr(args, name) for name in _SETTINGS}
     with step_bar(args.quiet) as show:
         done = train(
             data,
