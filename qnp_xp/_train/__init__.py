@@ -5,51 +5,37 @@ Each is imported where it is used, so that the package works without them.
 
 from __future__ import annotations
 
-import importlib.util
-import itertools
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .._classify import as_model
-from .._data import EMBEDDED_NETWORK, data_file
 from .._options import Options
 from .._validate import Validation, validate
 from .._xp.backend import resolve
 from ..decode import decode
 from ..errors import QnpError
-from ..grids import wave
-from ..io._files import ensure_name, ensure_writable
-from ..io._truth import Kind, Truth, open_truth
+from ..io._truth import Kind, Truth
 from ..io.tables import result_columns, table_dtype
-from ..lines import LINES, LINES_BAL, rest_wavelengths
 from ..model import QuasarNP
-from ._examples import Examples, Files, hold_out, names_of, read_examples
-from ._keras import SUFFIXES, import_keras, keras_network, save_network
-from ._settings import Goal, Settings
+from ._examples import Examples, Files
+from ._keras import keras_network, save_network
+from ._plan import Plan, make_plan
+from ._settings import Progress, Settings
 
 _log = logging.getLogger(__name__)
-
-#: What names the network that ships with the package, where no file has that name.
-BUNDLED = "bundled"
 
 
 @dataclass(frozen=True)
 class Training:
     """What was trained on, and what came of it."""
 
-    #: Spectra that were trained on, and those that were held out.
-    examples: Examples
-    held: Examples
-    #: Why spectra were left out, and how many.
-    left_out: dict[str, int]
-    #: Batches that are planned, and the one whose weights are written.
-    steps: int
+    plan: Plan
+    #: The step whose weights are written.
     step: int = 0
     #: Columns: step, running loss, loss of what is held out; no rows in a dry run.
     curve: NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 3)))
@@ -81,7 +67,8 @@ def train(
     threads: int = 1,
     overwrite: bool = False,
     dry_run: bool = False,
-    progress: Callable[[int, int, float, float], None] | None = None,
+    tell: Callable[[list[str]], None] | None = None,
+    progress: Progress | None = None,
 ) -> Training:
     """Train a network on labelled spectra, or tune one, and write it.
 
@@ -128,6 +115,8 @@ def train(
         Replace `output` if it is there. The bundled network is never replaced.
     dry_run : bool
         Only read what would be trained on; needs neither Keras nor PyTorch.
+    tell : callable, optional
+        Called with the lines of ``plan.describe()`` before training begins.
     progress : callable, optional
         Called after each step with its number, the number of steps, the running loss,
         and the least loss of what is held out.
@@ -135,12 +124,11 @@ def train(
     Returns
     -------
     Training
-        With the attributes ``examples`` and ``held`` (what was trained on and held
-        out; each has ``n`` and ``describe()``), ``left_out`` (numbers of spectra by
-        reason), ``steps`` and ``step`` (how many there are, and whose weights are
-        written), ``curve`` (step, running loss, loss of what is held out),
-        ``c_thresh``, and ``validation`` (what `qnp_xp.validate` finds for the spectra
-        held out, compared with `start`). In a dry run the last two are None.
+        With the attributes ``plan`` (what was trained on, held out and left out, which
+        ``plan.describe()`` says in lines), ``step`` (whose weights are written),
+        ``curve`` (step, running loss, loss of what is held out), ``c_thresh``, and
+        ``validation`` (what `qnp_xp.validate` finds for the spectra held out, compared
+        with `start`). In a dry run there is ``plan`` alone.
 
     Raises
     ------
@@ -164,30 +152,48 @@ def train(
     --------
     >>> pairs = [(["coadd-0.fits", "coadd-1.fits"], "truth.csv")]
     >>> found = train(pairs, "mine.h5", start="bundled")  # doctest: +SKIP
-    >>> print(found.held.describe())  # doctest: +SKIP
+    >>> print(found.plan.held.describe())  # doctest: +SKIP
     51 spectra of 48 targets: 20 quasars (z 0.52 to 3.39), 19 galaxies, 12 stars
     """
     settings = Settings(
-        steps, epochs, np.inf if minutes is None else minutes, held, seed, rate,
-        batch_size, noise, shift, threads,
-    )  # fmt: skip
-    options = Options(use_mask=use_mask, coadd=coadd)
-    pairs = [(files, open_truth(truth)) for files, truth in data]
-    path = _ensure_output(output, overwrite, [x for x, _ in pairs], negatives, start)
-    if not dry_run:
-        _ensure_installed()
-    model = None if start is None else _start(start, lines, lines_bal)
-    goal = _goal(model, lines, lines_bal)
-    found = read_examples(pairs, negatives, goal.wave, options)
-    out = hold_out(found, settings.held, settings.seed)
-    examples, rest = found.take(~out), found.take(out)
-    count = settings.count_steps(examples.n, model is not None)
+        steps=steps,
+        epochs=epochs,
+        minutes=np.inf if minutes is None else minutes,
+        held=held,
+        seed=seed,
+        rate=rate,
+        batch_size=batch_size,
+        noise=noise,
+        shift=shift,
+        threads=threads,
+    )
+    plan = make_plan(
+        data,
+        output,
+        settings=settings,
+        options=Options(use_mask=use_mask, coadd=coadd),
+        start=start,
+        negatives=negatives,
+        lines=lines,
+        lines_bal=lines_bal,
+        overwrite=overwrite,
+        dry_run=dry_run,
+    )
+    if tell is not None:
+        tell(plan.describe())
     if dry_run:
-        return Training(examples, rest, found.left_out, count)
+        return Training(plan)
+    return _carry_out(plan, progress or (lambda *_: None))
+
+
+def _carry_out(
+    plan: Plan, progress: Callable[[int, int, float, float], None]
+) -> Training:
+    """Train, write the network, and say how good it is."""
     from ._fit import fit  # noqa: PLC0415
 
-    follow = progress or (lambda *_: None)
-    done = fit(examples, rest, goal, model, settings, follow)
+    goal, held, path = plan.goal, plan.held, plan.output
+    done = fit(plan.examples, held, goal, plan.start, plan.settings, progress)
     if not done.step:
         msg = (
             "no step did better on what is held out than the network that training"
@@ -195,12 +201,11 @@ def train(
             " more spectra"
         )
         raise QnpError(msg)
-    trained = QuasarNP(
-        done.network, goal.wave, goal.lines, goal.lines_bal, "float32", path.name, "",
-        resolve("cpu", None),
-    )  # fmt: skip
-    table = _results(trained, rest)
-    c_thresh = choose_threshold(table["Z_QN_CONF"], rest.quasar)
+    grid = (goal.wave, goal.lines, goal.lines_bal)
+    host = resolve("cpu", None)
+    model = QuasarNP(done.network, *grid, "float32", path.name, "", host)
+    table = _results(model, held)
+    c_thresh = choose_threshold(table["Z_QN_CONF"], held.quasar)
     save_network(
         keras_network(done.network),
         path,
@@ -208,75 +213,18 @@ def train(
         lines=goal.lines,
         lines_bal=goal.lines_bal,
         c_thresh=c_thresh,
-        overwrite=overwrite,
+        overwrite=plan.overwrite,
     )
     if done.interrupt is not None:
         _log.warning("%s: has the best weights so far, of step %d", path, done.step)
         raise done.interrupt
-    validation = validate(
-        table,
-        _truth_of(rest),
-        other=None if model is None else _results(model, rest),
-        c_thresh=c_thresh,
-    )
-    plan = (examples, rest, found.left_out, count)
-    return Training(*plan, done.step, done.curve, c_thresh, validation)
-
-
-def _ensure_output(
-    output: str | Path,
-    overwrite: bool,
-    data: Iterable[Files],
-    negatives: Files,
-    start: str | Path | None,
-) -> Path:
-    """Refuse an output that cannot be written, or that is an input."""
-    ensure_name(output, "output")
-    path = Path(output)
-    if path.suffix not in SUFFIXES:
-        msg = f"{path}: weights are written to {' or '.join(SUFFIXES)}"
-        raise ValueError(msg)
-    inputs = [data_file(EMBEDDED_NETWORK)]
-    inputs += map(Path, itertools.chain(*map(names_of, [*data, negatives])))
-    if start is not None:
-        inputs.append(Path(start))
-    ensure_writable(path, overwrite, inputs)
-    return path
-
-
-def _ensure_installed() -> None:
-    """Refuse early, and without the seconds that importing them takes."""
-    if not all(map(importlib.util.find_spec, ("keras", "torch"))):
-        import_keras()
-
-
-def _start(
-    start: str | Path, lines: Sequence[str] | None, lines_bal: Sequence[str] | None
-) -> QuasarNP:
-    """Load the network that training begins with."""
-    ensure_name(start, "start")
-    path = Path(start)
-    if str(start) == BUNDLED and not path.exists():
-        path = data_file(EMBEDDED_NETWORK)
-    return as_model(path, lines=lines, lines_bal=lines_bal)
-
-
-def _goal(
-    model: QuasarNP | None, lines: Sequence[str] | None, lines_bal: Sequence[str] | None
-) -> Goal:
-    """Say which grid and lines the network is to have."""
-    if model is not None:
-        return Goal(model.wave, model.lines, model.lines_bal)
-    goal = Goal(
-        np.asarray(wave),
-        tuple(LINES if lines is None else lines),
-        tuple(LINES_BAL if lines is None and lines_bal is None else lines_bal or ()),
-    )
-    rest_wavelengths([*goal.lines, *goal.lines_bal])
-    if not goal.lines:
-        msg = "lines are empty, and quasars are found by emission lines"
-        raise ValueError(msg)
-    return goal
+    before = None if plan.start is None else _results(plan.start, held)
+    found = validate(table, _truth_of(held), other=before, c_thresh=c_thresh)
+    found = replace(found, name=path.name)
+    if found.other is not None and plan.start is not None:
+        other = replace(found.other, name=plan.start.weights_name)
+        found = replace(found, other=other)
+    return Training(plan, done.step, done.curve, c_thresh, found)
 
 
 def _results(model: QuasarNP, examples: Examples) -> NDArray[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,16 +18,13 @@ from ._augment import Batches, Labeller
 from ._examples import Examples
 from ._loop import Best, descend
 from ._network import Layout, QuasarNet, settle_norms
-from ._settings import Goal, Settings
+from ._settings import Goal, Progress, Settings
 
 #: How often in a training the held spectra are looked at, how often in vain before it
 #: ends, and at how many of them.
 _CHECKS, _PATIENCE, _MOST_HELD = 40, 15, 2000
 #: Batches that the statistics of batch norms are taken of in the end.
 _SETTLING = 30
-
-#: Gets the step, their number, the running loss, and that of what is held out.
-Progress = Callable[[int, int, float, float], None]
 
 
 @dataclass(frozen=True)

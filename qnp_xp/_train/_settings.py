@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+#: Gets the step, their number, the running loss, and that of what is held out.
+Progress = Callable[[int, int, float, float], None]
 
 # From random weights, and from those of another network.
 _STEPS, _RATES = (6000, 600), (2e-3, 3e-4)

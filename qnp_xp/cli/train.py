@@ -7,11 +7,12 @@ Each --data is followed by its --truth. Needs Keras 3 and PyTorch, which pip ins
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
 
-from .._train import Training, train
+from .._train import train
 from .._train._curve import draw_curve
-from ..batch.report import say, step_bar
+from ..batch.report import flush, say, step_bar
 from ..errors import MissingLibraryError
 from ..io._files import atomic_write, ensure_apart, ensure_writable
 from ..io.open import read_lists
@@ -93,18 +94,18 @@ def run(args: argparse.Namespace) -> int:
             data,
             output,
             negatives=read_lists(args.negatives),
+            tell=None if args.quiet and not args.dry_run else _say_all,
             progress=lambda step, steps, loss, held: show(
                 step, steps, f"loss {loss:.3g}, {held:.3g} on what is held out"
             ),
             **settings,
         )
-    if args.dry_run or not args.quiet:
-        _say_plan(done)
-    if args.dry_run:
+    if done.validation is None:  # a dry run
         return 0
-    say(str(done.validation))
-    say(f"weights of step {done.step} of {done.steps} -> {output}")
-    say(f"threshold: {done.c_thresh:.3f} (--c-thresh)")
+    _say_all(str(done.validation).splitlines())
+    steps = done.plan.steps
+    say(f"weights of step {done.step} of {steps} -> {output}")
+    say(f"a line counts above {done.c_thresh:.3f}, as the file says")
     try:
         figure = draw_curve(done.curve, done.step, output.name)
     except MissingLibraryError as err:
@@ -115,11 +116,8 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _say_plan(done: Training) -> None:
-    """Print what is trained on, held out and left out."""
-    say(f"to train on: {done.examples.describe()}")
-    say(f"held out:    {done.held.describe()}")
-    left = [f"{n} {why}" for why, n in done.left_out.items() if n]
-    if left:
-        say(f"left out:    {', '.join(left)}")
-    say(f"{done.steps} batches")
+def _say_all(lines: Iterable[str]) -> None:
+    """Print lines, and have them seen before what comes next."""
+    for line in lines:
+        say(line)
+    flush("stdout")
