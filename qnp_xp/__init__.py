@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ._classify import classify
     from ._saliency import saliency
     from ._train import train
+    from ._train._convert import convert
     from ._validate import Validation, validate
     from .io.weights import load_model
     from .model import QuasarNP
@@ -41,6 +42,7 @@ __all__ = [
     "WeightsError",
     "__version__",
     "classify",
+    "convert",
     "install_as_quasarnp",
     "io",
     "load_model",
@@ -57,6 +59,7 @@ _LAZY = {
     "QuasarNP": ("model", "QuasarNP"),
     "Validation": ("_validate", "Validation"),
     "classify": ("_classify", "classify"),
+    "convert": ("_train._convert", "convert"),
     "io": ("io", ""),
     "load_model": ("io.weights", "load_model"),
     "plot": ("plot", ""),

@@ -104,7 +104,7 @@ def classify(
     overwrite: bool = False,
     device: Any = "cpu",
     dtype: str = "float32",
-    c_thresh: float = 0.5,
+    c_thresh: float | None = None,
     n_thresh: int = 1,
     use_mask: bool = False,
     coadd: bool = False,
@@ -139,8 +139,9 @@ def classify(
         Replace `output` if it is there.
     device, dtype : str
         As for `qnp_xp.load_model`; not used with a model that is loaded already.
-    c_thresh : float
-        Confidence above which a line counts, 0 to 1.
+    c_thresh : float, optional
+        Confidence above which a line counts, 0 to 1. By default that of the network
+        (``model.c_thresh``), or 0.5 where its file holds none.
     n_thresh : int
         Number of such lines that makes a quasar.
     use_mask : bool

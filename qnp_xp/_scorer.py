@@ -42,6 +42,7 @@ def score(
     """Fill a table, and the activations of boxes if they are kept, with results."""
     backend = model.backend
     size = int(options.batch_size)
+    c_thresh = options.threshold(model.c_thresh).value
     prepare = Preparer(
         source, model.rebinner, model.rebinner.backend, options.use_mask, size, clock
     )
@@ -64,7 +65,7 @@ def score(
                 for name, values in columns.items():
                     part[name][good] = values[finite]
                 c_line = [columns[f"C_{x}"][finite] for x in column_names(model.lines)]
-                quasar = is_quasar(np.stack(c_line), options.c_thresh, options.n_thresh)
+                quasar = is_quasar(np.stack(c_line), c_thresh, options.n_thresh)
                 target = (part["QN_STATUS"][good] & int(Status.NOT_TARGET)) == 0
                 part["IS_QSO_QN"][good] = quasar & target
                 if boxes is not None:

@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -90,7 +91,8 @@ def test_too_few_arguments_are_said_to_be_missing(run: Run, command: list[str]) 
     assert "the following arguments are required" in err
 
 
-COMMANDS = ["classify", "merge", "plot", "demo", "benchmark", "info", "embed-grid"]
+COMMANDS = ["classify", "merge", "plot", "demo", "benchmark", "info"]
+COMMANDS += ["convert", "embed-grid"]
 
 
 def test_help_names_every_command(run: Run) -> None:
@@ -824,6 +826,51 @@ def test_embed_grid_knows_the_linear_grid(run: Run, here: Path, data: Path) -> N
     assert status == 1
     assert "takes 458 bins, and the log grid has 443" in err
     assert names(here) == ["new.h5"]
+
+
+@pytest.mark.parametrize(
+    ("text", "grid", "said"),
+    [
+        ("3600:13.6:443", 3600 + 13.6 * np.arange(443), "443 bins of 13.6 Angstrom"),
+        ("log:4e3:8e-4:443", 4000 * 10 ** (8e-4 * np.arange(443)), "0.0008 in log10"),
+        ("grid.txt", 3600.5 + np.arange(443), "443 bins of 1 Angstrom from 3600.5"),
+    ],
+)
+def test_embed_grid_takes_any_grid(
+    run: Run, here: Path, data: Path, text: str, grid: np.ndarray, said: str
+) -> None:
+    np.savetxt(here / "grid.txt", 3600.5 + np.arange(443))
+    source = data / "keras" / "valid.h5"
+    status, out, err = run("embed-grid", source, "new.h5", "--grid", text)
+    assert (status, err) == (0, "")
+    assert said in out
+    np.testing.assert_array_equal(load_model(here / "new.h5").wave, grid)
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("no.txt", "no.txt: no grid .*No such file"),
+        ("bad.txt", "bad.txt: no grid .*'wave'"),
+        (".", "no grid .*Is a directory"),
+        ("3600:0:443", "constant spacing"),
+        ("3600:-1:443", "constant spacing"),
+        ("3600:x:443", "'x'"),
+        ("log:3600:1000:443", "finite"),
+        ("-1e4:1:443", "positive"),
+        ("3600:1:1", "2 or more"),
+        ("3600:1:44", "takes 443 bins, and the grid has 44"),
+    ],
+)
+def test_what_is_no_grid_is_refused(
+    run: Run, here: Path, data: Path, text: str, match: str
+) -> None:
+    (here / "bad.txt").write_text("wave\n3600\n3601\n")
+    source = data / "keras" / "valid.h5"
+    status, out, err = run("embed-grid", source, "new.h5", f"--grid={text}")
+    assert (status, out) == (1, "")
+    assert re.search(match, err)
+    assert names(here) == ["bad.txt"]
 
 
 def test_embed_grid_replaces_only_where_that_is_asked_for(

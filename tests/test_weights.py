@@ -26,6 +26,8 @@ from qnp_xp.io import embed_grid, load_file
 from qnp_xp.io.weights import _reading
 from qnp_xp.lines import LINES, LINES_BAL
 from qnp_xp.model import QuasarNP
+from qnp_xp.spectra import normalize
+from qnp_xp.utils import process_preds
 
 HEADS = [f"fc_{kind}_{i}" for kind in ("box", "offset") for i in range(7)]
 BATCH_NORM = {"gamma", "beta", "moving_mean", "moving_variance"}
@@ -1287,6 +1289,90 @@ def _failing_for(folder: Path, fail: Callable[..., Any]) -> Callable[..., Any]:
         return (fail if inside else original)(name, *args, **kwargs)
 
     return opened
+
+
+# Grids of a network's own.
+
+
+@pytest.mark.parametrize("name", ["same.h5", "valid.keras"])
+@pytest.mark.parametrize(
+    "grid", [np.linspace(4000, 8420, 443), 2000 * 10 ** (5e-4 * np.arange(443))]
+)
+def test_a_file_without_a_grid_takes_the_one_that_is_given(
+    keras: Path, name: str, grid: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = load_model(keras / name, wave=grid.tolist())
+    np.testing.assert_array_equal(model.wave, grid)
+    assert caplog.messages == []
+
+
+def test_spectra_are_summed_onto_the_grid_that_is_given(keras: Path) -> None:
+    grid = np.linspace(4000, 8420, 443)
+    model = load_model(keras / "valid.h5", wave=grid)
+    flux = np.sin(np.arange(443.0))[None, :]
+    table = classify((grid, flux, np.ones((1, 443))), model)
+    preds = model.predict(normalize(flux, np.ones((1, 443)))[0])
+    c_line, z_line, *_ = process_preds(preds, model.lines, model.lines_bal, wave=grid)
+    assert table["C_LYA"][0] == pytest.approx(c_line[0, 0], abs=1e-6)
+    assert table["Z_LYA"][0] == pytest.approx(z_line[0, 0], rel=1e-6)
+
+
+def test_a_network_of_another_size_takes_its_grid(keras: Path, tmp_path: Path) -> None:
+    source = keras / "linear_grid.h5"
+    path = copy_hdf5(source, tmp_path / "net.h5", lambda _, f: f.pop("model_grid"))
+    with pytest.raises(WeightsError, match=r"net\.h5.*458 bins.*\(wave\).*embed-grid"):
+        load_model(path)
+    found = load_model(path, wave=linear_wave)
+    same = load_model(source)
+    x = np.random.default_rng(1).normal(size=(3, 458))
+    for a, b in zip(found.predict(x), same.predict(x), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("grid", "error", "match"),
+    [
+        (np.linspace(4000, 9000, 442), WeightsError, r"same\.h5.* 443 bins.* has 442"),
+        (wave + np.arange(443) ** 2, ValueError, "constant spacing"),
+        (np.ones(443), ValueError, "constant spacing"),
+        (-wave, ValueError, "positive"),
+        ([wave, wave], ValueError, "1 dimension"),
+        ("linear", TypeError, "'linear'"),
+    ],
+)
+def test_a_grid_that_does_not_fit_is_refused(
+    keras: Path, grid: Any, error: type[Exception], match: str
+) -> None:
+    with pytest.raises(error, match=match):
+        load_model(keras / "same.h5", wave=grid)
+
+
+def test_the_grid_in_a_file_can_be_confirmed_and_not_contradicted(keras: Path) -> None:
+    path = keras / "linear_grid.h5"
+    model = load_model(path, wave=linear_wave.astype(np.float32))
+    np.testing.assert_array_equal(model.wave, linear_wave)
+    for other in (linear_wave + 13.6, linear_wave[:-1], linear_wave * 1.001, wave):
+        match = r"linear_grid\.h5: holds a grid .* 458 bins of 13\.6 Angstrom from 3600"
+        with pytest.raises(WeightsError, match=match):
+            load_model(path, wave=other)
+
+
+@pytest.mark.parametrize("name", ["same.h5", "same.keras"])
+def test_any_grid_can_be_embedded(keras: Path, tmp_path: Path, name: str) -> None:
+    grid = 3000 * 10 ** (8e-4 * np.arange(443))
+    path = tmp_path / name
+    embed_grid(keras / name, path, grid)
+    np.testing.assert_array_equal(load_model(path).wave, grid)
+    embed_grid(path, path, np.linspace(4000, 8420, 443), overwrite=True)
+    assert load_model(path).wave[-1] == 8420
+    if name.endswith(".h5"):
+        with h5py.File(path) as f:
+            assert f.attrs["grid_spacing"] == "linear"
+    with pytest.raises(ValueError, match="constant spacing"):
+        embed_grid(keras / name, path, grid + np.arange(443) ** 2, overwrite=True)
+    with pytest.raises(WeightsError, match=f"{name}.* 443 .* 442"):
+        embed_grid(keras / name, path, grid[:-1], overwrite=True)
+    assert load_model(path).wave[-1] == 8420
 
 
 # Lines.

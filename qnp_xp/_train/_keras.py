@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,22 +24,22 @@ SUFFIXES = (".keras", ".h5")
 
 def import_keras() -> Any:
     """Import Keras 3 on PyTorch, or say what is missing."""
-    os.environ.setdefault("KERAS_BACKEND", "torch")
+    backend = os.environ.setdefault("KERAS_BACKEND", "torch")
     try:
-        import keras  # noqa: PLC0415
+        if backend == "torch" or "keras" in sys.modules:
+            import keras  # noqa: PLC0415
+
+            backend = keras.backend.backend()
     except ImportError as err:
         what = "training and writing Keras files need Keras 3 and PyTorch"
         msg = f"{what}: pip install '.[train]' in a checkout ({err})"
         raise MissingLibraryError(msg) from err
-    version, backend = str(keras.__version__), keras.config.backend()
-    if version.startswith(("0.", "1.", "2.")):
-        msg = f"Keras 3 is needed, and Keras {version} is installed"
-        raise MissingLibraryError(msg)
     if backend != "torch":
-        msg = (
-            f"Keras runs on {backend} here, and PyTorch is needed: set"
-            " KERAS_BACKEND=torch before Keras is imported"
-        )
+        what = f"Keras runs on {backend} here, and PyTorch is needed"
+        msg = f"{what}: set KERAS_BACKEND=torch before Keras is imported"
+        raise MissingLibraryError(msg)
+    if int(keras.__version__.partition(".")[0]) < 3:
+        msg = f"Keras 3 is needed, and Keras {keras.__version__} is installed"
         raise MissingLibraryError(msg)
     return keras
 
@@ -106,7 +107,7 @@ def save_network(
     Grid.from_wave(wave)
     with atomic_path(target) as temporary:
         # A link may lead to a file of another suffix, by which Keras goes.
-        raw = temporary.with_name(f"network{target.suffix}")
+        raw = temporary.with_name(f"raw{target.suffix}")
         with _quiet():
             model.save(raw, include_optimizer=False)
         embed(raw.read_bytes(), temporary, said, repack=True)

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._options import Threshold
 from .._text import explain, printable
 from .._version import __version__
 from ..io._files import atomic_write
@@ -127,12 +128,12 @@ class Report:
     """What became of the files of a run, whoever classified them."""
 
     def __init__(
-        self, model: QuasarNP, quiet: bool, verbose: bool, c_thresh: float
+        self, model: QuasarNP, quiet: bool, verbose: bool, threshold: Threshold
     ) -> None:
         self.model = model
         self.quiet = quiet
         self.verbose = verbose
-        self.c_thresh = c_thresh
+        self.threshold = threshold
         self.results: list[JobResult] = []
         self.outcomes: collections.Counter[Outcome] = collections.Counter()
         #: Rows, those of them with a result, and quasars of all files.
@@ -206,13 +207,15 @@ class Report:
             write(
                 f"{name}: {count(result.rows, 'row')}, {result.scored} scored,"
                 f" {count(result.quasars, 'quasar')}, {result.seconds:.2f} s,"
-                f" {self.model.weights_name} -> {result.job.output}"
+                f" {self.model.weights_name}, threshold {self.threshold}"
+                f" -> {result.job.output}"
             )
             if self.verbose:
                 times = (f"{k} {1e3 * v:.1f} ms" for k, v in result.stages.items())
                 write("  " + ", ".join(times))
             if result.table is not None and sys.stdout.isatty():
-                for line in _quasars(result.table, self.model.lines, self.c_thresh):
+                lines, above = self.model.lines, self.threshold.value
+                for line in _quasars(result.table, lines, above):
                     write(line)
 
     def _table(self) -> NDArray[Any]:
@@ -258,6 +261,7 @@ class Report:
             *cards,
             ("QNMODEL", self.model.weights_name, "weights file"),
             ("QNSHA256", self.model.weights_sha256, "SHA-256 of the weights file"),
+            ("C_THRESH", self.threshold.value, f"of lines ({self.threshold.origin})"),
             ("DEPNAM00", "qnp_xp", "package"),
             ("DEPVER00", __version__, "its version"),
         ]
@@ -266,7 +270,7 @@ class Report:
         """Say the same in words, with the reason of each input that is not done."""
         lines = [
             f"qnp_xp {__version__}, {self.model.weights_name}"
-            f" (sha256 {self.model.weights_sha256})",
+            f" (sha256 {self.model.weights_sha256}), threshold {self.threshold}",
             f"{len(self.results)} inputs: "
             + ", ".join(f"{self.outcomes[known]} {known.word}" for known in Outcome),
             f"{self.rows} rows, {self.scored} scored, {self.quasars} quasars",

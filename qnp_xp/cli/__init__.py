@@ -18,7 +18,7 @@ from .._text import printable
 from .._version import __version__
 from ..batch.report import LogHandler, complain, end_printing, show, start_printing
 from ..errors import USER_ERRORS
-from . import benchmark, classify, demo, embed_grid, info, merge, plot, train
+from . import benchmark, classify, convert, demo, embed_grid, info, merge, plot, train
 
 __all__ = ["main"]
 
@@ -31,6 +31,7 @@ _COMMANDS = {
     "benchmark": (benchmark, "say how fast this machine classifies, by stage"),
     "info": (info, "say what a weights file holds"),
     "train": (train, "train a network on your own labels, or tune one"),
+    "convert": (convert, "write a weights file anew, for Keras 3 or as ONNX"),
     "embed-grid": (embed_grid, "copy a weights file and add its wavelength grid"),
 }
 

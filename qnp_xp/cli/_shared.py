@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .._text import explain, read_text
+from ..grids import Grid, linear_wave, wave
 from ..lines import LINES
 from ..selection import RowRanges
 
@@ -51,11 +52,11 @@ def add_dtype(add: Add) -> None:
     add("--dtype", meaning, choices=("float32", "float64"), default="float32")
 
 
-def add_thresholds(add: Add, c_thresh: float | None, default: str) -> None:
+def add_thresholds(add: Add, of_table: str = "") -> None:
     """Add the options that say which pixels count, and what a quasar is."""
     add("--use-mask", "leave out pixels whose MASK is set")
-    meaning = f"confidence of a line ({default})"
-    add("--c-thresh C_THRESH", meaning, type=float, default=c_thresh)
+    meaning = f"confidence of a line (the network's own, or 0.5{of_table})"
+    add("--c-thresh C_THRESH", meaning, type=float)
     meaning = "lines that make a quasar (%(default)s)"
     add("--n-thresh N_THRESH", meaning, type=int, default=1)
 
@@ -71,6 +72,37 @@ def add_lines(add: Add) -> None:
 #: Names and meanings of other options that several commands have.
 DEVICE = "--device DEVICE", "cpu, gpu, gpu:N or auto (cpu)"
 ROWS = "--rows ROWS", "row numbers from 0: 0,3,5-9"
+
+
+#: What `wave_grid` takes.
+GRIDS = (
+    "log, 443 bins of 1e-3 in log10 from 3600 Angstrom; linear, 458 bins of 13.6"
+    " Angstrom; START:STEP:N in Angstrom; log:START:STEP:N, its STEP in log10; or a"
+    " text FILE of wavelengths"
+)
+
+
+def wave_grid(text: str) -> NDArray[np.float64]:
+    """Read a wavelength grid: its name, start, step and number of bins, or a file."""
+    named = {"log": wave, "linear": linear_wave}
+    match = re.fullmatch(r"(log:)?([^:]+):([^:]+):(\d{1,6})", text)
+    try:
+        if text in named:
+            return named[text]
+        if match:
+            steps = float(match[3]) * np.arange(int(match[4]))
+            with np.errstate(over="ignore"):  # what is not finite is no grid
+                grid = (
+                    float(match[2]) * 10**steps if match[1] else float(match[2]) + steps
+                )
+        else:
+            grid = np.array(read_text(Path(text)).split(), dtype=np.float64)
+        Grid.from_wave(grid)
+    except (OSError, ValueError) as err:
+        known = "log, linear, START:STEP:N, log:START:STEP:N or a text file"
+        msg = f"{text}: no grid ({explain(err)}); a grid is {known}"
+        raise ValueError(msg) from err
+    return np.asarray(grid, dtype=np.float64)
 
 
 def row_list(text: str) -> RowRanges:

@@ -61,7 +61,7 @@ def add_options(p: argparse.ArgumentParser) -> None:
     add_either(*_shared.ROWS, type=_shared.row_list)
     add_either("--targetids TARGETIDS", "TARGETIDs: 1,2,3 or @FILE with one a line")
     add("--coadd", "add up the spectra of each target, and write a row for each target")
-    _shared.add_thresholds(add, 0.5, "%(default)s")
+    _shared.add_thresholds(add)
     _shared.add_lines(add)
     add_either = adder(p.add_mutually_exclusive_group())
     add_either("--mpi", "deal the files to the ranks of MPI, under srun or mpiexec")
@@ -188,7 +188,8 @@ def _report(
     results: Generator[JobResult, None, None],
 ) -> int:
     """Say what becomes of the files, and sum it up."""
-    report = Report(model, args.quiet, args.verbose, args.c_thresh)
+    threshold = plan.config.options.threshold(model.c_thresh)
+    report = Report(model, args.quiet, args.verbose, threshold)
     with contextlib.closing(results):  # at once, also where it ends early
         report.follow(results, len(plan.jobs))
     model.backend.release()

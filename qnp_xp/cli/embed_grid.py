@@ -9,8 +9,10 @@ import argparse
 from pathlib import Path
 
 from ..batch.report import say
+from ..grids import Grid
 from ..io._files import ensure_not_input
 from ..io.weights import embed_grid
+from . import _shared
 from ._shared import adder
 
 
@@ -19,14 +21,18 @@ def add_options(p: argparse.ArgumentParser) -> None:
     add = adder(p)
     add("source IN", "weights file")
     add("target OUT", "the copy")
-    meaning = "443 bins of 1e-3 in log10, or 458 of 13.6 Angstrom (%(default)s)"
-    add("--grid", meaning, choices=("log", "linear"), default="log")
+    meaning = f"{_shared.GRIDS} (%(default)s)"
+    add("--grid GRID", meaning, default="log")
     add("--overwrite", "replace OUT")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
     ensure_not_input([Path(args.target)], [args.source])
-    embed_grid(args.source, args.target, args.grid, overwrite=args.overwrite)
-    say(f"{args.target}: {args.source} with the {args.grid} grid")
+    grid, what = args.grid, f"the {args.grid} grid"
+    if grid not in ("log", "linear"):
+        grid = _shared.wave_grid(args.grid)
+        what = f"a grid of {Grid.from_wave(grid)}"
+    embed_grid(args.source, args.target, grid, overwrite=args.overwrite)
+    say(f"{args.target}: {args.source} with {what}")
     return 0

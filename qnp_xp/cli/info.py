@@ -24,17 +24,17 @@ def run(args: argparse.Namespace) -> int:
     """Run the command."""
     file = read_weights(weights_path(args.weights))
     net = file.network()
-    names = [*LINES, *(f"BAL {line}" for line in LINES_BAL)]
+    own = file.attributes
+    lines, lines_bal = own.lines, own.lines_bal
+    if not lines and not lines_bal:
+        lines, lines_bal = LINES, LINES_BAL
+    names = [*lines, *(f"BAL {line}" for line in lines_bal)]
     if len(net.heads) != len(names):
         names = ["not DESI's, and the file does not name them"]
     wave = file.wave(net.nbins)
     grid = Grid.from_wave(wave)
     spacing = f"{grid.step:g} in log10" if grid.log else f"{grid.step:g} Angstrom"
-    source = (
-        "in the file"
-        if file.attributes.wave is not None
-        else "assumed, none in the file"
-    )
+    source = "in the file" if own.wave is not None else "assumed, none in the file"
     say(f"file        {file.path}")
     say(f"sha256      {file.sha256}")
     say(f"written by  Keras {file.keras_version}")
@@ -50,5 +50,9 @@ def run(args: argparse.Namespace) -> int:
     say(f"boxes       {net.nboxes} for each line")
     say(f"offsets     {'rescaled' if net.rescaled else 'not rescaled'}")
     span = f"{wave[0]:.1f} to {wave[-1]:.1f} Angstrom"
+    threshold = "none in the file: 0.5, unless another is asked for"
+    if own.c_thresh is not None:
+        threshold = f"{own.c_thresh:g} (in the file)"
+    say(f"threshold   {threshold}")
     say(f"grid        {net.nbins} bins of {spacing}, {span} ({source})")
     return 0

@@ -61,7 +61,7 @@ def add_options(p: argparse.ArgumentParser) -> None:
         " (needs PyTorch or JAX)"
     )
     add("--saliency LINE", meaning)
-    _shared.add_thresholds(add, None, "0.5, or that of the table")
+    _shared.add_thresholds(add, "; that of the table with --summary")
     _shared.add_lines(add)
 
 
@@ -90,8 +90,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _plot_spectra(args: argparse.Namespace) -> None:
     group = one_group(args.file) or ()
-    c_thresh = 0.5 if args.c_thresh is None else args.c_thresh
-    options = Options(c_thresh, args.n_thresh, args.use_mask)
+    options = Options(args.c_thresh, args.n_thresh, args.use_mask)
     model = as_model(args.model, lines=args.lines, lines_bal=args.lines_bal)
     try:
         opened = open_group(group)

@@ -145,7 +145,7 @@ def identity_cards(
 def _setting_cards(model: QuasarNP, options: Options) -> list[Card]:
     """Say which weights and settings results depend on."""
     # cfitsio reads no smaller number than this one.
-    c_thresh = float(options.c_thresh)
+    c_thresh, origin = options.threshold(model.c_thresh)
     c_thresh = c_thresh if c_thresh >= np.finfo(np.float64).tiny else 0.0
     lines = [
         (f"QN{kind}{number:02d}", line, what)
@@ -158,7 +158,7 @@ def _setting_cards(model: QuasarNP, options: Options) -> list[Card]:
     return [
         ("QNSHA256", model.weights_sha256, "SHA-256 of the weights file"),
         ("QNDTYPE", model.dtype, "what the network computed in"),
-        ("C_THRESH", c_thresh, "a line counts above this confidence"),
+        ("C_THRESH", c_thresh, f"lines count above it ({origin})"),
         ("N_THRESH", int(options.n_thresh), "lines that make a quasar"),
         ("USEMASK", bool(options.use_mask), "pixels with MASK left out"),
         ("QNCOADD", bool(options.coadd), "spectra of a target added up"),
@@ -254,7 +254,7 @@ def read_catalog(path: str | Path) -> tuple[NDArray[Any], dict[str, tuple[Any, s
     >>> from qnp_xp.io.tables import read_catalog
     >>> table, header = read_catalog("qn-80605.fits")  # doctest: +SKIP
     >>> header["C_THRESH"]  # doctest: +SKIP
-    (0.5, 'a line counts above this confidence')
+    (0.5, 'lines count above it (the default)')
     """
     path = Path(path)
     with FitsFile(path) as file:

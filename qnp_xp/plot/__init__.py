@@ -40,7 +40,7 @@ def spectrum(
     row: int | None = None,
     targetid: int | None = None,
     smooth: float = 5,
-    c_thresh: float = 0.5,
+    c_thresh: float | None = None,
     n_thresh: int = 1,
     use_mask: bool = False,
     saliency: str | None = None,

@@ -111,6 +111,7 @@ def views(
         msg = f"smooth must be from 0 to {_WIDEST} pixels, got {smooth!r}"
         raise ValueError(msg)
     rest = rest_wavelengths([*model.lines, *model.lines_bal])
+    c_thresh = options.threshold(model.c_thresh).value
     known = list(zip(output_names(model), rest, strict=True))
     explain = None if salient is None else _explainer(source, model, options, salient)
     edges = box_edges(model.wave, model.nboxes)
@@ -120,10 +121,10 @@ def views(
         one = np.asarray([index], dtype=np.int64)
         arms = zip(source.arms, source.read(one, options.use_mask), strict=True)
         traces = tuple(_trace(arm.name, parts, smooth) for arm, parts in arms)
-        lines = tuple(_line(row, name, wave, options.c_thresh) for name, wave in known)
+        lines = tuple(_line(row, name, wave, c_thresh) for name, wave in known)
         saliency = None if explain is None else explain(one)
         facts = (source.name, index, row, traces, lines, edges, boxes)
-        yield SpectrumView(*facts, options.c_thresh, saliency)
+        yield SpectrumView(*facts, c_thresh, saliency)
 
 
 def _explainer(
