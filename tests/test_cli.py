@@ -91,8 +91,8 @@ def test_too_few_arguments_are_said_to_be_missing(run: Run, command: list[str]) 
     assert "the following arguments are required" in err
 
 
-COMMANDS = ["classify", "merge", "plot", "demo", "benchmark", "info"]
-COMMANDS += ["convert", "embed-grid"]
+COMMANDS = ["classify", "merge", "plot", "validate", "demo", "benchmark", "info"]
+COMMANDS += ["train", "convert", "embed-grid"]
 
 
 def test_help_names_every_command(run: Run) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._options import Options
+from ..errors import SpectraError
+from ..io._catalog import is_summary
+from ..io._files import different_files
 from ..io._match import match
 from ..io._merge import Part, merge_tables
 from ..io._truth import Bool, Float64, Int64, Kind, Truth
@@ -27,6 +32,8 @@ from ._rates import (
     threshold_for,
     velocity,
 )
+
+_log = logging.getLogger(__name__)
 
 #: True redshifts, and velocities in km/s, by the name of a line.
 Offsets = dict[str, tuple[Float64, Float64]]
@@ -68,6 +75,8 @@ class Table:
     rows: NDArray[Any]
     c_thresh: float
     n_thresh: int
+    #: Whether nothing says that these are what IS_QSO_QN was made with.
+    assumed: bool = False
 
     @property
     def lines(self) -> list[str]:
@@ -90,33 +99,36 @@ def open_results(table: Any, c_thresh: float | None, n_thresh: int | None) -> Ta
         lacks = f": it has no column {min(lacking)}" if lacking else ""
         msg = f"{name}: no table of qnp-xp classify{lacks}"
         raise ValueError(msg)
+    assumed = (c_thresh is None or n_thresh is None) and not header
     if c_thresh is None:
         c_thresh = float(header.get("C_THRESH", 0.5))
     if n_thresh is None:
         n_thresh = int(header.get("N_THRESH", 1))
-    found = Table(name, rows, c_thresh, n_thresh)
+    found = Table(name, rows, c_thresh, n_thresh, assumed)
     lines = len(found.lines)
-    if not 0 <= c_thresh <= 1 or not 1 <= n_thresh <= lines:
-        msg = (
-            f"{name}: c_thresh must be 0 to 1 and n_thresh 1 to {lines}, got"
-            f" {c_thresh!r} and {n_thresh!r}"
-        )
+    Options(c_thresh, n_thresh)  # which checks them
+    if n_thresh > lines:
+        msg = f"{name}: n_thresh is {n_thresh}, of {lines} lines"
         raise ValueError(msg)
     return found
 
 
 def _read(paths: Sequence[Any]) -> tuple[NDArray[Any], dict[str, Any], str]:
     """Read one file of results or more, all of one network and threshold."""
-    if not paths:
-        msg = "no table to validate"
+    parts = []
+    for path in different_files(map(Path, paths)):
+        try:
+            parts.append(Part(path, *read_catalog(path)))
+        except SpectraError:
+            if len(paths) == 1 or not is_summary(path):  # which lies beside the tables
+                raise
+    if not parts:
+        msg = "no table of results"
         raise ValueError(msg)
-    parts = [Part(Path(path), *read_catalog(path)) for path in paths]
-    name = (
-        str(paths[0]) if len(parts) == 1 else f"{paths[0]} ... {Path(paths[-1]).name}"
-    )
-    if len(parts) == 1:
-        return parts[0].table, {k: v for k, (v, _) in parts[0].header.items()}, name
     rows, cards = merge_tables(parts)
+    name = str(parts[0].path)
+    if len(parts) > 1:
+        name = f"{name} ... {parts[-1].path.name}"
     return rows, {key: value for key, value, _ in cards}, name
 
 
@@ -132,7 +144,8 @@ def compare(table: Table, truth: Truth, dz: float, purity: float | None) -> Comp
     called = np.sum(data.called) if data.has_others else 0
     signal, signal_name = _signal(rows, truth, true)
     offsets = _offsets(table, rows, data)
-    threshold, *there = threshold_for(data, purity or np.inf)
+    asked = purity if purity is not None and data.has_others else np.inf
+    threshold, *there = threshold_for(data, asked)
     return Comparison(
         name=table.name,
         truth_name=truth.name,
@@ -192,6 +205,12 @@ def _facts(
     z, true_z = rows["Z_QN"].astype(np.float64), truth.z[true]
     near = np.abs(z - true_z) <= dz * (1 + true_z)
     called = score > table.c_thresh
+    if table.assumed and np.any(called != (rows["IS_QSO_QN"] == 1)):
+        _log.warning(
+            "%s: IS_QSO_QN was made with another threshold than %g in %d lines; name it"
+            " by c_thresh and n_thresh",
+            *(table.name, table.c_thresh, table.n_thresh),
+        )
     return Rows(score, z, true_z, called, truth.is_quasar[true], near)
 
 

@@ -27,10 +27,11 @@ def _report(found: Comparison) -> list[str]:
         f"{counts['matched'] - counts['sure']} not sure",
         f"{counts['sure'] - counts['scored']} not scored",
     ]
+    rows = count(counts["rows"], "row")
     several = "" if found.n_thresh == 1 else f" in {found.n_thresh} lines"
     return [
         f"{Path(found.name).name} against {Path(found.truth_name).name}",
-        f"  {count(counts['rows'], 'row')}, {counts['scored']} compared ({', '.join(left)})",
+        f"  {rows}, {counts['scored']} compared ({', '.join(left)})",
         f"  truth: {counts['quasar']} QSO, {counts['galaxy']} GALAXY,"
         f" {counts['star']} STAR",
         f"  a quasar has a confidence above {found.c_thresh:g}{several}",

@@ -18,7 +18,18 @@ from .._text import printable
 from .._version import __version__
 from ..batch.report import LogHandler, complain, end_printing, show, start_printing
 from ..errors import USER_ERRORS
-from . import benchmark, classify, convert, demo, embed_grid, info, merge, plot, train
+from . import (
+    benchmark,
+    classify,
+    convert,
+    demo,
+    embed_grid,
+    info,
+    merge,
+    plot,
+    train,
+    validate,
+)
 
 __all__ = ["main"]
 
@@ -27,6 +38,10 @@ _COMMANDS = {
     "classify": (classify, "find the quasars in files of spectra"),
     "merge": (merge, "make one catalogue of many tables"),
     "plot": (plot, "draw spectra and what the network says of them"),
+    "validate": (
+        validate,
+        "compare tables with truth: purity, completeness, redshifts",
+    ),
     "demo": (demo, "classify the simulated coadd that ships with the package"),
     "benchmark": (benchmark, "say how fast this machine classifies, by stage"),
     "info": (info, "say what a weights file holds"),

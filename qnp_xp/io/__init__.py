@@ -6,6 +6,7 @@ from ..grids import linear_wave, nbins, nbins_linear, regrid, wave
 from ..model import QuasarNP
 from ..spectra import rebin, renormalize
 from ._loaders import load_desi_coadd, load_desi_daily, load_desi_exposure
+from ._training_write import write_data, write_truth
 from .training import read_data, read_spall, read_truth
 from .weights import embed_grid, load_file, load_model
 
@@ -27,4 +28,6 @@ __all__ = [
     "regrid",
     "renormalize",
     "wave",
+    "write_data",
+    "write_truth",
 ]

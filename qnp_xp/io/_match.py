@@ -48,12 +48,15 @@ def match(table: Any, truth: Truth) -> Int64:
     if all(set(SKY) <= known.keys() for known in (columns, truth.identifiers)):
         left = np.flatnonzero(found == _NONE)
         found[left] = _by_place({name: columns[name][left] for name in SKY}, truth)
-    refused = int(np.sum(found == _REFUSED))
-    if refused:
+    refused = np.flatnonzero(found == _REFUSED)
+    if refused.size:
+        first = f"row {refused[0]}"
+        if "TARGETID" in columns:
+            first = f"TARGETID {columns['TARGETID'][refused[0]]}"
         _log.warning(
-            "%s: labels of a target contradict each other for %d of %d rows, which are"
-            " left out (row %d is the first)",
-            *(truth.name, refused, n, int(np.argmax(found == _REFUSED))),
+            "%s: labels contradict each other for %d of %d targets, which are left out"
+            " (%s first)",
+            *(truth.name, refused.size, n, first),
         )
     return np.where(found == _REFUSED, _NONE, found)
 
