@@ -143,11 +143,13 @@ def torch(session: nox.Session) -> None:
     session.run("pytest", *_PARALLEL, *asked, *session.posargs)
     # Whatever needs Keras or torch with numpy's arrays.
     asked = [
-        f"tests/test_{n}.py" for n in ("training", "embedded_network", "libraries")
+        f"tests/test_{n}.py"
+        for n in ("training", "train", "embedded_network", "libraries")
     ]
+    asked.append("tests/test_robustness.py::test_an_interrupt_of_train")
     require = {"QNP_XP_REQUIRE_TRAINING": "1"}
     session.run("pytest", *_PARALLEL, *asked, "--backend", "numpy", env=require)
-    pages = ["tests/docs/test_pages.py", "-k", "guide.md or pictures.md"]
+    pages = ["tests/docs/test_pages.py", "-k", "guide.md or pictures.md or train.md"]
     session.run("pytest", *_PARALLEL, *pages, *session.posargs)
 
 

@@ -33,6 +33,7 @@ OPTIONAL = (
     "fitsio",
     "h5py",
     "isal",
+    "keras",
     "matplotlib",
     "mpi4py",
     "threadpoolctl",
