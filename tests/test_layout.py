@@ -28,8 +28,8 @@ ROOT = Path(__file__).parents[1]
 API = (ROOT / "docs" / "api.md").read_text("utf-8")
 MODULES = sorted(m.name for m in pkgutil.walk_packages([str(PACKAGE)], "qnp_xp."))
 PUBLIC = [name for name in MODULES if "._" not in name]
-#: Modules that scripts import and PyTorch is needed for.
-NEED_TORCH = ("qnp_xp._train._loop", "qnp_xp._train._network")
+#: Modules that need PyTorch as soon as they are imported.
+NEED_TORCH = [f"qnp_xp._train.{x}" for x in ("_augment", "_fit", "_loop", "_network")]
 LONGEST = 350  # lines of a module
 
 
@@ -146,6 +146,8 @@ def test_modules_and_classes_are_found_without_an_import_of_their_own() -> None:
 def test_examples_in_docstrings_print_what_they_say(module: str) -> None:
     if np.lib.NumpyVersion(np.__version__) < "2.0.0":
         pytest.skip("numpy 1 prints scalars in another way")
+    if module in NEED_TORCH and not importlib.util.find_spec("torch"):
+        pytest.skip("no torch")
     # As numpydoc has it, examples take `np` for granted.
     found = importlib.import_module(module)
     assert doctest.testmod(found, extraglobs={"np": np}).failed == 0

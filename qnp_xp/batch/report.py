@@ -297,27 +297,24 @@ def step_bar(quiet: bool) -> Iterator[Callable[[int, int, str], None]]:
 
     It takes the number of a step, how many there are, and some words.
     """
-    bar: Any = None
-    if not quiet and sys.stderr.isatty():
-        with contextlib.suppress(ImportError):
-            from tqdm import tqdm  # noqa: PLC0415
+    with contextlib.ExitStack() as stack:
+        bar: Any = None
+        if not quiet and sys.stderr.isatty():
+            with contextlib.suppress(ImportError):
+                from tqdm import tqdm  # noqa: PLC0415
 
-            bar = tqdm(unit="step", leave=False)
+                bar = stack.enter_context(tqdm(unit="step", leave=False))
 
-    def follow(step: int, steps: int, words: str) -> None:
-        if bar is not None:
-            bar.total = steps
-            bar.set_postfix_str(words, refresh=False)
-            bar.update(step - bar.n)
-        elif not quiet and (step == steps or step % max(steps // 10, 1) == 0):
-            say(f"step {step} of {steps}: {words}")
-            flush("stdout")
+        def follow(step: int, steps: int, words: str) -> None:
+            if bar is not None:
+                bar.total = steps
+                bar.set_postfix_str(words, refresh=False)
+                bar.update(step - bar.n)
+            elif not quiet and step % max(steps // 10, 1) == 0:
+                say(f"step {step} of {steps}: {words}")
+                flush("stdout")
 
-    try:
         yield follow
-    finally:
-        if bar is not None:
-            bar.close()
 
 
 def _above(bar: Any) -> Callable[[str], None]:
