@@ -61,7 +61,7 @@ def train(
     rate: float | None = None,
     batch_size: int = 64,
     noise: float = 3.0,
-    shift: int = 10,
+    shift: int = 30,
     use_mask: bool = False,
     coadd: bool = False,
     threads: int = 1,
@@ -99,7 +99,7 @@ def train(
     seed : int
         Of the choice of these, of the order of spectra, and of their noise.
     rate : float, optional
-        Largest learning rate; by default 3e-4 with `start`, and 2e-3 without.
+        Largest learning rate; by default 1e-4 with `start`, and 2e-3 without.
     batch_size : int
         Spectra of a batch, half of them quasars.
     noise : float

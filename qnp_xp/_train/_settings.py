@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 Progress = Callable[[int, int, float, float], None]
 
 # From random weights, and from those of another network.
-_STEPS, _RATES = (6000, 600), (2e-3, 3e-4)
+_STEPS, _RATES = (6000, 600), (2e-3, 1e-4)
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Settings:
     rate: float | None = None  #: Largest learning rate.
     batch_size: int = 64
     noise: float = 3.0  #: The most that errors are multiplied by.
-    shift: int = 10  #: The most bins that a spectrum is moved by.
+    shift: int = 30  #: The most bins that a spectrum is moved by.
     threads: int = 1
 
     def __post_init__(self) -> None:

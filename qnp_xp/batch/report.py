@@ -293,10 +293,7 @@ class Report:
 
 @contextlib.contextmanager
 def step_bar(quiet: bool) -> Iterator[Callable[[int, int, str], None]]:
-    """Give what shows how far a job is: a bar on a terminal, else a line now and then.
-
-    It takes the number of a step, how many there are, and some words.
-    """
+    """Give what shows a step, of how many, and words: by a bar, or now and then."""
     with contextlib.ExitStack() as stack:
         bar: Any = None
         if not quiet and sys.stderr.isatty():

@@ -57,14 +57,14 @@ def add_options(p: argparse.ArgumentParser) -> None:
     add("--held FRACTION", meaning, type=float, default=0.2)
     meaning = "seed of all that is random (%(default)s)"
     add("--seed N", meaning, type=int, default=0)
-    meaning = "largest learning rate (3e-4 with --from, else 2e-3)"
+    meaning = "largest learning rate (1e-4 with --from, else 2e-3)"
     add("--rate RATE", meaning, type=float)
     meaning = "spectra of a batch, half of them quasars (%(default)s)"
     add("--batch-size N", meaning, type=int, default=64)
     meaning = "the most that errors are multiplied by, with noise added (%(default)s)"
     add("--noise FACTOR", meaning, type=float, default=3.0)
     meaning = "the most bins that spectra are moved by in redshift (%(default)s)"
-    add("--shift BINS", meaning, type=int, default=10)
+    add("--shift BINS", meaning, type=int, default=30)
     meaning = "threads of PyTorch; others give another network (%(default)s)"
     add("--threads N", meaning, type=int, default=1)
     add("--use-mask", "leave out pixels whose MASK is set")
