@@ -238,8 +238,15 @@ def test_truth_of_other_objects_is_refused(
 ) -> None:
     truth["TARGETID"] = truth["TARGETID"] + 1000
     path = write_csv(tmp_path / "truth.csv", truth)
-    with pytest.raises(SpectraError, match=r"truth.csv: knows .* none .*coadd.fits"):
+    with pytest.raises(
+        SpectraError, match=r"truth.csv: has no sure label .*coadd.fits"
+    ):
         dry_run([(coadd, path)], tmp_path / "out.h5")
+
+
+def test_no_spectra_at_all_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SpectraError, match="no spectra to train on"):
+        dry_run([], tmp_path / "out.h5")
 
 
 def test_quasars_without_redshift_are_refused(

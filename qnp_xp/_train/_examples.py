@@ -121,8 +121,11 @@ def read_examples(
                     parts.append((columns, arrays))
         if truth is not None and len(parts) == before:
             names = ", ".join(map(str, names_of(files)[:3]))
-            msg = f"{truth.name}: knows for sure none of the spectra of {names}"
+            msg = f"{truth.name}: has no sure label for a usable spectrum of {names}"
             raise SpectraError(msg)
+    if not parts:
+        msg = "there are no spectra to train on"
+        raise SpectraError(msg)
     columns = {
         name: np.concatenate([columns[name] for columns, _ in parts])
         for name in parts[0][0]
