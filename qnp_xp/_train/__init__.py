@@ -204,8 +204,8 @@ def _carry_out(
     grid = (goal.wave, goal.lines, goal.lines_bal)
     host = resolve("cpu", None)
     model = QuasarNP(done.network, *grid, "float32", path.name, "", host)
-    table = _results(model, held)
-    c_thresh = choose_threshold(table["Z_QN_CONF"], held.quasar)
+    found = _decoded(model, held)
+    c_thresh = choose_threshold(found["Z_QN_CONF"], held.quasar)
     save_network(
         keras_network(done.network),
         path,
@@ -218,24 +218,35 @@ def _carry_out(
     if done.interrupt is not None:
         _log.warning("%s: has the best weights so far, of step %d", path, done.step)
         raise done.interrupt
-    before = None if plan.start is None else _results(plan.start, held)
-    found = validate(table, _truth_of(held), other=before, c_thresh=c_thresh)
-    found = replace(found, name=path.name)
-    if found.other is not None and plan.start is not None:
-        other = replace(found.other, name=plan.start.weights_name)
-        found = replace(found, other=other)
-    return Training(plan, done.step, done.curve, c_thresh, found)
+    validation = _judge(model, found, held, c_thresh)
+    if plan.start is not None:
+        own = 0.5 if plan.start.c_thresh is None else plan.start.c_thresh
+        before = _judge(plan.start, _decoded(plan.start, held), held, own)
+        validation = replace(validation, other=before)
+    return Training(plan, done.step, done.curve, c_thresh, validation)
 
 
-def _results(model: QuasarNP, examples: Examples) -> NDArray[Any]:
-    """Make the table of results of examples, which their numbers stand for."""
+def _decoded(model: QuasarNP, examples: Examples) -> dict[str, NDArray[Any]]:
+    """Give what a network says of examples, by the names of columns."""
     preds = model.predict(examples.normalized())
     found = decode(preds, model.lines, model.lines_bal, model.wave)
+    return result_columns(found, model)
+
+
+def _judge(
+    model: QuasarNP,
+    columns: dict[str, NDArray[Any]],
+    examples: Examples,
+    c_thresh: float,
+) -> Validation:
+    """Compare what a network says with what is known."""
     table = np.zeros(examples.n, table_dtype(model.lines, model.lines_bal, ()))
     table["TARGETID"] = np.arange(examples.n)
-    for name, values in result_columns(found, model).items():
+    for name, values in columns.items():
         table[name] = values
-    return table
+    table["IS_QSO_QN"] = table["Z_QN_CONF"] > c_thresh
+    found = validate(table, _truth_of(examples), c_thresh=c_thresh)
+    return replace(found, name=model.weights_name)
 
 
 def _truth_of(examples: Examples) -> Truth:
