@@ -138,18 +138,20 @@ def strict(session: nox.Session) -> None:
 @nox.session(python="3.11", venv_backend="virtualenv")
 def torch(session: nox.Session) -> None:
     """The array tests on PyTorch, and what is trained with it or held against it."""
-    _install(session, "torch==2.13.0", "keras==3.15.1", "scipy>=1.11", *_group("test"))
+    packages = ["torch==2.13.0", "keras==3.15.1", "onnx", "onnxruntime", "scipy>=1.11"]
+    _install(session, *packages, *_group("test"))
     asked = ["--backend", "torch", "--arrays-only"]
     session.run("pytest", *_PARALLEL, *asked, *session.posargs)
     # Whatever needs Keras or torch with numpy's arrays.
     asked = [
         f"tests/test_{n}.py"
-        for n in ("training", "train", "embedded_network", "libraries")
+        for n in ("training", "train", "embedded_network", "libraries", "convert")
     ]
     asked.append("tests/test_robustness.py::test_an_interrupt_of_train")
     require = {"QNP_XP_REQUIRE_TRAINING": "1"}
     session.run("pytest", *_PARALLEL, *asked, "--backend", "numpy", env=require)
-    pages = ["tests/docs/test_pages.py", "-k", "guide.md or pictures.md or train.md"]
+    named = " or ".join(f"{x}.md" for x in ("guide", "pictures", "train", "convert"))
+    pages = ["tests/docs/test_pages.py", "-k", named]
     session.run("pytest", *_PARALLEL, *pages, *session.posargs)
 
 

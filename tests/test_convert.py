@@ -51,11 +51,9 @@ def folder(data: Path) -> Path:
     return data / "keras"
 
 
-@pytest.fixture
-def keras(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Keras itself."""
+def with_keras() -> Any:
+    """Keras itself; without it, the test is skipped."""
     demand("torch", "keras")
-    monkeypatch.setenv("KERAS_BACKEND", "torch")
     return _keras.import_keras()
 
 
@@ -90,8 +88,9 @@ def in_onnxruntime(path: Path, x: np.ndarray) -> tuple[np.ndarray, dict[str, str
     ("name", "suffix"), [*((name, ".keras") for name in CASES), ("lambda_k3", ".h5")]
 )
 def test_keras_makes_of_the_new_file_what_it_made_of_the_old(
-    keras: Any, folder: Path, tmp_path: Path, name: str, suffix: str
+    folder: Path, tmp_path: Path, name: str, suffix: str
 ) -> None:
+    keras = with_keras()
     old, new = folder / f"{name}.h5", tmp_path / f"new{suffix}"
     said = convert(old, new, wave=grid_of(old))
     known = np.load(folder / f"{name}.npz")
@@ -103,8 +102,9 @@ def test_keras_makes_of_the_new_file_what_it_made_of_the_old(
 
 
 def test_keras_loads_what_was_a_keras_2_file_with_lambdas(
-    keras: Any, reference: Path, tmp_path: Path
+    reference: Path, tmp_path: Path
 ) -> None:
+    keras = with_keras()
     old = reference / "quasarnp" / "test_weights_6_layer.h5"
     known = np.load(reference / "quasarnp" / "qnet_output_6_layer.npy")
     x = np.load(reference / "quasarnp" / "coadd_x.npy").astype(np.float32)
@@ -119,8 +119,8 @@ def test_keras_loads_what_was_a_keras_2_file_with_lambdas(
         assert model.c_thresh == 0.625
 
 
-@pytest.mark.usefixtures("keras")
 def test_layers_have_quasarnet_s_names_and_can_be_trained(folder: Path) -> None:
+    with_keras()
     network = load_model(folder / "valid_rescaled.h5").network
     model = _keras.keras_network(network)
     found = [layer.name for layer in model.layers]
@@ -132,11 +132,11 @@ def test_layers_have_quasarnet_s_names_and_can_be_trained(folder: Path) -> None:
     assert len(model.trainable_variables) == 2 * (4 + 1 + 14)
 
 
-@pytest.mark.usefixtures("keras")
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
 def test_a_network_is_saved_with_its_grid_lines_and_threshold(
     folder: Path, tmp_path: Path, suffix: str
 ) -> None:
+    with_keras()
     model = _keras.keras_network(load_model(folder / "same.h5").network)
     path = tmp_path / f"network{suffix}"  # a name that the file gets on the way, too
     grid = np.linspace(4000.0, 8420.0, 443)
@@ -155,7 +155,26 @@ def test_a_network_is_saved_with_its_grid_lines_and_threshold(
     assert names(tmp_path) == [path.name]
 
 
-@pytest.mark.usefixtures("keras")
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_a_network_that_was_trained_is_saved_without_its_loss_and_optimizer(
+    folder: Path, tmp_path: Path, suffix: str
+) -> None:
+    keras = with_keras()
+    model = _keras.keras_network(load_model(folder / "same.h5").network)
+    before = model.get_layer("conv_1").get_weights()[0]
+    model.compile(optimizer="adam", loss=[lambda y, x: abs(x - y)] * 2)
+    x = np.random.default_rng(3).normal(size=(8, 443, 1))
+    model.train_on_batch(x, [np.ones((8, 26))] * 2)
+    path = tmp_path / f"new{suffix}"
+    _keras.save_network(model, path, wave=wave)
+    network = load_model(path).network
+    after = model.get_layer("conv_1").get_weights()[0]
+    np.testing.assert_array_equal(network.convs[0].kernel, after)
+    assert (after != before).all()
+    assert not keras.models.load_model(path).compiled
+    assert path.stat().st_size < 2 * (folder / f"same{suffix}").stat().st_size + 50_000
+
+
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
@@ -171,16 +190,17 @@ def test_a_network_is_saved_with_its_grid_lines_and_threshold(
 def test_what_does_not_fit_a_network_is_not_saved_with_it(
     folder: Path, tmp_path: Path, changes: dict[str, Any], match: str
 ) -> None:
+    with_keras()
     model = _keras.keras_network(load_model(folder / "same.h5").network)
     with pytest.raises(ValueError, match=match):
         _keras.save_network(model, tmp_path / "net.h5", **{"wave": wave, **changes})
     assert names(tmp_path) == []
 
 
-@pytest.mark.usefixtures("keras")
 def test_a_link_to_a_file_of_another_suffix_is_followed(
     folder: Path, tmp_path: Path
 ) -> None:
+    with_keras()
     (tmp_path / "elsewhere").mkdir()
     link, target = tmp_path / "net.keras", tmp_path / "elsewhere" / "net.h5"
     link.symlink_to(target)

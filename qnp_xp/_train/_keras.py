@@ -108,8 +108,11 @@ def save_network(
     with atomic_path(target) as temporary:
         # A link may lead to a file of another suffix, by which Keras goes.
         raw = temporary.with_name(f"raw{target.suffix}")
+        # A copy has no optimizer, and no loss that Keras might not find again.
+        copy = type(model).from_config(model.get_config())
+        copy.set_weights(model.get_weights())
         with _quiet():
-            model.save(raw, include_optimizer=False)
+            copy.save(raw)
         embed(raw.read_bytes(), temporary, said, repack=True)
         raw.unlink()
 

@@ -8,7 +8,7 @@ before the fence:
 `<!-- not run: REASON -->`
     It cannot run here, for one of `REASONS`. It still has to be code, with options
     that exist. Of a block that installs packages, the commands of qnp-xp are run. One
-    that needs PyTorch is run where it is installed.
+    that needs PyTorch, Keras or ONNX is run where it is installed.
 `<!-- no output -->`
     A block of text that is not what the code before it prints.
 
@@ -50,6 +50,8 @@ REASONS = (
     "installs packages",
     "needs a checkout",
     "needs a GPU",
+    "needs Keras",
+    "needs ONNX",
     "needs PyTorch",
     "needs SLURM",
     "needs real spectra",
@@ -58,6 +60,8 @@ REASONS = (
 #: Pages that a user follows from top to bottom, and why a block of them may not run.
 FOLLOWED = ("README.md", "docs/guide.md", "docs/pictures.md", "docs/quickstart.md")
 FOLLOWED_REASONS = ("installs packages", "needs PyTorch", "runs nox")
+#: What is run where a library is installed.
+NEEDED = {"needs Keras": "keras", "needs ONNX": "onnxruntime", "needs PyTorch": "torch"}
 
 CODE = ("bash", "python")
 OTHER_LANGUAGES = ("text", "toml", "yaml", "bibtex", "ini", "diff", "mermaid")
@@ -103,7 +107,8 @@ class Block:
         if self.reason == "installs packages":
             commands = (["qnp-xp", *words] for words in commands_in(self.code))
             return "\n".join(map(shlex.join, commands))
-        if self.reason == "needs PyTorch" and importlib.util.find_spec("torch"):
+        library = NEEDED.get(self.reason)
+        if library and importlib.util.find_spec(library):
             return self.code
         return "" if self.reason else self.code
 
