@@ -250,6 +250,7 @@ def test_what_is_no_truth_is_refused_in_words(case: str) -> None:
         ("TARGETID,Z,SPECTYPE\n99999999999999999999,2.0,QSO\n", "TARGETID.*64 bits"),
         ("TARGETID,Z\n1,2.0\n", "without classes"),
         ("hello\nworld\n", "no truth"),
+        (f"TARGETID,Z,SPECTYPE\n1,2.0,{'Q' * 200_000}\n", "is no table"),
     ],
 )
 def test_texts_that_are_no_truth_are_refused(
@@ -307,8 +308,10 @@ def test_targets_are_matched_by_targetid_first() -> None:
 
 
 def test_unknown_identifiers_match_nothing() -> None:
-    truth = truth_of(TARGETID=[-1, 5], THING_ID=[0, -1])
-    assert match({"TARGETID": np.asarray([-1, 5, 0])}, truth).tolist() == [-1, 1, -1]
+    truth = truth_of(TARGETID=[-1, 5, -7], THING_ID=[0, -1, 0])
+    rows = {"TARGETID": np.asarray([-1, 5, 0, -7])}
+    # DESI has negative TARGETIDs.
+    assert match(rows, truth).tolist() == [-1, 1, -1, 2]
 
 
 def test_fibers_are_matched_before_things() -> None:

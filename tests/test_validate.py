@@ -190,9 +190,14 @@ def test_rows_that_disagree_are_listed_with_what_is_wrong() -> None:
 
 
 def test_thresholds_are_counted_one_by_one() -> None:
-    curve = validate(TABLE, TRUTH).by_threshold
+    table = TABLE.copy()
+    table["C_CIV"][6] = 0.5  # which is not above 0.5
+    table["IS_QSO_QN"][6] = 0
+    found = validate(table, TRUTH)
+    assert found.completeness == Rate(2, 4)
+    curve = found.by_threshold
     quasar = np.asarray([True, True, False, False, True, False, True])
-    score = TABLE["C_CIV"].astype(float)[:7]
+    score = table["C_CIV"].astype(float)[:7]
     for row in curve:
         above = score > row["C_THRESH"]
         assert row["N_CALLED"] == above.sum()
@@ -459,7 +464,7 @@ def test_what_is_no_table_of_results_is_refused(tmp_path: Path) -> None:
 @pytest.fixture
 def found() -> Validation:
     other = results(np.full(8, 0.6), np.ones(8))
-    return validate(TABLE, {**TRUTH, "SNR": np.arange(8.0)}, other=other)
+    return validate(TABLE, {**TRUTH, "SNR": np.arange(8.0)}, other=other, purity=0.7)
 
 
 def test_a_fits_file_has_all_tables(found: Validation, tmp_path: Path) -> None:
@@ -541,6 +546,8 @@ def test_the_picture_shows_rates_and_lines_of_both_tables(found: Validation) -> 
     figure = found.draw()
     assert len(figure.axes) == 4 + len(NAMES)
     curves, by_z, purity, signal, *velocities = figure.axes
+    upright = [x.get_xdata()[0] for x in curves.lines if len(x.get_xdata()) == 2]
+    assert upright == [0.5, found.threshold, 0.5]  # which the other never reaches
     solid = [x for x in curves.lines if len(x.get_xdata()) > 2]
     for line, name in zip(solid, ENDS, strict=False):
         np.testing.assert_array_equal(line.get_ydata(), found.by_threshold[name])
@@ -562,6 +569,9 @@ def test_the_picture_says_what_is_not_known() -> None:
     assert "nothing but quasars" in drawn(figure.axes[2])
     assert "no signal to noise ratio" in drawn(figure.axes[3])
     assert len(figure.axes[1].containers) == 2
+    figure = validate(results([0.1], [1.0]), truth_of("S", [0.0])).draw()
+    assert "no row is called a quasar" in drawn(figure.axes[2])
+    assert "nothing but quasars" not in drawn(figure.axes[2])
 
 
 def test_medians_are_drawn_where_points_are_many() -> None:

@@ -64,6 +64,18 @@ class Validation(Comparison):
         True redshifts and velocities by which each line is off, of the quasars found.
     other : Validation or None
         The same of the table that this one is compared with.
+
+    Notes
+    -----
+    A rate has a ``count`` of rows and the ``total`` that they are of, its ``value``,
+    and as ``interval`` the ends of Wilson's interval of one standard deviation.
+
+    Examples
+    --------
+    >>> from qnp_xp import validate
+    >>> found = validate("qn-80605.fits", "truth.fits")  # doctest: +SKIP
+    >>> found.completeness.value, found.completeness.interval  # doctest: +SKIP
+    (0.93, (0.91, 0.945))
     """
 
     other: Validation | None = None
@@ -87,6 +99,11 @@ class Validation(Comparison):
         ------
         MissingLibraryError
             If there is no matplotlib.
+
+        Examples
+        --------
+        >>> found = validate("qn-80605.fits", "truth.fits")  # doctest: +SKIP
+        >>> found.draw().savefig("report.pdf")  # doctest: +SKIP
         """
         return draw_report(self, self.other, new_figure() if figure is None else figure)
 
@@ -109,6 +126,11 @@ class Validation(Comparison):
             If the file is there and is not to be replaced.
         ValueError
             If the name has another ending.
+
+        Examples
+        --------
+        >>> found = validate("qn-80605.fits", "truth.fits")  # doctest: +SKIP
+        >>> found.write("disagreeing.csv")  # doctest: +SKIP
         """
         path = Path(path)
         ensure_ending(path)

@@ -66,6 +66,11 @@ class Comparison:
     #: Of each line of the quasars that are found.
     offsets: Offsets
 
+    @property
+    def has_others(self) -> bool:
+        """Whether truth has anything but quasars, without which purity is not known."""
+        return self.counts["scored"] > self.counts["quasar"]
+
 
 @dataclass(frozen=True)
 class Table:

@@ -60,8 +60,7 @@ def draw_report(first: Comparison, other: Comparison | None, figure: Figure) -> 
             "true redshift" if number + 3 >= len(lines) else "",
             "dv [km/s]" if column == 0 else "",
         )
-    if shared is not None:
-        shared.set_ylim(*_velocity_range(found))
+    shared.set_ylim(*_velocity_range(found))
     figure.suptitle(_title(found), fontsize=_LARGE, parse_math=False)
     return figure
 
@@ -121,18 +120,23 @@ def _finish_rates(panels: list[Axes], found: list[Comparison]) -> None:
     for axes, name in zip(panels, names, strict=True):
         label_axes(axes, name, "fraction")
         axes.grid(alpha=0.3)
-        if axes.has_data():
-            axes.legend(fontsize=_SMALL, loc="lower left")
-    if not any(each.by_signal.size for each in found):
-        label_axes(panels[3])
-        text = "no signal to noise ratio\nin the table or in truth"
-        write_in_middle(panels[3], text, _LARGE)
-    else:
+        axes.legend(fontsize=_SMALL, loc="lower left")
+    if any(each.by_signal.size for each in found):
         panels[3].set_xscale("log")
-    if not any(np.isfinite(each.by_redshift["PURITY"]).any() for each in found):
+    else:
+        label_axes(panels[3])
+        _say_instead(panels[3], "no signal to noise ratio\nin the table or in truth")
+    if not any(each.has_others for each in found):
         text = "purity is not known:\ntruth has nothing but quasars"
-        panels[2].legend().remove()
-        write_in_middle(panels[2], text, _LARGE)
+        _say_instead(panels[2], text)
+    elif not any(each.purity.total for each in found):
+        _say_instead(panels[2], "no row is called a quasar")
+
+
+def _say_instead(axes: Axes, text: str) -> None:
+    """Write on axes where there is nothing to draw."""
+    axes.get_legend().remove()
+    write_in_middle(axes, text, _LARGE)
 
 
 def _draw_velocities(axes: Axes, found: list[Comparison], line: str) -> None:

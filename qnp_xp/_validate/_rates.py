@@ -249,8 +249,5 @@ def threshold_for(rows: Rows, purity: float) -> tuple[float, Rate, Rate]:
 
 def _short(low: float, high: float) -> float:
     """Find a number of few digits that is not below one number, and below another."""
-    for digits in range(1, 16):
-        number = round((low + high) / 2, digits)
-        if low <= number < high:
-            return number
-    return low
+    rounded = (round((low + high) / 2, digits) for digits in range(1, 16))
+    return next((number for number in rounded if low <= number < high), low)

@@ -49,18 +49,13 @@ def _rates(found: Comparison) -> list[str]:
         "completeness": found.completeness,
         "good redshifts": f"{found.good_z}, |dz| / (1 + z) up to {found.dz:g}",
     }
-    if found.purity.total == 0 and not counts_others(found):
+    if not found.has_others:
         named["purity"] = "not known: truth has nothing but quasars"
     if found.bal_recall.total:
         named["BAL recall"] = found.bal_recall
     if found.bal_purity.total:
         named["BAL purity"] = found.bal_purity
     return [f"  {name:<15} {rate}" for name, rate in named.items()]
-
-
-def counts_others(found: Comparison) -> bool:
-    """Tell whether truth has anything but quasars."""
-    return found.counts["scored"] > found.counts["quasar"]
 
 
 def _velocities(found: Comparison) -> list[str]:
@@ -82,7 +77,7 @@ def _threshold(found: Comparison) -> list[str]:
     if found.asked_purity is None:
         return []
     start = f"  purity {found.asked_purity:g}:"
-    if not counts_others(found):
+    if not found.has_others:
         return [f"{start} not known: truth has nothing but quasars"]
     if np.isnan(found.threshold):
         best = np.nanmax(found.by_threshold["PURITY"], initial=0)

@@ -142,7 +142,10 @@ def _read_text_table(path: Path) -> dict[str, NDArray[Any]]:
     if len(lines) < 2:
         raise SpectraError(f"{path}: needs a line of names, and a line for each object")
     parting = next((sign for sign in ",;\t" if sign in lines[0]), " ")
-    rows = list(csv.reader(lines, delimiter=parting, skipinitialspace=True))
+    try:
+        rows = list(csv.reader(lines, delimiter=parting, skipinitialspace=True))
+    except csv.Error as err:
+        raise SpectraError(f"{path}: is no table ({err})") from err
     names = [name.strip().upper().replace(" ", "_") for name in rows[0]]
     if not find_form(names):
         refuse(names, lambda what: SpectraError(f"{path}: {what}"))
