@@ -10,7 +10,7 @@ from typing import Any
 import fitsio
 import numpy as np
 import pytest
-from helpers import TARGETID, demand, write_coadd
+from helpers import TARGETID, coadd_hdus, demand, write_coadd, write_hdus
 
 from qnp_xp import QnpError, SpectraError, classify, load_model
 from qnp_xp._data import DEMO_COADD, EMBEDDED_NETWORK, data_file
@@ -41,6 +41,14 @@ def write_csv(path: Path, columns: dict[str, Any]) -> Path:
     lines = [",".join(columns), *(",".join(map(str, row)) for row in rows)]
     path.write_text("\n".join(lines) + "\n", "utf-8")
     return path
+
+
+def write_as(path: Path, **columns: Any) -> Path:
+    """Write a coadd of 40 targets that are called otherwise."""
+    hdus = coadd_hdus(40)
+    for name, values in columns.items():
+        hdus["FIBERMAP"][name] = values
+    return write_hdus(path, hdus)
 
 
 @pytest.fixture
@@ -108,10 +116,8 @@ def test_files_of_negatives_need_no_truth(coadd: Path, truth: dict[str, Any]) ->
 def test_spectra_of_a_target_are_one_with_coadd(
     tmp_path: Path, truth: dict[str, Any]
 ) -> None:
-    twice = write_coadd(tmp_path / "spectra.fits", 40)
-    with fitsio.FITS(str(twice), "rw") as f:
-        ids = TARGETID + np.arange(40) // 2
-        f["FIBERMAP"].write_column("TARGETID", ids)
+    ids = TARGETID + np.arange(40) // 2
+    twice = write_as(tmp_path / "spectra.fits", TARGETID=ids)
     assert read((twice, truth)).n == 40
     assert read((twice, truth), coadd=True).n == 20
 
@@ -120,11 +126,11 @@ def test_rows_of_one_id_or_one_place_are_one_target(
     tmp_path: Path, truth: dict[str, Any]
 ) -> None:
     """The second file has the places of the first, under other TARGETIDs."""
-    paths = [write_coadd(tmp_path / f"{x}.fits", 40) for x in "abc"]
-    with fitsio.FITS(str(paths[1]), "rw") as f:
-        f["FIBERMAP"].write_column("TARGETID", TARGETID + 100 + np.arange(40))
-    with fitsio.FITS(str(paths[2]), "rw") as f:
-        f["FIBERMAP"].write_column("TARGET_RA", 10 + np.arange(40) / 100)
+    paths = [
+        write_as(tmp_path / "a.fits"),
+        write_as(tmp_path / "b.fits", TARGETID=TARGETID + 100 + np.arange(40)),
+        write_as(tmp_path / "c.fits", TARGET_RA=10 + np.arange(40) / 100),
+    ]
     other = {**truth, "TARGETID": truth["TARGETID"] + 100}
     found = read((paths[:1], truth), (paths[1], other), (paths[2], truth))
     assert found.n == 120
