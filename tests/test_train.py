@@ -580,6 +580,18 @@ def test_a_training_that_brings_nothing_is_said_and_leaves_nothing(
     assert not list(tmp_path.glob("*.h5"))
 
 
+def test_another_backend_of_keras_is_refused_before_the_training(
+    tune: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import keras
+
+    steps: list[int] = []
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(MissingLibraryError, match="runs on jax"):
+        tune(progress=lambda step, *_: steps.append(step))
+    assert steps == []
+
+
 def test_time_that_is_over_ends_a_training(tune: Any) -> None:
     done = tune(steps=100_000, minutes=0.02)
     assert done.curve[-1, 0] < 100_000

@@ -23,7 +23,7 @@ from ..io._truth import Kind, Truth
 from ..io.tables import result_columns, table_dtype
 from ..model import QuasarNP
 from ._examples import Examples, Files
-from ._keras import keras_network, save_network
+from ._keras import import_keras, keras_network, save_network
 from ._plan import Plan, make_plan
 from ._settings import Progress, Settings
 
@@ -190,6 +190,7 @@ def _carry_out(
     plan: Plan, progress: Callable[[int, int, float, float], None]
 ) -> Training:
     """Train, write the network, and say how good it is."""
+    import_keras()  # before the training, if it has another backend
     from ._fit import fit  # noqa: PLC0415
 
     goal, held, path = plan.goal, plan.held, plan.output
