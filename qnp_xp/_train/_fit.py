@@ -20,9 +20,10 @@ from ._loop import Best, descend
 from ._network import Layout, QuasarNet, settle_norms
 from ._settings import Goal, Progress, Settings
 
-#: How often in a training the held spectra are looked at, how often in vain before it
-#: ends, and at how many of them.
-_CHECKS, _PATIENCE, _MOST_HELD = 40, 15, 2000
+#: How often in a training the held spectra are looked at, or after how many steps, and
+#: at how many of them; in which part of it, in vain, before it ends.
+_CHECKS, _MOST_STEPS, _MOST_HELD = 40, 100, 2000
+_PATIENCE = 0.375
 #: Batches that the statistics of batch norms are taken of in the end.
 _SETTLING = 30
 
@@ -65,17 +66,17 @@ def fit(
         labeller = Labeller(layout, goal.wave, rest)
         batches = Batches(examples, labeller, settings, rng)
         few = rng.permutation(held.n)[:_MOST_HELD]
-        best = Best(model, labeller.batch(held.take(few)), _PATIENCE)
+        best = Best(model, labeller.batch(held.take(few)))
         curve = [(0.0, np.nan, best.check(0))]
         end = time.monotonic() + 60 * settings.minutes
-        every = max(steps // _CHECKS, 1)
+        every = min(max(steps // _CHECKS, 1), _MOST_STEPS)
 
         def follow(step: int, loss: float) -> bool:
             late = time.monotonic() > end
             if step % every == 0 or late or step == steps:
                 curve.append((float(step), loss, best.check(step)))
             progress(step, steps, loss, best.loss)
-            return not (late or best.exhausted)
+            return not (late or step - best.step >= max(_PATIENCE * steps, 1))
 
         interrupt = None
         try:

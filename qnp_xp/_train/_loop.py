@@ -72,14 +72,11 @@ def descend(
 class Best:
     """Keeps the weights that do best on what is held out."""
 
-    def __init__(self, model: QuasarNet, held: Batch, patience: int) -> None:
+    def __init__(self, model: QuasarNet, held: Batch) -> None:
         self.model = model
         self.held = held
-        #: Checks without improvement after which training ends.
-        self.patience = patience
         self.loss = math.inf
         self.step = 0
-        self._waited = 0
         self._state: dict[str, Any] = {}
 
     def check(self, step: int) -> float:
@@ -87,17 +84,11 @@ class Best:
         spectra, box, offset = self.held
         with torch.no_grad():
             loss = float(self.model.loss(run(self.model, spectra.numpy()), box, offset))
-        self._waited += 1
         if loss < self.loss:
-            self.loss, self.step, self._waited = loss, step, 0
+            self.loss, self.step = loss, step
             state = self.model.state_dict()
             self._state = {name: x.detach().clone() for name, x in state.items()}
         return loss
-
-    @property
-    def exhausted(self) -> bool:
-        """Whether there was no improvement for too long."""
-        return self._waited >= self.patience
 
     def restore(self) -> None:
         """Give the network its best weights."""
