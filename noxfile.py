@@ -160,11 +160,13 @@ def torch(session: nox.Session) -> None:
     # Whatever needs Keras or torch with numpy's arrays.
     asked = [
         f"tests/test_{n}.py"
-        for n in ("training", "embedded_network", "libraries", "convert")
+        for n in ("training", "train", "embedded_network", "libraries", "convert")
     ]
+    asked.append("tests/test_robustness.py::test_an_interrupt_of_train")
     require = {"QNP_XP_REQUIRE_TRAINING": "1"}
     session.run("pytest", *_PARALLEL, *asked, "--backend", "numpy", env=require)
-    pages = ["tests/docs/test_pages.py", "-k", "guide.md or pictures.md or convert.md"]
+    named = " or ".join(f"{x}.md" for x in ("guide", "pictures", "train", "convert"))
+    pages = ["tests/docs/test_pages.py", "-k", named]
     session.run("pytest", *_PARALLEL, *pages, *session.posargs)
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ._classify import classify
     from ._inspect import inspect
     from ._saliency import saliency
+    from ._train import train
     from ._train._convert import convert
     from ._validate import Validation, validate
     from .io.weights import load_model
@@ -49,6 +50,7 @@ __all__ = [
     "load_model",
     "plot",
     "saliency",
+    "train",
     "utils",
     "validate",
 ]
@@ -65,6 +67,7 @@ _LAZY = {
     "load_model": ("io.weights", "load_model"),
     "plot": ("plot", ""),
     "saliency": ("_saliency", "saliency"),
+    "train": ("_train", "train"),
     "utils": ("utils", ""),
     "validate": ("_validate", "validate"),
 }

@@ -1,4 +1,4 @@
-"""Files that ship with the package."""
+"""Files that ship with the package, and constants that need no library."""
 
 from __future__ import annotations
 
@@ -23,3 +23,6 @@ GROUPS = {
     "healpix": "healpix/*/*/*/*",
     "uniqpix": "spectra/*/*/*/*",
 }
+
+#: How far from the threshold the confidence may be that decides about a spectrum.
+NEAR = 0.2

@@ -7,7 +7,7 @@ import errno
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from traceback import format_exception
 from typing import Any
 
@@ -99,3 +99,26 @@ class LogHandler(logging.Handler):
 def count(number: int, what: str) -> str:
     """Write a number of things, as in ``1 row`` and ``2 rows``."""
     return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+@contextlib.contextmanager
+def step_bar(quiet: bool) -> Iterator[Callable[[int, int, str], None]]:
+    """Give what shows a step, of how many, and words: by a bar, or now and then."""
+    with contextlib.ExitStack() as stack:
+        bar: Any = None
+        if not quiet and sys.stderr.isatty():
+            with contextlib.suppress(ImportError):
+                from tqdm import tqdm  # noqa: PLC0415
+
+                bar = stack.enter_context(tqdm(unit="step", leave=False))
+
+        def follow(step: int, steps: int, words: str) -> None:
+            if bar is not None:
+                bar.total = steps
+                bar.set_postfix_str(words, refresh=False)
+                bar.update(step - bar.n)
+            elif not quiet and step % max(steps // 10, 1) == 0:
+                say(f"step {step} of {steps}: {words}")
+                flush("stdout")
+
+        yield follow

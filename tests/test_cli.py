@@ -92,7 +92,7 @@ def test_too_few_arguments_are_said_to_be_missing(run: Run, command: list[str]) 
 
 
 COMMANDS = ["classify", "merge", "plot", "validate", "demo", "benchmark", "info"]
-COMMANDS += ["convert", "embed-grid"]
+COMMANDS += ["inspect", "train", "convert", "embed-grid"]
 
 _WITHOUT_NUMPY = """
 import sys

@@ -34,6 +34,7 @@ OPTIONAL = (
     "fitsio",
     "h5py",
     "isal",
+    "keras",
     "matplotlib",
     "mpi4py",
     "threadpoolctl",

@@ -40,6 +40,7 @@ from helpers import (
     Hdus,
     coadd_hdus,
     copy_hdf5,
+    demand,
     fibermap_table,
     gzipped,
     interruptible,
@@ -66,8 +67,9 @@ from qnp_xp import (
     classify,
     cli,
     load_model,
+    train,
 )
-from qnp_xp._data import QUASAR_BASIS, data_file
+from qnp_xp._data import EMBEDDED_NETWORK, QUASAR_BASIS, data_file
 from qnp_xp.batch import jobs
 from qnp_xp.io import _packed, load_desi_coadd, load_desi_exposure
 from qnp_xp.io.open import open_spectra
@@ -2027,6 +2029,64 @@ def test_an_interrupt_in_a_large_batch(case: Case) -> None:
     with pytest.raises(KeyboardInterrupt):
         case.classify(arrays, batch_size=n)
     assert len(done) <= 4 + 2 * case.model.threads
+
+
+# Training.
+
+
+def labels_of(n: int, quasars: int, first: int = TARGETID) -> dict[str, Any]:
+    """Truth for a coadd of n targets."""
+    kinds = ["QSO"] * quasars + ["GALAXY"] * (n - quasars)
+    ids = first + np.arange(n)
+    return {"TARGETID": ids, "SPECTYPE": kinds, "Z": np.linspace(0.5, 3, n)}
+
+
+def test_truth_that_knows_none_of_the_spectra(case: Case) -> None:
+    data = [(case.coadd(24), labels_of(24, 12, TARGETID + 100))]
+    with pytest.raises(SpectraError, match=r"truth: has no sure label .*coadd-0\.fits"):
+        train(data, "out.h5", dry_run=True)
+
+
+def test_quasars_without_redshift_in_truth(case: Case) -> None:
+    truth = labels_of(24, 12)
+    truth["Z"][3:5] = np.nan
+    with pytest.raises(SpectraError, match=r"truth: 2 quasars .* row 3"):
+        train([(case.coadd(24), truth)], "out.h5", dry_run=True)
+
+
+def test_spectra_of_quasars_alone_or_too_few_of_a_kind(case: Case) -> None:
+    coadd = case.coadd(24)
+    for quasars, message in ((24, "0 .*are no quasars"), (9, "9 .*are quasars")):
+        with pytest.raises(SpectraError, match=message):
+            train([(coadd, labels_of(24, quasars))], "out.h5", dry_run=True)
+
+
+def test_weights_that_are_there_as_the_output_of_train(case: Case) -> None:
+    data = [(case.coadd(24), labels_of(24, 12))]
+    with pytest.raises(FileExistsError, match=re.escape(str(case.weights))):
+        train(data, case.weights, dry_run=True)
+    bundled = data_file(EMBEDDED_NETWORK)
+    with pytest.raises(ValueError, match=re.escape(str(bundled))):
+        train(data, bundled, overwrite=True, dry_run=True)
+
+
+@pytest.mark.filterwarnings("ignore:__array__ impl:DeprecationWarning")
+def test_an_interrupt_of_train(case: Case) -> None:
+    demand("torch", "keras")
+    data = [(case.coadd(24), labels_of(24, 12))]
+
+    def interrupt_at(last: int) -> Callable[..., None]:
+        def interrupt(step: int, *_: Any) -> None:
+            if step == last:
+                raise KeyboardInterrupt
+
+        return interrupt
+
+    settings: dict[str, Any] = {"start": case.weights, "rate": 0.01}
+    for last, written in ((1, []), (30, ["out.h5"])):
+        with pytest.raises(KeyboardInterrupt):
+            train(data, "out.h5", progress=interrupt_at(last), **settings)
+        assert [path.name for path in case.folder.glob("*.h5")] == written
 
 
 # The page.

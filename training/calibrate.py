@@ -3,10 +3,11 @@
 import numpy as np
 import torch
 from ensemble import KINDS, Ensemble
-from network import NLINES, QuasarNet, box_logits
 from noise import draw_snr, normalise, observe
 from templates import Array, Generator
 from world import World
+
+from qnp_xp._train._network import QuasarNet, run
 
 # Share of objects that are no quasars which may reach a confidence of 0.5 and of 0.8.
 LINE_RATES = (0.03, 0.0032)
@@ -43,17 +44,18 @@ def calibrate(
     """
     snr = draw_snr(rng, objects.kind, KINDS.index("SKY"))
     spectra = normalise(*observe(rng, objects.flux, world.shapes, snr))
-    best = box_logits(model, spectra).max(axis=2)
-    others = best[objects.kind != 0, :NLINES].max(axis=1)
-    plain = best[(objects.z > zmin) & ~objects.bal, NLINES:].max(axis=1)
+    nlines = model.layout.nlines
+    best = run(model, spectra)[:, :, 0].numpy().max(axis=2)
+    others = best[objects.kind != 0, :nlines].max(axis=1)
+    plain = best[(objects.z > zmin) & ~objects.bal, nlines:].max(axis=1)
     heads = model.heads
     shape = (best.shape[1], 2, -1)
     with torch.no_grad():
         weight = heads.weight.view(*shape, heads.in_features)
         bias = heads.bias.view(shape)
         for values, rates, which in (
-            (others, LINE_RATES, slice(NLINES)),
-            (plain, BAL_RATES, slice(NLINES, None)),
+            (others, LINE_RATES, slice(nlines)),
+            (plain, BAL_RATES, slice(nlines, None)),
         ):
             slope, zero = _straight(values, rates)
             weight[which, 0] *= slope

@@ -13,7 +13,6 @@ import argparse
 import os
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,17 +26,20 @@ import torch
 from absorption import BAL_ZMIN
 from calibrate import calibrate
 from ensemble import EVALUATION, KINDS, simulate
-from network import QuasarNet, labels, loss, save, settle_norms, to_keras
+from keras_file import to_keras
 from noise import draw_snr, normalise, observe
+from templates import GRID_START, GRID_STEP
 from world import ROOT, World, read_world
+
+from qnp_xp._train._keras import save_network
+from qnp_xp._train._loop import Batch, descend
+from qnp_xp._train._network import ConvShape, Layout, QuasarNet, labels, settle_norms
+from qnp_xp.grids import Grid, nbins, wave
+from qnp_xp.lines import LINES, LINES_BAL, rest_wavelengths
 
 SEED = 20251125
 SKY = KINDS.index("SKY")
-# Convolutions in bfloat16 are three times as fast where the processor has them, and
-# many times slower than in float32 where it has not.
-BRAIN_FLOATS = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
-
-Batch = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+GRID = Grid(GRID_START, GRID_STEP, nbins, log=True)
 Seeds = np.random.SeedSequence
 
 
@@ -71,7 +73,7 @@ QUICK = Recipe(12_000, 250, 256, 6e-3, filters=16, fresh=6000)
 
 
 def batches(
-    recipe: Recipe, world: World, seeds: tuple[Seeds, Seeds]
+    recipe: Recipe, world: World, layout: Layout, seeds: tuple[Seeds, Seeds]
 ) -> Callable[[], Batch]:
     """Simulate objects, to make batches of with new noise every time.
 
@@ -81,6 +83,8 @@ def batches(
         How many.
     world : World
         Templates and noise.
+    layout : Layout
+        What the network is.
     seeds : tuple of numpy.random.SeedSequence
         For the objects, and for the batches and their noise.
 
@@ -92,7 +96,8 @@ def batches(
     for_objects, for_noise = seeds
     objects = simulate(for_objects, world.library, recipe.objects)
     print(f"simulated {recipe.objects} objects", flush=True)
-    box, offset = labels(objects.z, objects.bal)
+    rest = rest_wavelengths([*LINES, *LINES_BAL])
+    box, offset = labels(objects.z, objects.bal, rest, GRID, layout)
     rng = np.random.default_rng(for_noise)
 
     def make() -> Batch:
@@ -104,60 +109,17 @@ def batches(
     return make
 
 
-def descend(
-    model: QuasarNet, steps: int, rate: float, make: Callable[[], Batch]
-) -> None:
-    """Train a network in place.
+def say_every_hundred() -> Callable[[int, float], bool]:
+    """Make what follows the training: it prints now and then, and never ends it."""
+    started = time.monotonic()
 
-    Parameters
-    ----------
-    model : QuasarNet
-        The network.
-    steps : int
-        Number of batches.
-    rate : float
-        Largest learning rate.
-    make : callable
-        Makes the next batch: spectra, boxes and offsets.
-    """
-    decayed = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed}, {"params": others, "weight_decay": 0.0}],
-        lr=rate,
-        weight_decay=1e-2,
-    )
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer,
-        max_lr=rate,
-        total_steps=steps,
-        pct_start=0.04,
-        final_div_factor=1e3,
-        cycle_momentum=False,
-    )
+    def follow(step: int, loss: float) -> bool:
+        if step % 100 == 0:
+            minutes = (time.monotonic() - started) / 60
+            print(f"step {step}: loss {loss:.3f}, {minutes:.1f} min", flush=True)
+        return True
 
-    started, running = time.monotonic(), 0.0
-    model.train()
-    # One thread makes the next batch in the meantime; one alone keeps the order.
-    with ThreadPoolExecutor(1) as pool:
-        following = pool.submit(make)
-        for step in range(1, steps + 1):
-            spectra, box, offset = following.result()
-            if step < steps:
-                following = pool.submit(make)
-            with torch.autocast("cpu", torch.bfloat16, enabled=BRAIN_FLOATS):
-                said = model(spectra)
-            value = loss(said, box, offset)
-            optimizer.zero_grad()
-            value.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 5.0)
-            optimizer.step()
-            schedule.step()
-            latest = value.item()
-            running = latest if step == 1 else 0.98 * running + 0.02 * latest
-            if step % 100 == 0:
-                minutes = (time.monotonic() - started) / 60
-                print(f"step {step}: loss {running:.3f}, {minutes:.1f} min", flush=True)
+    return follow
 
 
 def train(recipe: Recipe, world: World, seeds: tuple[Seeds, Seeds]) -> QuasarNet:
@@ -176,9 +138,10 @@ def train(recipe: Recipe, world: World, seeds: tuple[Seeds, Seeds]) -> QuasarNet
     -------
     QuasarNet
     """
-    model = QuasarNet(recipe.filters).to(memory_format=torch.channels_last)
-    make = batches(recipe, world, seeds)
-    descend(model, recipe.steps, recipe.rate, make)
+    layout = Layout(nbins, (ConvShape(recipe.filters),) * 4)
+    model = QuasarNet(layout).to(memory_format=torch.channels_last)
+    make = batches(recipe, world, layout, seeds)
+    descend(model, recipe.steps, recipe.rate, make, say_every_hundred())
     settle_norms(model, [make()[0] for _ in range(60)])
     return model
 
@@ -204,7 +167,7 @@ def finish(
     for_objects, for_noise = seeds.spawn(2)
     fresh = simulate(for_objects, world.library, recipe.fresh, EVALUATION)
     calibrate(model, world, fresh, np.random.default_rng(for_noise), BAL_ZMIN)
-    save(to_keras(model), output)
+    save_network(to_keras(model), output, wave=wave, overwrite=True)
 
 
 def main() -> None:

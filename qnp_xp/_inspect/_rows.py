@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._classify import Result, classify_source
+from .._data import NEAR
 from .._options import Options
 from ..io._match import match
 from ..io._truth import Kind, Truth
@@ -19,9 +20,6 @@ from ..model import QuasarNP
 from ..selection import Indices, RowRanges, check_indices, row_indices, target_indices
 from ..status import Status
 from ._catalog import Catalog
-
-#: How far from the threshold the confidence may be that decides about a spectrum.
-NEAR = 0.2
 
 _APART = 0.01  # |dz| / (1 + z) above which redshifts differ
 

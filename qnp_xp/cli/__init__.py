@@ -28,6 +28,7 @@ from . import (
     inspect,
     merge,
     plot,
+    train,
     validate,
 )
 
@@ -46,6 +47,7 @@ _COMMANDS = {
     "demo": (demo, "classify the simulated coadd that ships with the package"),
     "benchmark": (benchmark, "say how fast this machine classifies, by stage"),
     "info": (info, "say what a weights file holds"),
+    "train": (train, "train a network on your own labels, or tune one"),
     "convert": (convert, "write a weights file anew, for Keras 3 or as ONNX"),
     "embed-grid": (embed_grid, "copy a weights file and add its wavelength grid"),
 }

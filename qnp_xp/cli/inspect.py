@@ -9,13 +9,8 @@ from __future__ import annotations
 
 import argparse
 
-import numpy as np
-
-from .._inspect._make import make_page
-from .._inspect._rows import NEAR, Ask
+from .._data import NEAR
 from .._printing import say
-from ..io._truth import open_truth
-from ..io.open import read_lists
 from . import _shared
 from ._shared import adder
 
@@ -55,6 +50,13 @@ def add_options(p: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
+    import numpy as np
+
+    from .._inspect._make import make_page
+    from .._inspect._rows import Ask
+    from ..io._truth import open_truth
+    from ..io.open import read_lists
+
     targetids = truth = None
     if args.targetids is not None:
         targetids = np.concatenate([_shared.id_list(text) for text in args.targetids])

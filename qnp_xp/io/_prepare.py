@@ -51,10 +51,7 @@ class Preparer:
 
     def __call__(self, batch: Selection) -> Prepared:
         """Prepare the rows of the table that a batch makes."""
-        if batch.counts.size == batch.indices.size:
-            flux_sum, ivar_sum, cleaned, used = self._sum_arms(batch.indices)
-        else:
-            flux_sum, ivar_sum, cleaned, used = self._sum_targets(batch)
+        flux_sum, ivar_sum, cleaned, used = self.sums(batch)
         with self.clock("normalise"):
             xp, flux = self.backend.xp, average(flux_sum, ivar_sum)
             x, *facts = normalize(flux, ivar_sum)
@@ -76,6 +73,12 @@ class Preparer:
         few = (unscored == 0) & (3 * np.sum(covered, axis=1) < covered.shape[1])
         status = status | np.where(few, int(Status.LITTLE_COVERAGE), 0)
         return Prepared(x, good, status.astype(np.int32), covered, flux, ivar_sum)
+
+    def sums(self, batch: Selection) -> _Sums:
+        """Add up the pixels of each bin, for each row of the table."""
+        if batch.counts.size == batch.indices.size:
+            return self._sum_arms(batch.indices)
+        return self._sum_targets(batch)
 
     def _sum_arms(self, indices: NDArray[np.int64]) -> _Sums:
         """Read, upload and rebin some rows of the source."""

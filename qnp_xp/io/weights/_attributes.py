@@ -103,16 +103,16 @@ def embed(
     if content.startswith(_ZIP):
         _embed_archive(content, target, said)
         return
+    how: dict[str, Any] = {"mode": "r+"}
     if repack:
         # Keras makes some 75 groups, each of over 1 kB in the oldest layout.
-        with (
-            h5py.File(io.BytesIO(content), "r") as old,
-            h5py.File(target, "w", libver=("v108", "v108")) as new,
-        ):
-            _copy_group(old, new)
+        how = {"mode": "w", "libver": ("v108", "v108")}
     else:
         target.write_bytes(content)
-    with h5py.File(target, "r+") as f:
+    with h5py.File(target, **how) as f:
+        if repack:
+            with h5py.File(io.BytesIO(content), "r") as old:
+                _copy_group(old, f)
         if said.wave is not None:
             if GRID in f:
                 del f[GRID]
