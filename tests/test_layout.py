@@ -28,9 +28,17 @@ ROOT = Path(__file__).parents[1]
 API = (ROOT / "docs" / "api.md").read_text("utf-8")
 MODULES = sorted(m.name for m in pkgutil.walk_packages([str(PACKAGE)], "qnp_xp."))
 PUBLIC = [name for name in MODULES if "._" not in name]
-#: Modules that need PyTorch as soon as they are imported.
-NEED_TORCH = [f"qnp_xp._train.{x}" for x in ("_augment", "_fit", "_loop", "_network")]
+#: Modules that need another library as soon as they are imported.
+NEEDED = {
+    **{f"qnp_xp._train._{x}": "torch" for x in ("augment", "fit", "loop", "network")},
+    **{f"qnp_xp._{x}": "numba" for x in ("xp.jit", "xp.kernels", "network.compiled")},
+}
 LONGEST = 350  # lines of a module
+
+
+def lacks(module: str) -> bool:
+    """Whether a module needs a library that is not installed."""
+    return module in NEEDED and not importlib.util.find_spec(NEEDED[module])
 
 
 def documented() -> dict[str, Any]:
@@ -99,7 +107,7 @@ def test_scripts_import_names_that_exist() -> None:
     assert scripts
     for node in (n for s in scripts for n in ast.walk(ast.parse(s.read_text("utf-8")))):
         if isinstance(node, ast.ImportFrom) and f"{node.module}.".startswith("qnp_xp."):
-            if node.module in NEED_TORCH and not importlib.util.find_spec("torch"):
+            if lacks(node.module or ""):
                 continue
             module = importlib.import_module(node.module or "")
             assert [n.name for n in node.names if not hasattr(module, n.name)] == []
@@ -146,8 +154,8 @@ def test_modules_and_classes_are_found_without_an_import_of_their_own() -> None:
 def test_examples_in_docstrings_print_what_they_say(module: str) -> None:
     if np.lib.NumpyVersion(np.__version__) < "2.0.0":
         pytest.skip("numpy 1 prints scalars in another way")
-    if module in NEED_TORCH and not importlib.util.find_spec("torch"):
-        pytest.skip("no torch")
+    if lacks(module):
+        pytest.skip(f"no {NEEDED[module]}")
     # As numpydoc has it, examples take `np` for granted.
     found = importlib.import_module(module)
     assert doctest.testmod(found, extraglobs={"np": np}).failed == 0

@@ -241,7 +241,8 @@ def _judge(
     c_thresh: float,
 ) -> Validation:
     """Compare what a network says with what is known."""
-    table = np.zeros(examples.n, table_dtype(model.lines, model.lines_bal, ()))
+    dtype = table_dtype(model.lines, model.lines_bal, (), fitted=False)
+    table = np.zeros(examples.n, dtype)
     table["TARGETID"] = np.arange(examples.n)
     for name, values in columns.items():
         table[name] = values
