@@ -50,9 +50,9 @@ class Rival:
         return float(self._read())
 
     def close(self) -> None:
-        """End the process."""
-        with contextlib.suppress(OSError):
-            self._process.communicate()
+        """End the process, also where its library hangs at the end."""
+        self._process.kill()
+        self._process.communicate()
 
 
 def _products(cores: list[int], repeats: int) -> float:

@@ -158,8 +158,8 @@ class Rebinner:
 
     def _sum(self, arms: Sequence[Arm]) -> Sums:
         """Sum arms in which all spectra have the same wavelengths."""
-        single = all(x.dtype == np.float32 for _, *pixels in arms for x in pixels)
-        if self.compiled and single:
+        pixels = [x for _, *both in arms for x in both]
+        if self.compiled and all(x.dtype == np.float32 for x in pixels):
             from ._xp.kernels import sum_pixels  # noqa: PLC0415
 
             return sum_pixels(

@@ -67,8 +67,7 @@ class QuasarNP:
         Threads to predict with on a CPU; None for ``$OMP_NUM_THREADS``, or the cores
         that the process was granted. Results do not depend on it.
     compiled : bool
-        Whether numba has compiled what it computes, for float32 on a CPU. Compiled
-        and plain results agree to some 1e-6.
+        Whether numba has compiled it; both give the same to some 1e-6.
     rebinner : callable
         `qnp_xp.spectra.sum_arms` onto `wave`, for arrays on the model's device.
     tile : int
@@ -257,9 +256,10 @@ class QuasarNP:
         array, shape (n, nlines * 2 * nboxes)
             Outputs of all lines side by side; see `split`.
         """
-        # What is not finite is found in the outputs, and numpy need not warn of it.
-        # torch.compile cannot trace the block that says so.
-        quiet = np.errstate(all="ignore") if self.backend.is_host else nullcontext()
+        # What is not finite is found in the outputs, and numpy need not warn of it; but
+        # torch.compile cannot trace what tells it so.
+        traced = self.backend.name == "torch"
+        quiet = nullcontext() if traced else np.errstate(all="ignore")
         with self.backend.active(), quiet:
             x = layers.flatten(to_device(x, self.backend, self.dtype))
             while True:
@@ -285,8 +285,12 @@ class QuasarNP:
         """Run the network tile by tile."""
         n = x.shape[0]
         starts = range(0, max(n, 1), tile)
-        tiles = [self._layers(x[i : min(i + tile, n), :]) for i in starts]
+        tiles = [self._forward_tile(x[i : min(i + tile, n), :]) for i in starts]
         return tiles[0] if len(tiles) == 1 else self.backend.xp.concat(tiles, axis=0)
+
+    def _forward_tile(self, x: Array) -> Array:
+        """Run the network on one tile."""
+        return self._layers(x)
 
 
 def _check(dtype: Any, nproc: Any, backend: Backend) -> None:
@@ -316,9 +320,7 @@ def _compiles(compiled: Any, dtype: str, backend: Backend) -> bool:
         raise TypeError(msg)
     fits = backend.is_host and dtype == "float32"
     if compiled and not fits:
-        msg = (
-            f"compiled=True is for float32 on a CPU, not for {dtype} on {backend.name}"
-        )
+        msg = f"compiled=True takes float32 on a CPU, not {dtype} on {backend.name}"
         raise DeviceError(msg)
     if compiled is False or not fits:
         return False
@@ -326,10 +328,8 @@ def _compiles(compiled: Any, dtype: str, backend: Backend) -> bool:
         from ._network import compiled as _  # noqa: F401, PLC0415
     except ImportError as err:
         if compiled:
-            msg = (
-                "compiled=True needs numba, which comes with the extra 'fast': pip"
-                f" install '.[fast]' in a checkout. Python says: {err}"
-            )
+            how = "the extra 'fast' brings: pip install '.[fast]' in a checkout"
+            msg = f"compiled=True needs numba, which {how}. Python says: {err}"
             raise MissingLibraryError(msg) from err
         return False
     return True

@@ -75,11 +75,16 @@ def test_importing_the_array_functions_loads_no_optional_library(module: str) ->
     assert loaded.isdisjoint(OPTIONAL)
 
 
-@pytest.mark.parametrize("module", ["io", "_classify", "cli"])
+@pytest.mark.parametrize("module", ["io", "_classify"])
 def test_importing_the_rest_loads_the_readers_of_files_alone(module: str) -> None:
     loaded = loaded_by(f"import qnp_xp.{module}")
     assert {"fitsio", "h5py"} <= loaded
     assert loaded.isdisjoint(set(OPTIONAL) - {"fitsio", "h5py"})
+
+
+def test_importing_the_command_loads_no_library() -> None:
+    loaded = loaded_by("import qnp_xp.cli")
+    assert loaded.isdisjoint({*OPTIONAL, "numpy"})
 
 
 def test_the_version_is_that_of_the_distribution() -> None:

@@ -66,14 +66,18 @@ from qnp_xp import (
     _scorer,
     classify,
     cli,
+    convert,
     load_model,
     train,
 )
 from qnp_xp._data import EMBEDDED_NETWORK, QUASAR_BASIS, data_file
+from qnp_xp._train import _convert
 from qnp_xp.batch import jobs
+from qnp_xp.errors import MissingLibraryError
+from qnp_xp.grids import linear_wave, wave
 from qnp_xp.io import _packed, load_desi_coadd, load_desi_exposure
 from qnp_xp.io.open import open_spectra
-from qnp_xp.io.weights import _reading
+from qnp_xp.io.weights import _reading, embed_grid
 from qnp_xp.lines import LINES, LINES_BAL
 from qnp_xp.model import QuasarNP
 from qnp_xp.utils import process_preds, renormalize
@@ -951,6 +955,96 @@ def test_another_number_of_bins_than_the_grid_has(case: Case) -> None:
         f["model_grid"] = np.linspace(3600, 9000, 442)
 
     refuses_weights(stored(case, edit), r"model_grid.*\(442,\).* 443")
+
+
+def test_wave_of_another_grid_than_the_file_holds(case: Case) -> None:
+    path = stored(case, lambda f: f.__setitem__("model_grid", wave))
+    for other in (linear_wave, wave[:-1], wave + 1):
+        with pytest.raises((WeightsError, ValueError), match=r"net\.h5.*443"):
+            load_model(path, wave=other)
+    np.testing.assert_array_equal(load_model(path, wave=wave).wave, wave)
+
+
+def test_a_grid_without_constant_spacing_also_for_embed_grid_and_convert(
+    case: Case,
+) -> None:
+    path = stored(case, lambda _: None)
+    case.monkeypatch.setattr(_convert, "import_onnx", lambda: None)
+    bad = np.linspace(3600, 9000, 443) ** 1.1
+    target = case.folder / "new.onnx"
+    for use in (
+        lambda: load_model(path, wave=bad),
+        lambda: embed_grid(path, target, bad),
+        lambda: convert(path, target, wave=bad),
+    ):
+        with pytest.raises(ValueError, match="spacing"):
+            use()
+    assert not target.exists()
+
+
+def test_a_threshold_in_the_file_that_is_no_number_from_0_to_1_unknown_lines_or_too_few(
+    case: Case,
+) -> None:
+    for name, value in (
+        ("c_thresh", 1.5),
+        ("c_thresh", "high"),
+        ("c_thresh", np.nan),
+        ("lines", "LYA,NoSuchLine"),
+        ("lines", "LYA"),
+    ):
+        path = stored(case, lambda f, n=name, v=value: f.attrs.__setitem__(n, v))
+        refuses_weights(path, name)
+
+
+def test_weights_that_are_converted_over_themselves_or_over_what_is_there(
+    case: Case,
+) -> None:
+    path = stored(case, lambda _: None)
+    before = path.read_bytes()
+    there = case.file(b"mine", "new.onnx")
+    for target, overwrite, match in (
+        (path, True, "net.h5 is an input"),
+        (there, False, "new.onnx exists"),
+    ):
+        with pytest.raises((FileExistsError, ValueError), match=match):
+            convert(path, target, overwrite=overwrite)
+    assert (path.read_bytes(), there.read_bytes()) == (before, b"mine")
+
+
+def test_a_converted_file_that_would_compute_another_network(case: Case) -> None:
+    def run(_: Path, x: np.ndarray) -> np.ndarray:
+        return np.zeros((len(x), 2, 26))
+
+    content = SimpleNamespace(SerializeToString=lambda: b"onnx")
+    for name, stand_in in (
+        ("import_onnx", lambda: None),
+        ("onnx_network", lambda *_: content),
+        ("run_onnx", run),
+    ):
+        case.monkeypatch.setattr(_convert, name, stand_in)
+    target = case.folder / "new.onnx"
+    path = stored(case, lambda _: None)
+    with pytest.raises(WeightsError, match=r"net\.h5.*new\.onnx would differ by \d"):
+        convert(path, target)
+    assert not target.exists()
+
+
+def test_convert_without_keras_pytorch_or_onnx_or_with_keras_on_another_library(
+    case: Case,
+) -> None:
+    path = stored(case, lambda _: None)
+    case.monkeypatch.setenv("KERAS_BACKEND", "torch")
+    for library, suffix, extra in (
+        ("keras", ".keras", "train"),
+        ("onnx", ".onnx", "onnx"),
+    ):
+        case.monkeypatch.setitem(sys.modules, library, None)
+        with pytest.raises(MissingLibraryError, match=rf"pip install '\.\[{extra}\]'"):
+            convert(path, case.folder / f"new{suffix}")
+    case.monkeypatch.delitem(sys.modules, "keras")
+    case.monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+    with pytest.raises(MissingLibraryError, match="KERAS_BACKEND=torch"):
+        convert(path, case.folder / "new.keras")
 
 
 def test_a_lambda_other_than_quasarnet_s_own(case: Case) -> None:

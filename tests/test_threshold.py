@@ -125,8 +125,8 @@ def test_pictures_go_by_it(own: Path, tmp_path: Path) -> None:
             plot.spectrum(coadd, own, c_thresh=0.25),
         )
     ]
-    assert "above 0.9." in texts[0]
-    assert "above 0.25." in texts[1]
+    assert "above 0.9;" in texts[0]
+    assert "above 0.25;" in texts[1]
 
 
 def _has_text(artist: Any) -> bool:
