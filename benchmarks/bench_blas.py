@@ -22,7 +22,7 @@ _SETTINGS = tuple(itertools.product((None, 1, 2, 4), (1, 2)))
 
 def _measure(weights: str | None, nproc: int, rows: int) -> None:
     """Write seconds, seconds of processors, and a digest of the outputs."""
-    network = model(weights, nproc=nproc)
+    network = model(weights, nproc=nproc, compiled=False)  # which needs no BLAS
     x = np.random.default_rng(0).normal(size=(rows, network.nbins)).astype(np.float32)
     network.predict(x)
     start, begun = time.perf_counter(), time.process_time()

@@ -298,10 +298,11 @@ def draw_network(filters: int) -> Network:
     return Network(443, tuple(convs), (trunk,), tuple(heads), 0)
 
 
-@pytest.fixture(scope="module")
-def wide() -> qnp_xp.model.QuasarNP:
+@pytest.fixture(scope="module", params=[False, None], ids=["plain", "by default"])
+def wide(request: pytest.FixtureRequest) -> qnp_xp.model.QuasarNP:
     path = Path(__file__).parent / "data" / "keras" / "valid.h5"
-    return load_model(path).__replace__(network=draw_network(48))
+    model = load_model(path, compiled=request.param)
+    return model.__replace__(network=draw_network(48))
 
 
 SPECTRA = np.random.default_rng(3).normal(size=(150, 443)).astype(np.float32)
@@ -370,7 +371,7 @@ from test_threads import SPECTRA, draw_network
 from pathlib import Path
 from qnp_xp.io import load_model
 path = Path(sys.argv[1]) / "data" / "keras" / "valid.h5"
-model = load_model(path).__replace__(network=draw_network(48))
+model = load_model(path, compiled=False).__replace__(network=draw_network(48))
 everything = np.stack(model.predict(SPECTRA))
 rows = np.random.default_rng(0).permutation(150)[:77]
 same = np.array_equal(np.stack(model.predict(SPECTRA[rows])), everything[:, rows])
@@ -405,7 +406,8 @@ from qnp_xp._xp.threads import _blas
 from qnp_xp.io import load_model
 path = Path(sys.argv[1]) / "data" / "keras" / "valid.h5"
 for nproc in (1, 2):
-    model = load_model(path, nproc=nproc).__replace__(network=draw_network(48))
+    model = load_model(path, nproc=nproc, compiled=False)
+    model = model.__replace__(network=draw_network(48))
     results = np.stack(model.predict(SPECTRA)), classify(data_file(DEMO_COADD))
     print(*(hashlib.sha256(x.tobytes()).hexdigest() for x in results))
 print(len(_blas().own), file=sys.stderr)
