@@ -18,5 +18,7 @@ def draw_curve(curve: NDArray[np.float64], step: int, title: str) -> Any:
         axes.plot(curve[:, 0], curve[:, column], marker=".", label=label)
     axes.axvline(step, color="0.6", linestyle="--", label=f"written: step {step}")
     axes.set(title=title, xlabel="step", ylabel="loss", yscale="log")
+    axes.yaxis.set_major_formatter("{x:g}")  # not as powers of ten
+    axes.yaxis.set_minor_formatter("{x:g}")
     axes.legend()
     return figure
