@@ -133,6 +133,8 @@ class QuasarNP:
 
     def recipe(self, **changes: Any) -> Callable[[], QuasarNP]:
         """Say how to make this model, or one that differs, perhaps elsewhere."""
+        if self.compiled and {"backend", "dtype"} & changes.keys():
+            changes.setdefault("compiled", None)  # where it can be there
         return functools.partial(QuasarNP, **{**self._arguments(), **changes})
 
     def __repr__(self) -> str:

@@ -100,7 +100,7 @@ def test_convolutions_agree_with_the_oracle(
     assert found.dtype == np.float32
     plain = prepare(conv, resolve("cpu"), "float32")(given)
     error = np.abs(apply[activation](plain) - apply[activation](expected)).max()
-    tolerance = max(3e-6, 2 * error)  # sums of 1,000 terms are worse in both
+    tolerance = max(6e-6, 3 * error)  # sums of 1,000 terms are worse in both
     np.testing.assert_allclose(
         found, apply[activation](expected), rtol=0, atol=tolerance
     )
@@ -245,6 +245,7 @@ def test_copies_keep_it_and_other_devices_decide_anew() -> None:
     assert not model.to("cpu", xp=strict).compiled
     assert model.to("cpu", xp=strict).to("cpu").compiled
     assert not plain.to("cpu", compiled=False).compiled
+    assert not model.__replace__(dtype="float64").compiled
 
 
 def arms(rng: np.random.Generator, n: int) -> list[tuple[np.ndarray, ...]]:

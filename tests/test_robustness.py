@@ -2122,7 +2122,7 @@ def test_an_interrupt_in_a_large_batch(case: Case) -> None:
     arrays = np.linspace(3600, 9800, 700), flux, np.ones_like(flux)
     with pytest.raises(KeyboardInterrupt):
         case.classify(arrays, batch_size=n)
-    assert len(done) <= 4 + 2 * case.model.threads
+    assert len(done) < 32  # of 64
 
 
 # Training.
