@@ -35,7 +35,7 @@ def add_options(p: argparse.ArgumentParser) -> None:
     add("--c-thresh C_THRESH", meaning, type=float)
     meaning = "lines that make a quasar (that of the table)"
     add("--n-thresh N_THRESH", meaning, type=int)
-    meaning = "largest |dz|/(1+z) of a good redshift (%(default)s, which is 2998 km/s)"
+    meaning = "largest dz/(1+z) of a good redshift, either way (%(default)s, which is 2998 km/s)"
     add("--dz DZ", meaning, type=float, default=0.01)
 
 
