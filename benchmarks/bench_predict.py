@@ -148,11 +148,9 @@ def draw(
     colours = ["#0072B2" if name.startswith("qnp") else "#999999" for name in names]
     axes.barh(names, [rates[name] for name in names], color=colours)
     limit = sgemm / FLOP_PER_SPECTRUM
-    axes.axvline(limit, color="#D55E00", linestyle="--")
-    axes.text(
-        limit, -0.42, " direct convolution at the rate of sgemm ", color="#D55E00",
-        fontsize=8, ha="right" if limit > 0.6 * max(rates.values()) else "left",
-    )  # fmt: skip
+    label = "direct convolution at the rate of sgemm"
+    axes.axvline(limit, color="#D55E00", linestyle="--", label=label)
+    axes.legend(loc="upper center", bbox_to_anchor=(0.4, 1.14), frameon=False)
     threads = facts["threads"]
     axes.set_xlabel(f"spectra per second, {threads} thread{'s' if threads > 1 else ''}")
     axes.spines[["top", "right"]].set_visible(False)

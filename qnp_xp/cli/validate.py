@@ -35,7 +35,9 @@ def add_options(p: argparse.ArgumentParser) -> None:
     add("--c-thresh C_THRESH", meaning, type=float)
     meaning = "lines that make a quasar (that of the table)"
     add("--n-thresh N_THRESH", meaning, type=int)
-    meaning = "largest dz/(1+z) of a good redshift, either way (%(default)s, which is 2998 km/s)"
+    meaning = (
+        "how far dz/(1+z) of a good redshift may be from 0 (%(default)s, 2998 km/s)"
+    )
     add("--dz DZ", meaning, type=float, default=0.01)
 
 
