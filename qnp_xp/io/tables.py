@@ -234,6 +234,7 @@ def _ascii(name: str) -> str:
     return name.encode("ascii", "backslashreplace").decode("ascii")
 
 
+@functools.cache
 def _version(library: str) -> str:
     """Look the version of a library up; CuPy may be called cupy-cuda12x, say."""
     name = None if library == "cupy" else library
