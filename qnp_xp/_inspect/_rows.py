@@ -70,7 +70,7 @@ class Ask:
         self, table: NDArray[Any], distances: NDArray[np.float64], known: Indices
     ) -> Indices:
         """Find the rows of a table that are asked for."""
-        kept = np.ones(table.size, dtype=bool)
+        kept: NDArray[Any] = np.ones(table.size, dtype=bool)
         if self.quasars:
             kept = table["IS_QSO_QN"] == 1
         if self.near_threshold:
@@ -141,7 +141,7 @@ def choose(
 def limited(parts: Sequence[Part], ask: Ask, limit: int) -> list[Part]:
     """Keep the first spectra, or those nearest to the threshold."""
     sizes = [part.indices.size for part in parts]
-    order = np.arange(sum(sizes))
+    order: NDArray[Any] = np.arange(sum(sizes))
     if ask.near_threshold:
         distances = np.concatenate([part.distances for part in parts])
         order = np.argsort(distances, kind="stable")

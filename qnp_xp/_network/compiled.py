@@ -110,8 +110,8 @@ def _prepare(conv: Conv) -> Callable[[Single], Single]:
     shape = (size, conv.stride, conv.padding)
     found = toom_cook_kernel(conv)
     if found is None or found[0].output.shape[0] != kernels.OUTPUTS:
-        kernel = conv.kernel.reshape(size * channels, filters)
-        return _DirectConv(*shape, _Product.of(kernel, conv.bias, conv.activation))
+        windows = conv.kernel.reshape(size * channels, filters)
+        return _DirectConv(*shape, _Product.of(windows, conv.bias, conv.activation))
     transform, kernel = found
     before, after = (
         np.asarray(matrix, dtype=np.float32)

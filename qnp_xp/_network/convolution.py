@@ -111,7 +111,8 @@ def toom_cook_kernel(
     transform = toom_cook(taps)
     phases = pad_or_cut(conv.kernel, 0, taps * conv.stride, axis=0)
     phases = phases.reshape(taps, conv.stride * channels, filters)
-    return transform, np.tensordot(transform.kernel, phases, axes=1)
+    kernel = np.tensordot(transform.kernel, phases, axes=1)
+    return transform, np.asarray(kernel, dtype=np.float64)
 
 
 def prepare(

@@ -253,7 +253,7 @@ def _judge(
 
 def _truth_of(examples: Examples) -> Truth:
     """Give what is known of examples, by their numbers."""
-    ids = {"TARGETID": np.arange(examples.n)}
+    ids: dict[str, NDArray[Any]] = {"TARGETID": np.arange(examples.n)}
     # Of negatives it is not known what they are, but what they are not.
     kind = np.where(examples.kind == int(Kind.UNKNOWN), int(Kind.GALAXY), examples.kind)
     sure = np.ones(examples.n, dtype=bool)

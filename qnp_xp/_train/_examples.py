@@ -162,7 +162,7 @@ def _read(
     target = np.ones(source.n, dtype=bool) if source.target is None else source.target
     left_out["not science targets"] += int(np.sum(~target))
     rows = np.flatnonzero(target).astype(np.int64)
-    row = np.full(source.n, -1, dtype=np.int64)
+    row: NDArray[np.int64] = np.full(source.n, -1, dtype=np.int64)
     if truth is not None:
         if not source.identifiers:
             msg = f"{source.name}: says of no spectrum which object it is"

@@ -85,4 +85,4 @@ def _templates(file: FitsFile, hdu: int) -> Templates | None:
     if not (sound and 1 <= count <= _MOST and 2 <= edges[0] < edges[-1] <= 6):
         what = f"no 1 to {_MOST} templates of finite flux by rising wavelength"
         raise file.problem(hdu, f"{what} (Angstrom, or its log10 with LOGLAM)")
-    return Templates(edges, flux)
+    return Templates(np.asarray(edges, dtype=np.float64), flux)
