@@ -348,7 +348,7 @@ def test_flux_with_and_without_a_unit_cannot_be_mixed(
 def test_a_spectrum_beyond_the_numbers_of_the_network_has_a_status(
     hdus: Hdus, weights: Path, dtype: str, backend: ArrayBackend
 ) -> None:
-    if backend.name == "jax-float32":
+    if backend.name.startswith("jax") and dtype == "float32":
         pytest.skip("XLA takes a weight below 1e-38 for none")
     wave, flux, ivar = joined(hdus)
     sound = (wave, flux.copy(), np.full_like(ivar, 1e36))
