@@ -11,6 +11,7 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from helpers import (
@@ -175,6 +176,19 @@ def test_results_are_those_of_classify(coadd: Path, page: Path, weights: Path) -
         np.testing.assert_allclose(best, confidences, rtol=1e-2, atol=1e-6)
         ra, dec = target["sky"]
         np.testing.assert_allclose([ra, dec], [row["TARGET_RA"], row["TARGET_DEC"]])
+
+
+def test_the_network_s_own_threshold_counts(
+    coadd: Path, page: Path, weights: Path
+) -> None:
+    with h5py.File(weights, "r+") as f:
+        f.attrs["c_thresh"] = 0.9
+    table = classify(coadd, weights)
+    quasars = np.flatnonzero(table["IS_QSO_QN"]).tolist()
+    assert quasars != np.flatnonzero(table["Z_QN_CONF"] > 0.5).tolist()
+    inspect(coadd, weights, output=page, quasars=True)
+    assert page_data(page)["threshold"] == 0.9
+    assert shown(page) == quasars
 
 
 def test_a_row_without_result_holds_no_numbers(

@@ -63,7 +63,8 @@ def inspect(
     overwrite : bool
         Replace `output` if it is there.
     c_thresh, n_thresh, use_mask : optional
-        As for `qnp_xp.classify`; by default those of `table`, else 0.5, 1 and False.
+        As for `qnp_xp.classify`; by default those of `table`, else the
+        threshold of the network (or 0.5), 1 and False.
 
     Returns
     -------

@@ -6,6 +6,7 @@ import functools
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ from ._targets import Targets, flagged_runs
 
 # Keywords of a table that settings come from, and what they are without one.
 _SETTINGS = {
-    "c_thresh": ("C_THRESH", 0.5),
+    "c_thresh": ("C_THRESH", None),
     "n_thresh": ("N_THRESH", 1),
     "use_mask": ("USEMASK", False),
 }
@@ -63,6 +64,9 @@ def make_page(
     if catalog is not None:
         catalog.ensure_made_by(network)
     options = _options(settings, catalog)
+    # That of the network, where nothing else is said.
+    c_thresh = options.threshold(network.c_thresh).value
+    options = replace(options, c_thresh=c_thresh)
     openers: list[Callable[[], Source]] = [lambda: open_arrays(spectra)]
     if groups is not None:
         openers = [functools.partial(open_group, group) for group in groups]
