@@ -14,7 +14,6 @@ from numpy.typing import ArrayLike, NDArray
 from ._options import Options
 from ._scorer import score
 from ._xp.clock import Clock
-from .errors import SpectraError
 from .io._basis import read_basis
 from .io._files import ensure_name, ensure_writable, file_stamp
 from .io.memory import open_arrays
@@ -277,12 +276,7 @@ def _select(
         chosen = target_indices(targetids, known, source.name)
     else:
         chosen = row_indices(None, source.n)
-    if not coadd:
-        return Selection.of_rows(chosen)
-    if known is None:
-        msg = f"{source.name}: has no TARGETIDs to coadd spectra by"
-        raise SpectraError(msg)
-    return Selection.of_targets(chosen, known[chosen])
+    return source.select(chosen, coadd)
 
 
 def _warn_off_grid(source: Source, model: QuasarNP) -> None:

@@ -17,6 +17,11 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
+def as_ascii(text: str) -> str:
+    """Write a text as FITS can hold it, other letters as their escapes."""
+    return text.encode("ascii", "backslashreplace").decode("ascii")
+
+
 def explain(err: BaseException) -> str:
     """Say what went wrong: Python's words without their numbers, the file first."""
     if isinstance(err, MemoryError):

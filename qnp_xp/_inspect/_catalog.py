@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .._text import as_ascii
 from ..io.source import Source
 from ..io.tables import read_catalog
 from ..model import QuasarNP
@@ -61,7 +62,7 @@ class Catalog:
         table = self.table
         names = set(table.dtype.names or ())
         if "QNINPUT" in names:
-            own = Path(source.name).name.encode("ascii", "backslashreplace")
+            own = as_ascii(Path(source.name).name).encode()
             table = table[np.char.strip(table["QNINPUT"].astype("S")) == own]
         known = source.identifiers
         key = next((k for k in _KEYS if _tells(k, table) and {*k} <= {*known}), None)

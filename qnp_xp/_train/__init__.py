@@ -221,7 +221,7 @@ def _carry_out(
         raise done.interrupt
     validation = _judge(model, found, held, c_thresh)
     if plan.start is not None:
-        own = 0.5 if plan.start.c_thresh is None else plan.start.c_thresh
+        own = Options().threshold(plan.start.c_thresh).value
         before = _judge(plan.start, _decoded(plan.start, held), held, own)
         validation = replace(validation, other=before)
     return Training(plan, done.step, done.curve, c_thresh, validation)

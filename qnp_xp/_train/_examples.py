@@ -180,13 +180,7 @@ def _read(
                 f" {int(row[rows][lacking][0])} for one"
             )
             raise SpectraError(msg)
-    selection = Selection.of_rows(rows)
-    if options.coadd:
-        if "TARGETID" not in source.identifiers:
-            msg = f"{source.name}: has no TARGETIDs to coadd spectra by"
-            raise SpectraError(msg)
-        ids = source.identifiers["TARGETID"][rows]
-        selection = Selection.of_targets(rows, ids)
+    selection = source.select(rows, options.coadd)
     prepare = Preparer(source, rebinner, rebinner.backend, options.use_mask)
     pixels = [_bins(prepare, part) for _, part in selection.batches(options.batch_size)]
     if not pixels:

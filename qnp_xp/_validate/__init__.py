@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from .._text import as_ascii
 from ..io._files import atomic_write, ensure_writable
 from ..io._report import csv_content, fits_content
 from ..io._truth import open_truth
@@ -158,20 +159,16 @@ class Validation(Comparison):
     def _cards(self) -> list[Card]:
         """Say in a header what was compared."""
         cards: list[Card] = [
-            ("QNTABLE", Path(self.name).name, "table"),
-            ("QNTRUTH", Path(self.truth_name).name, "truth"),
+            ("QNTABLE", as_ascii(Path(self.name).name), "table"),
+            ("QNTRUTH", as_ascii(Path(self.truth_name).name), "truth"),
             ("C_THRESH", self.c_thresh, "a line counts above this confidence"),
             ("N_THRESH", self.n_thresh, "lines that make a quasar"),
             ("QNDZ", self.dz, "largest |dz|/(1+z) of a good redshift"),
         ]
         if self.other is not None:
-            cards.insert(1, ("QNTABLE2", Path(self.other.name).name, "other table"))
-        return [
-            (key, x.encode("ascii", "backslashreplace").decode(), note)
-            if isinstance(x, str)
-            else (key, x, note)
-            for key, x, note in cards
-        ]
+            other = as_ascii(Path(self.other.name).name)
+            cards.insert(1, ("QNTABLE2", other, "other table"))
+        return cards
 
 
 def ensure_ending(path: Path) -> None:

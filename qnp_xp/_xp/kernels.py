@@ -28,7 +28,6 @@ _WIDTH = 2 * LANES
 _POINTS = 4  # that are computed at once, as many as a tile has outputs
 _transform = make_kernel(_POINTS, 2)
 
-FEWEST_COLUMNS = 2 * LANES  #: of a product
 OUTPUTS = 4  #: of a tile of Toom-Cook
 
 _NO_FLOOR = np.float32(-np.inf)
@@ -207,8 +206,8 @@ class Weights(NamedTuple):
 
 
 def weights(kernel: NDArray[Any], bias: NDArray[Any], floor: float) -> Weights:
-    """Make weights of `FEWEST_COLUMNS` or more: a narrower kernel is given zeros."""
-    columns = max(bias.size, FEWEST_COLUMNS)
+    """Make weights of one width or more: a narrower kernel is given zeros."""
+    columns = max(bias.size, _WIDTH)
     kernel = pad_or_cut(kernel, 0, columns, axis=kernel.ndim - 1)
     firsts = [min(i, columns - _COLUMNS) for i in range(0, columns, _COLUMNS)]
     panels = np.stack([kernel[..., i : i + _COLUMNS] for i in firsts], axis=-3)

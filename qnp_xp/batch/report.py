@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from .._options import Threshold
 from .._printing import complain, count, flush, note, say
-from .._text import printable
+from .._text import as_ascii, printable
 from .._version import __version__
 from ..io._files import atomic_write
 from ..io.tables import Card, table_content
@@ -133,9 +133,9 @@ class Report:
         found = sorted(self.results, key=lambda result: result.job.name)
         done = np.array([result.outcome is Outcome.DONE for result in found])
         columns = {
-            "NAME": [_ascii(result.job.name) for result in found],
-            "OUTPUT": [_ascii(str(result.job.output)) for result in found],
-            "STATE": [_ascii(result.outcome.value) for result in found],
+            "NAME": [_cell(result.job.name) for result in found],
+            "OUTPUT": [_cell(str(result.job.output)) for result in found],
+            "STATE": [_cell(result.outcome.value) for result in found],
             "ROWS": np.where(done, [result.rows for result in found], -1),
             "SCORED": np.where(done, [result.scored for result in found], -1),
             "QUASARS": np.where(done, [result.quasars for result in found], -1),
@@ -144,7 +144,7 @@ class Report:
         for stage in _STAGES:
             seconds = [result.stages.get(stage, 0.0) for result in found]
             columns[f"T_{stage.upper()}"] = seconds
-        columns["MESSAGE"] = [_ascii(result.message) for result in found]
+        columns["MESSAGE"] = [_cell(result.message) for result in found]
         arrays = [np.asarray(values) for values in columns.values()]
         dtype = [(name, a.dtype) for name, a in zip(columns, arrays, strict=True)]
         return np.rec.fromarrays(arrays, dtype=dtype)
@@ -230,6 +230,6 @@ def _quasars(
         yield f"  ... and {rows.size - _MOST_ROWS} more"
 
 
-def _ascii(text: str) -> bytes:
-    """Encode a text as FITS can hold it."""
-    return printable(text).encode("ascii", "backslashreplace")
+def _cell(text: str) -> bytes:
+    """Encode a text for a column of a FITS table."""
+    return as_ascii(printable(text)).encode()

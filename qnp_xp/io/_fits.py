@@ -174,7 +174,7 @@ class FitsFile:
         Where `rows` says for how many spectra they are, there must be a value for each.
         """
         with self.reading(hdu, "a table is expected") as found:
-            cards = self._cards[self._index(hdu)]  # a long header takes cfitsio 10 ms
+            cards = self._cards[self._index(hdu)]  # cfitsio is slow with long headers
             names = found.get_colnames()
             own = {name.upper(): name for name in names}
             present = {name: own[name] for name in wanted if name in own}

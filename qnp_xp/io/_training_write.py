@@ -11,17 +11,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .._binning import Rebinner
-from .._xp.backend import resolve, to_host
+from .._xp.backend import resolve
 from ..errors import SpectraError
 from ..grids import nbins, wave
-from ..selection import row_indices
+from ..selection import Selection, row_indices
 from ..spectra import average
 from ._files import atomic_write, ensure_name, ensure_writable
 from ._match import match
+from ._prepare import Preparer
 from ._truth import Int64, Kind, open_truth
 from ._truth_forms import FIBER
 from .memory import open_arrays
-from .open import group_inputs, open_group
+from .open import groups_of, open_group
 from .source import Source
 
 _log = logging.getLogger(__name__)
@@ -80,11 +81,7 @@ def write_data(
     >>> tids, x = read_data(["data.fits"])  # doctest: +SKIP
     """
     path = _checked(filename)
-    names = [spectra] if isinstance(spectra, (str, Path)) else spectra
-    listed = isinstance(names, (list, tuple)) and len(names) > 0
-    groups: list[Any] = [None]
-    if listed and all(isinstance(name, (str, Path)) for name in names):
-        groups = group_inputs(names)
+    groups: list[Any] = groups_of(spectra) or [None]
     if rows is not None and len(groups) > 1:
         msg = f"rows are of one file, and there are {len(groups)}"
         raise ValueError(msg)
@@ -109,12 +106,11 @@ def _rebinned(
 ) -> tuple[NDArray[np.float32], NDArray[Any]]:
     """Give flux and inverse variance on the bins, and what identifies the spectra."""
     rebinner = Rebinner(wave, resolve("cpu"))
+    prepare = Preparer(source, rebinner, rebinner.backend, use_mask)
     image = np.empty((indices.size, 2 * nbins), dtype=np.float32)
-    for start in range(0, indices.size, _BATCH):
-        batch = indices[start : start + _BATCH]
-        flux, ivar, _ = rebinner(source.read(batch, use_mask))
-        image[start : start + _BATCH, :nbins] = to_host(average(flux, ivar))
-        image[start : start + _BATCH, nbins:] = to_host(ivar)
+    for rows, batch in Selection.of_rows(indices).batches(_BATCH):
+        flux, ivar, *_ = prepare.sums(batch)
+        image[rows, :nbins], image[rows, nbins:] = average(flux, ivar), ivar
     table = np.full(indices.size, -1, [(x, "i8") for x in ("TARGETID", *FIBER)])
     for name in table.dtype.names or ():
         if name in source.identifiers:

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._xp.backend import Array, array_namespace, backend_of, real_floating, to_device
 from ..errors import SpectraError
-from ..selection import holds
+from ..selection import Indices, Selection, holds
 from ._units import ensure_flux_units
 
 #: Columns that say which spectrum a row is, and their types. A source has some of them.
@@ -167,6 +167,15 @@ class Source:
     def n(self) -> int:
         """Number of spectra."""
         return self.arms[0].flux.shape[0]
+
+    def select(self, rows: Indices, coadd: bool) -> Selection:
+        """Make a row of the table of each row, or of all those of a target."""
+        if not coadd:
+            return Selection.of_rows(rows)
+        if "TARGETID" not in self.identifiers:
+            msg = f"{self.name}: has no TARGETIDs to coadd spectra by"
+            raise SpectraError(msg)
+        return Selection.of_targets(rows, self.identifiers["TARGETID"][rows])
 
     def __enter__(self) -> Source:
         return self

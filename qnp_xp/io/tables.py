@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .._data import EMBEDDED_NETWORK
 from .._options import Options
+from .._text import as_ascii
 from .._version import __version__
 from .._xp.backend import array_namespace, to_host
 from ..decode import Decoded
@@ -175,7 +176,7 @@ def _setting_cards(model: QuasarNP, options: Options) -> list[Card]:
         ("N_THRESH", int(options.n_thresh), "lines that make a quasar"),
         ("USEMASK", bool(options.use_mask), "pixels with MASK left out"),
         ("QNCOADD", bool(options.coadd), "spectra of a target added up"),
-        ("QNFIT", _ascii(basis.name) if basis else "none", "templates of the fit"),
+        ("QNFIT", as_ascii(basis.name) if basis else "none", "templates of the fit"),
         *([("QNFITSHA", basis.sha256, "SHA-256 of their files")] if basis else []),
         *lines,
     ]
@@ -208,8 +209,8 @@ def header_cards(
     own = model.weights_name == EMBEDDED_NETWORK
     origin = "ships with qnp_xp, not DESI's" if own else "weights file"
     cards: list[Card] = [
-        ("QNINPUT", _ascii(Path(name).name), "file of the spectra"),
-        ("QNMODEL", _ascii(model.weights_name), origin),
+        ("QNINPUT", as_ascii(Path(name).name), "file of the spectra"),
+        ("QNMODEL", as_ascii(model.weights_name), origin),
         ("QNDEVICE", model.device, "device of the network"),
         *identity,
         ("QNGRID", "log" if grid.log else "linear", "spacing of the wavelength grid"),
@@ -227,11 +228,6 @@ def header_cards(
         cards.append((f"DEPNAM{number:02d}", library, "package"))
         cards.append((f"DEPVER{number:02d}", version, "its version"))
     return cards
-
-
-def _ascii(name: str) -> str:
-    """Write a name as a header can hold it, other letters as their escapes."""
-    return name.encode("ascii", "backslashreplace").decode("ascii")
 
 
 @functools.cache
