@@ -51,6 +51,21 @@ LIGHT_SPEED = 299792.458  # km/s
 #: Rest wavelengths in Angstrom of DESI's six emission lines, in their order.
 REST = (1215.67, 1548.2049, 1908.734, 2796.3511, 4862.68, 6562.8)
 
+#: Networks that Keras wrote, in ``data/keras``.
+KERAS = (
+    "deep",
+    "epsilon",
+    "lambda_k3",
+    "linear_grid",
+    "nine_boxes",
+    "odd_same",
+    "options",
+    "same",
+    "stride3",
+    "valid",
+    "valid_rescaled",
+)
+
 
 def coadd_hdus(
     n: int = 6,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import reference as oracle
+from helpers import KERAS
 from numpy.typing import NDArray
 
 from qnp_xp._network.description import Conv, Dense, Head, Network, fold_batch_norm
@@ -28,19 +29,6 @@ from qnp_xp.spectra import sum_arms
 if TYPE_CHECKING:
     from conftest import ArrayBackend
 
-KERAS = (
-    "deep",
-    "epsilon",
-    "lambda_k3",
-    "linear_grid",
-    "nine_boxes",
-    "odd_same",
-    "options",
-    "same",
-    "stride3",
-    "valid",
-    "valid_rescaled",
-)
 FILES = [
     f"{name}{suffix}"
     for name in KERAS

@@ -18,7 +18,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
-from helpers import copy_archive, copy_hdf5, edit_member_hdf5, layer, write_coadd
+from helpers import KERAS, copy_archive, copy_hdf5, edit_member_hdf5, layer, write_coadd
 
 from qnp_xp import WeightsError, classify, load_model
 from qnp_xp.grids import linear_wave, wave
@@ -31,18 +31,7 @@ from qnp_xp.utils import process_preds
 
 HEADS = [f"fc_{kind}_{i}" for kind in ("box", "offset") for i in range(7)]
 BATCH_NORM = {"gamma", "beta", "moving_mean", "moving_variance"}
-WITH_ARCHIVE = (
-    "deep",
-    "epsilon",
-    "lambda_k3",
-    "nine_boxes",
-    "odd_same",
-    "options",
-    "same",
-    "stride3",
-    "valid",
-    "valid_rescaled",
-)
+WITH_ARCHIVE = tuple(name for name in KERAS if name != "linear_grid")
 
 Edit = Callable[[dict[str, Any], h5py.File], None]
 
