@@ -25,10 +25,16 @@ def column(values: npt.ArrayLike) -> Array:
     return np.asarray(values, dtype=np.float32).reshape(-1, 1)
 
 
+def between(low: float, high: float) -> Bools:
+    """Which bins lie between two wavelengths in Angstrom."""
+    return (low <= CENTRE) & (high >= CENTRE)
+
+
 def forest(rng: Generator, z: npt.ArrayLike) -> Array:
     """Transmission of the intergalactic medium.
 
-    The mean optical depth of Lyman alpha is 0.0023 (1 + z)**3.64, with lognormal
+    The mean optical depth of Lyman alpha is 0.0023 (1 + z)**3.64, and from z = 5.3 on
+    2.6 ((1 + z) / 6.5)**10.9 (Fan et al. 2006, arXiv:astro-ph/0512082), with lognormal
     scatter from bin to bin and between lines of sight. Lyman-limit systems in 60% and
     damped systems in 25% of the spectra in which they could be.
 
@@ -51,7 +57,8 @@ def forest(rng: Generator, z: npt.ArrayLike) -> Array:
     clumps = sightline * np.exp(0.8 * clumps - 0.2)
     tau = np.zeros((n, nbins), dtype=np.float32)
     for rest, strength in LYMAN:
-        depth = strength * 0.0023 * (CENTRE / rest) ** 3.64
+        far = 2.6 * (CENTRE / rest / 6.5) ** 10.9
+        depth = strength * np.maximum(0.0023 * (CENTRE / rest) ** 3.64, far)
         tau += np.where(rest * zp1 > CENTRE, depth, 0)
     tau *= clumps
     limit = LYMAN_LIMIT * (zp1 - column(rng.exponential(0.3, n)))

@@ -9,11 +9,13 @@ from world import World
 
 from qnp_xp._train._network import QuasarNet, run
 
-# Share of objects that are no quasars which may reach a confidence of 0.5 and of 0.8.
-LINE_RATES = (0.03, 0.0032)
+# The confidence above which the network calls an object a quasar.
+C_THRESH = 0.8
+# Share of objects that are no quasars which may reach a confidence of 0.5 and of that.
+LINE_RATES = (0.03, 0.003)
 # The same of quasars without broad absorption where it would be seen.
 BAL_RATES = (0.031, 0.0027)
-LOGITS = (0.0, float(np.log(0.8 / 0.2)))
+LOGITS = (0.0, float(np.log(C_THRESH / (1 - C_THRESH))))
 
 
 def _straight(values: Array, rates: tuple[float, float]) -> tuple[float, float]:

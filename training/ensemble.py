@@ -5,14 +5,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from absorption import BAL_ZMIN, Bools
+from absorption import BAL_ZMIN, Bools, column
 from objects import Library, galaxies, junk, quasars, stars
 from templates import Array, Generator, Ints, draw_shift, redshift
 
 from qnp_xp.grids import nbins
 
 KINDS = ("QSO", "GALAXY", "STAR", "JUNK", "SKY")
-SHARES = (0.55, 0.17, 0.17, 0.06, 0.05)
+SHARES = (0.53, 0.18, 0.16, 0.08, 0.05)
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Ensemble:
     Parameters
     ----------
     flux : ndarray, shape (n, nbins), float32
-        Of a median of 1.
+        Of a median of 1 where they are not dark.
     kind : ndarray, shape (n,), int64
         Place in `KINDS`.
     z : ndarray, shape (n,), float64
@@ -47,17 +47,29 @@ class Mixture:
         Ranges of redshift, in which it is uniform, and their shares of the quasars.
     bal : float
         Share of those above `BAL_ZMIN` that have broad absorption.
+    odd_lines : float
+        Share of those below z = 1.1 whose Balmer lines have shapes of their own.
     """
 
     redshifts: tuple[tuple[float, float, float], ...]
     bal: float
+    odd_lines: float
 
 
 # What is near or has broad absorption is hard, and more often trained on than tried on.
 TRAINING = Mixture(
-    ((0.05, 1.1, 0.38), (1.0, 2.3, 0.32), (2.0, 3.5, 0.20), (3.3, 5.1, 0.10)), bal=0.5
+    (
+        (0.01, 0.12, 0.03),
+        (0.05, 1.1, 0.34),
+        (1.0, 2.3, 0.31),
+        (2.0, 3.5, 0.18),
+        (3.3, 5.1, 0.08),
+        (4.9, 7.0, 0.06),
+    ),
+    bal=0.5,
+    odd_lines=0.25,
 )
-EVALUATION = Mixture(((0.05, 5.1, 0.65), (0.4, 3.5, 0.35)), bal=0.3)
+EVALUATION = Mixture(((0.05, 5.1, 0.65), (0.4, 3.5, 0.35)), bal=0.3, odd_lines=0.05)
 
 
 def quasar_shifts(rng: Generator, mixture: Mixture, n: int) -> Ints:
@@ -94,13 +106,19 @@ def _simulate_chunk(
     z[rows["QSO"]] = redshift(shift)
     broad = (redshift(shift) > BAL_ZMIN) & (rng.random(m) < mixture.bal)
     bal[rows["QSO"]] = broad
-    flux[rows["QSO"]] = quasars(rng, library, shift, broad)
+    flux[rows["QSO"]] = quasars(rng, library, shift, broad, mixture.odd_lines)
     far = draw_shift(rng, 0.0, 1.7, rows["GALAXY"].size)
     flux[rows["GALAXY"]] = galaxies(rng, library, far)
     flux[rows["STAR"]] = stars(rng, library, rows["STAR"].size)
     flux[rows["JUNK"]] = junk(rng, rows["JUNK"].size)
-    middle = np.median(np.abs(flux), axis=1, keepdims=True)
-    return flux / np.maximum(middle, 1e-6), kind, z, bal
+    return flux / column(median_flux(flux)), kind, z, bal
+
+
+def median_flux(flux: Array) -> Array:
+    """Median of the bins that are not dark, as beyond a Lyman break most can be."""
+    size = np.abs(flux)
+    dark = size < 0.1 * np.quantile(size, 0.95, axis=1, keepdims=True)
+    return np.maximum(np.nanmedian(np.where(dark, np.nan, size), axis=1), 1e-6)
 
 
 def simulate(

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from absorption import BAL_ZMIN
+from blind_spots import CLOSE, blind_spots
 from card import fill
 from curves import draw_curves
 from ensemble import EVALUATION, KINDS, Ensemble, simulate
@@ -38,8 +39,6 @@ SNRS = (1, 2, 4, 8, 20)
 REDSHIFTS = {"z<1": (0.0, 1.0), "1<z<2.1": (1.0, 2.1), "z>2.1": (2.1, 9.0)}
 SNR_EDGES = (0.4, 0.8, 1.5, 3, 6, 12, 60)
 Z_EDGES = (0.05, 0.3, 0.6, 0.9, 1.2, 1.5, 1.8, 2.1, 2.5, 3.0, 3.5, 4.0, 4.5, 5.1)
-# A redshift is good within this many times 1 + z.
-CLOSE = 0.02
 
 
 @dataclass(frozen=True)
@@ -244,7 +243,7 @@ def evaluate(network: Path, world: World, n: int) -> dict[str, Any]:
     dict
     """
     judge = Judge(load_model(network))
-    for_objects, for_noise = np.random.SeedSequence(SEED).spawn(2)
+    for_objects, for_noise, for_spots = np.random.SeedSequence(SEED).spawn(3)
     objects = simulate(for_objects, world.library, n, EVALUATION)
     rng = np.random.default_rng(for_noise)
     return {
@@ -253,6 +252,9 @@ def evaluate(network: Path, world: World, n: int) -> dict[str, Any]:
         "edges": {"S/N": SNR_EDGES, "z": Z_EDGES},
         "quasars by S/N": recall_by_snr(judge, world, objects, rng),
         "mixed": mixed(judge, world, objects, rng),
+        "blind spots": blind_spots(
+            judge, world, np.random.default_rng(for_spots), THRESHOLDS[1]
+        ),
         "calibration": calibration(judge, world.observed),
         "desi": desi(judge, reference_folder() / "quasarnp"),
     }

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import fitsio
 import numpy as np
-from absorption import CENTRE, column
+from absorption import CENTRE, between, column
 from parents import Observed
 from scipy.ndimage import gaussian_filter1d, uniform_filter1d
 from templates import Array, Generator
@@ -14,6 +14,8 @@ from qnp_xp.spectra import combine
 
 # Where arms meet (Angstrom): DESI's three, BOSS' two.
 DESI_SPLITS, BOSS_SPLITS = (5780.0, 7570.0), (6000.0, 12000.0)
+# The range of the first spectrograph of SDSS (Angstrom).
+SDSS = (3800.0, 9200.0)
 DESI_FILES = (
     "quasarnp/test_coadd.fits",
     "desi/coadd-special-dark-27247.fits",
@@ -109,7 +111,7 @@ def _ivar(rng: Generator, shapes: tuple[Array, Array], desi: np.ndarray) -> Arra
     return mixed * np.exp(warp + 0.15 * _waves(rng, n, 30.0))
 
 
-def _lost(rng: Generator, arm: np.ndarray) -> np.ndarray:
+def _lost(rng: Generator, arm: np.ndarray, partial: float) -> np.ndarray:
     """Bins that have no data: bad pixels, gaps, dead arms, edges that are cut."""
     n, bins = len(arm), np.arange(nbins)
     lost = rng.random((n, nbins), dtype=np.float32) < 1e-3
@@ -120,11 +122,35 @@ def _lost(rng: Generator, arm: np.ndarray) -> np.ndarray:
     lost |= arm == dead
     cut = rng.random((2, n, 1)) < 0.12
     blue, red = np.where(cut, rng.integers(1, 25, (2, n, 1)), 0)
-    return lost | (bins < blue) | (bins >= nbins - red)
+    return lost | (bins < blue) | (bins >= nbins - red) | _unseen(rng, arm, partial)
+
+
+def _unseen(rng: Generator, arm: np.ndarray, partial: float) -> np.ndarray:
+    """Ranges without data of the share of spectra that have only a part of the grid."""
+    n, bins = len(arm), np.arange(nbins)
+    one = rng.integers(0, 3, (n, 1))
+    # At least a quarter of the grid is left of what is cut anywhere.
+    width = rng.integers(nbins // 4, nbins, (n, 1))
+    first = (rng.random((n, 1)) * (nbins - width)).astype(int)
+    choice = np.where(rng.random(n) < partial, rng.integers(0, 4, n), -1)
+    return np.select(
+        [column(choice) == number for number in range(4)],
+        [
+            arm == one,
+            arm != one,
+            ~between(*SDSS),
+            (bins < first) | (bins >= first + width),
+        ],
+        False,
+    )
 
 
 def observe(
-    rng: Generator, clean: Array, shapes: tuple[Array, Array], snr: Array
+    rng: Generator,
+    clean: Array,
+    shapes: tuple[Array, Array],
+    snr: Array,
+    partial: float = 0.0,
 ) -> tuple[Array, Array]:
     """Add noise and the usual defects.
 
@@ -133,11 +159,15 @@ def observe(
     rng : numpy.random.Generator
         Source of the noise.
     clean : ndarray, shape (n, nbins), float32
-        Spectra without noise, of a median of 1.
+        Spectra without noise, of a median of 1 where they are not dark.
     shapes : tuple of ndarray
         Inverse variances of real spectra, from `read_shapes`.
     snr : ndarray, shape (n,), float32
-        Median signal-to-noise ratio of the bins, by the errors that are claimed.
+        Median signal-to-noise ratio of the bins that are not dark, by the errors that
+        are claimed.
+    partial : float
+        Share of the spectra that have only a part of the grid: some arms, the range of
+        SDSS, any range.
 
     Returns
     -------
@@ -145,7 +175,8 @@ def observe(
         Noisy spectra, 0 where ivar is 0, and the inverse variances they claim.
     """
     n = len(clean)
-    desi = rng.random(n) < 0.55
+    # Faint spectra are DESI's more often than not.
+    desi = rng.random(n) < np.where(snr < 1.5, 0.75, 0.55)
     ivar = _ivar(rng, shapes, desi)
     # Bright objects bring their own photon noise.
     photons = rng.random(n) * np.minimum(np.asarray(snr) / 15, 1)
@@ -155,12 +186,15 @@ def observe(
         np.searchsorted(DESI_SPLITS, CENTRE),
         np.searchsorted(BOSS_SPLITS, CENTRE),
     )
-    lost = _lost(rng, arm) | (ivar == 0)
+    lost = _lost(rng, arm, partial) | (ivar == 0)
     # A spectrum that has lost nearly all is not the network's business.
     lost[lost.mean(axis=1) > 0.8] = False
     lost |= ivar == 0
     ivar = np.where(lost, 0, ivar)
-    ratio = np.where(lost, np.nan, np.abs(clean) * np.sqrt(ivar))
+    dark = np.abs(clean) < 0.1
+    # Where all that is left is dark, its noise is that of the bright bins elsewhere.
+    dark &= (~lost & ~dark).any(axis=1, keepdims=True)
+    ratio = np.where(lost | dark, np.nan, np.maximum(np.abs(clean), 0.1) * ivar**0.5)
     ivar *= column(snr / np.nanmedian(ratio, axis=1)) ** 2
     sigma = 1 / np.sqrt(np.where(lost, 1, ivar))
 
@@ -190,8 +224,8 @@ def observe(
     return np.where(lost, 0, flux).astype(np.float32), ivar.astype(np.float32)
 
 
-def draw_snr(rng: Generator, kind: np.ndarray, sky: int) -> Array:
-    """Signal-to-noise ratios to train on: log-uniform, 0.4 to 60; sky has none.
+def draw_snr(rng: Generator, kind: np.ndarray, sky: int, top: float = 60.0) -> Array:
+    """Signal-to-noise ratios: log-uniform from 0.4; sky has next to none.
 
     Parameters
     ----------
@@ -201,10 +235,12 @@ def draw_snr(rng: Generator, kind: np.ndarray, sky: int) -> Array:
         Kinds of the objects.
     sky : int
         The kind that is an empty sky.
+    top : float
+        The largest.
 
     Returns
     -------
     ndarray, shape (n,), float32
     """
-    snr = np.exp(rng.uniform(np.log(0.4), np.log(60), kind.size))
+    snr = np.exp(rng.uniform(np.log(0.4), np.log(top), kind.size))
     return np.where(kind == sky, 0.02, snr).astype(np.float32)

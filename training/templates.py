@@ -151,7 +151,7 @@ def draw_shift(rng: Generator, low: float, high: float, n: int) -> Ints:
 
 
 def read_templates(
-    path: Path, *, split_lines: bool = False, per_bin: int = PER_BIN
+    path: Path, *, split_lines: bool = False, per_bin: int = PER_BIN, last: float = 0.0
 ) -> Templates:
     """Read a template file of Redrock.
 
@@ -163,6 +163,8 @@ def read_templates(
         Whether to tell lines from the continuum.
     per_bin : int
         Steps of the lattice to average over.
+    last : float
+        Wavelength up to which the last value is carried on, where the file ends before.
 
     Returns
     -------
@@ -173,8 +175,12 @@ def read_templates(
         names = [hdu.get_extname() for hdu in f]
         known = "ARCHETYPE_COEFF" in names
         coefficients = f["ARCHETYPE_COEFF"].read() if known else np.empty((0, 0))
-    axis = header["CRVAL1"] + header["CDELT1"] * np.arange(basis.shape[1] + 1)
-    edges = axis - 0.5 * header["CDELT1"]
+    start, step = header["CRVAL1"], header["CDELT1"]
+    end = np.log10(last) if header.get("LOGLAM") and last else last
+    missing = max(int(np.ceil((end - start) / step)) - basis.shape[1], 0)
+    basis = np.pad(basis, ((0, 0), (0, missing)), mode="edge")
+    axis = start + step * np.arange(basis.shape[1] + 1)
+    edges = axis - 0.5 * step
     log_edges = edges if header.get("LOGLAM") else np.log10(edges)
     # The mean over a bin is a difference of the running integral.
     width = np.diff(10**log_edges)
@@ -182,8 +188,8 @@ def read_templates(
         [np.zeros((len(basis), 1)), np.cumsum(basis * width, axis=1)], axis=1
     )
     first = int(np.ceil((log_edges[0] - GRID_START) / STEP))
-    last = int(np.floor((log_edges[-1] - GRID_START) / STEP))
-    lattice = 10 ** (GRID_START + STEP * np.arange(first, last + 1))
+    final = int(np.floor((log_edges[-1] - GRID_START) / STEP))
+    lattice = 10 ** (GRID_START + STEP * np.arange(first, final + 1))
     at = np.array([np.interp(lattice, 10**log_edges, row) for row in total])
     mean = (at[:, per_bin:] - at[:, :-per_bin]) / (
         lattice[per_bin:] - lattice[:-per_bin]

@@ -4,16 +4,18 @@
 
     nice python training/train.py
     nice python training/train.py --quick --output quick.h5
+    nice python training/train.py --checkpoint training.pt   # again, to go on
 
 The templates of Redrock are looked for in ``$RR_TEMPLATE_DIR``, the reference data in
 ``$QNP_XP_REFERENCE_DATA``.
 """
 
 import argparse
+import itertools
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 # Keras reads it once, when it is first imported.
@@ -24,17 +26,19 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import numpy as np
 import torch
 from absorption import BAL_ZMIN
-from calibrate import calibrate
+from calibrate import C_THRESH, calibrate
 from ensemble import EVALUATION, KINDS, simulate
 from keras_file import to_keras
+from muon import Muon
 from noise import draw_snr, normalise, observe
 from templates import GRID_START, GRID_STEP
 from world import ROOT, World, read_world
 
 from qnp_xp._train._keras import save_network
-from qnp_xp._train._loop import Batch, descend
+from qnp_xp._train._loop import Batch, State, adamw, descend
 from qnp_xp._train._network import ConvShape, Layout, QuasarNet, labels, settle_norms
 from qnp_xp.grids import Grid, nbins, wave
+from qnp_xp.io._files import atomic_path
 from qnp_xp.lines import LINES, LINES_BAL, rest_wavelengths
 
 SEED = 20251125
@@ -53,27 +57,33 @@ class Recipe:
         Simulated spectra without noise.
     steps, batch : int
         Number of batches and their size.
-    rate : float
-        Largest learning rate.
-    filters : int
-        Of each convolution.
+    step, rate : float
+        Largest learning rates: of `Muon` for the matrices, of AdamW for the rest.
+    filters, units : int
+        Of each convolution, and of the layer that all heads share.
     fresh : int
         Simulated spectra to calibrate confidences with.
     """
 
     objects: int = 500_000
-    steps: int = 8400
+    steps: int = 9000
     batch: int = 256
+    step: float = 0.02
     rate: float = 2e-3
     filters: int = 100
+    units: int = 256
     fresh: int = 60_000
 
 
-QUICK = Recipe(12_000, 250, 256, 6e-3, filters=16, fresh=6000)
+QUICK = Recipe(12_000, 250, 256, 0.02, 6e-3, filters=16, units=64, fresh=6000)
+# Of the spectra that are trained on, those with only a part of the grid.
+PARTIAL = 0.22
+# Bright ones are rare, and hard where lines have shapes of their own.
+BRIGHTEST = 120.0
 
 
 def batches(
-    recipe: Recipe, world: World, layout: Layout, seeds: tuple[Seeds, Seeds]
+    recipe: Recipe, world: World, layout: Layout, seeds: tuple[Seeds, Seeds], first: int
 ) -> Callable[[], Batch]:
     """Simulate objects, to make batches of with new noise every time.
 
@@ -87,6 +97,9 @@ def batches(
         What the network is.
     seeds : tuple of numpy.random.SeedSequence
         For the objects, and for the batches and their noise.
+    first : int
+        Number of the first batch. Each has a stream of its own, so that a training
+        that was cut off gets the same ones when it goes on.
 
     Returns
     -------
@@ -98,12 +111,14 @@ def batches(
     print(f"simulated {recipe.objects} objects", flush=True)
     rest = rest_wavelengths([*LINES, *LINES_BAL])
     box, offset = labels(objects.z, objects.bal, rest, GRID, layout)
-    rng = np.random.default_rng(for_noise)
+    numbers = itertools.count(first)
 
     def make() -> Batch:
+        key = (*for_noise.spawn_key, next(numbers))
+        rng = np.random.default_rng(Seeds(for_noise.entropy, spawn_key=key))
         pick = rng.integers(0, len(objects.z), recipe.batch)
-        snr = draw_snr(rng, objects.kind[pick], SKY)
-        noisy = observe(rng, objects.flux[pick], world.shapes, snr)
+        snr = draw_snr(rng, objects.kind[pick], SKY, BRIGHTEST)
+        noisy = observe(rng, objects.flux[pick], world.shapes, snr, PARTIAL)
         return torch.from_numpy(normalise(*noisy)), box[pick], offset[pick]
 
     return make
@@ -122,7 +137,9 @@ def say_every_hundred() -> Callable[[int, float], bool]:
     return follow
 
 
-def train(recipe: Recipe, world: World, seeds: tuple[Seeds, Seeds]) -> QuasarNet:
+def train(
+    recipe: Recipe, world: World, seeds: tuple[Seeds, Seeds], checkpoint: Path | None
+) -> QuasarNet:
     """Train a network.
 
     Parameters
@@ -133,15 +150,36 @@ def train(recipe: Recipe, world: World, seeds: tuple[Seeds, Seeds]) -> QuasarNet
         Templates and noise.
     seeds : tuple of numpy.random.SeedSequence
         For the objects, and for the batches and their noise.
+    checkpoint : Path, optional
+        File to go on from where it is there, and to keep the state in.
 
     Returns
     -------
     QuasarNet
     """
-    layout = Layout(nbins, (ConvShape(recipe.filters),) * 4)
+    trunk = ((recipe.units, "relu"),)
+    layout = Layout(nbins, (ConvShape(recipe.filters),) * 4, trunk)
     model = QuasarNet(layout).to(memory_format=torch.channels_last)
-    make = batches(recipe, world, layout, seeds)
-    descend(model, recipe.steps, recipe.rate, make, say_every_hundred())
+    start = None
+    if checkpoint and checkpoint.exists():
+        kept = torch.load(checkpoint, weights_only=True)
+        if kept.pop("recipe") != asdict(recipe):
+            msg = f"{checkpoint}: it is of another recipe"
+            raise SystemExit(msg)
+        start = State(**kept)
+        print(f"{checkpoint}: goes on after step {start.step}", flush=True)
+    make = batches(recipe, world, layout, seeds, 1 if start is None else start.step + 1)
+
+    def keep(state: State) -> None:
+        if checkpoint:
+            with atomic_path(checkpoint) as temporary:
+                torch.save(vars(state) | {"recipe": asdict(recipe)}, temporary)
+
+    follow = say_every_hundred()
+    # The first convolution has one channel and the heads are many small layers.
+    matrices = [layer.weight for layer in (*model.convolutions[1:], *model.trunk)]
+    optimizers = [Muon(matrices, recipe.step), adamw(model, recipe.rate, matrices)]
+    descend(model, recipe.steps, optimizers, make, follow, start, keep)
     settle_norms(model, [make()[0] for _ in range(60)])
     return model
 
@@ -167,7 +205,8 @@ def finish(
     for_objects, for_noise = seeds.spawn(2)
     fresh = simulate(for_objects, world.library, recipe.fresh, EVALUATION)
     calibrate(model, world, fresh, np.random.default_rng(for_noise), BAL_ZMIN)
-    save_network(to_keras(model), output, wave=wave, overwrite=True)
+    keras = to_keras(model)
+    save_network(keras, output, wave=wave, c_thresh=C_THRESH, overwrite=True)
 
 
 def main() -> None:
@@ -178,6 +217,9 @@ def main() -> None:
         "--output", type=Path, default=ROOT / "qnp_xp" / "data" / "embedded-network.h5"
     )
     parser.add_argument("--state", type=Path, help="to keep the torch weights in, too")
+    parser.add_argument(
+        "--checkpoint", type=Path, help="to go on from, after a training was cut off"
+    )
     parser.add_argument("--threads", type=int, default=1, help="of torch")
     args = parser.parse_args()
     recipe = QUICK if args.quick else Recipe()
@@ -187,7 +229,8 @@ def main() -> None:
     torch.manual_seed(SEED)
     for_objects, for_training, for_calibration = np.random.SeedSequence(SEED).spawn(3)
     world = read_world()
-    model = train(recipe, world, (for_objects, for_training))
+    seeds = for_objects, for_training
+    model = train(recipe, world, seeds, args.checkpoint)
     if args.state:
         torch.save(model.state_dict(), args.state)
     finish(model, world, for_calibration, recipe, args.output)

@@ -16,7 +16,7 @@ from ..lines import rest_wavelengths
 from ..model import QuasarNP
 from ._augment import Batches, Labeller
 from ._examples import Examples
-from ._loop import Best, descend
+from ._loop import Best, adamw, descend
 from ._network import Layout, QuasarNet, settle_norms
 from ._settings import Goal, Progress, Settings
 
@@ -80,7 +80,8 @@ def fit(
 
         interrupt = None
         try:
-            descend(model, steps, settings.get_rate(start is not None), batches, follow)
+            optimizer = adamw(model, settings.get_rate(start is not None))
+            descend(model, steps, [optimizer], batches, follow)
         except BaseException as err:
             # What was asked to end has still something to give, an error has not.
             if isinstance(err, Exception) or not best.step:

@@ -27,6 +27,9 @@ ABSENT, UNKNOWN = -1, -2
 _NEGATIVE_WEIGHT = 40.0, 120.0
 _HEAD_WEIGHT = 1.0, 6.0
 _OFFSET_WEIGHT, _OFFSET_BETA = 10.0, 0.03
+# A line this near to an edge, in boxes, counts in both boxes: which one it is in nobody
+# can tell, and a confidence that is shared between two is too low in each.
+_MARGIN = 0.05
 
 _ACTIVATIONS = {"linear": nn.Identity(), "relu": torch.relu, "sigmoid": torch.sigmoid}
 
@@ -150,7 +153,15 @@ class QuasarNet(nn.Module):  # type: ignore[misc]
         """Sum cross-entropy of the boxes and error of the offsets over all heads."""
         layout, said = self.layout, said.float()
         boxes = torch.arange(layout.nboxes, device=box.device)
-        hit = (box[..., None] == boxes).float()
+        scale, shift = (
+            torch.tensor(x, device=box.device)[:, None]
+            for x in (layout.scale, layout.shift)
+        )
+        # Offsets reach past the edges of a box only as far as their scale lets them.
+        margin = torch.minimum(-shift, scale + shift - 1).clamp(0, 2 * _MARGIN) / 2
+        distance = (box + offset)[..., None] - boxes
+        inside = (distance >= -margin) & (distance < 1 + margin)
+        hit = (inside & (box >= 0)[..., None]).float()
         missed = (1 - hit) * (box != UNKNOWN).float()[..., None]
         # Averages over the batch, head by head, so that rare lines count as well.
         npositive = hit.sum(dim=(0, 2)).clamp(min=1)
@@ -160,24 +171,17 @@ class QuasarNet(nn.Module):  # type: ignore[misc]
         )
         positive = (hit * entropy).sum(dim=(0, 2)) / npositive
         negative = (missed * entropy).sum(dim=(0, 2)) / nnegative
-        scale, shift = (
-            torch.tensor(x, device=box.device)[:, None]
-            for x in (layout.scale, layout.shift)
-        )
         place = shift + scale * torch.sigmoid(said[:, :, 1])
         error = nn.functional.smooth_l1_loss(
-            place,
-            offset[..., None].expand_as(place),
-            reduction="none",
-            beta=_OFFSET_BETA,
+            place, distance, reduction="none", beta=_OFFSET_BETA
         )
-        distance = (hit * error).sum(dim=(0, 2)) / npositive
+        wrong = (hit * error).sum(dim=(0, 2)) / npositive
         counts = torch.tensor([layout.nlines, layout.nlines_bal], device=box.device)
         negatives, weights = (
             torch.tensor(x, device=box.device).repeat_interleave(counts)
             for x in (_NEGATIVE_WEIGHT, _HEAD_WEIGHT)
         )
-        each = positive + negatives * negative + _OFFSET_WEIGHT * distance
+        each = positive + negatives * negative + _OFFSET_WEIGHT * wrong
         return (weights * each).sum()
 
     def copy_weights(self, network: Network) -> None:
