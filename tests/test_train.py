@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import sys
 from pathlib import Path
@@ -434,6 +435,26 @@ def test_broad_absorption_that_nobody_knows_of_is_not_learnt(torch: Any) -> None
     assert slopes[2, 6, 0].all()
     assert slopes[3, 6, 0].all()
     assert slopes[:, :6, 0].all()
+
+
+def test_a_line_near_an_edge_counts_in_both_boxes_where_offsets_reach_there(
+    torch: Any,
+) -> None:
+    from qnp_xp._train._network import Layout, QuasarNet
+
+    plain = Layout.plain(wave.size, 6, 1)
+    unstretched = dataclasses.replace(plain, scale=(1.0,) * 7, shift=(0.0,) * 7)
+    box, offset = torch.full((1, 7), 4), torch.full((1, 7), 0.02)
+    for layout, wanted in ((plain, [3, 4]), (unstretched, [4])):
+        said = torch.zeros(1, 7, 2, 13, requires_grad=True)
+        net = QuasarNet(layout)
+        (slopes,) = torch.autograd.grad(net.loss(said, box, offset), said)
+        raised = [np.flatnonzero(row[0] < 0).tolist() for row in slopes[0].numpy()]
+        assert raised == [wanted] * 7
+        # Half of the way across is 0.5; the line is at 0.02 of box 4 and 1.02 of 3.
+        assert (slopes[0, :, 1, 4] > 0).all()
+        if 3 in wanted:
+            assert (slopes[0, :, 1, 3] < 0).all()
 
 
 @pytest.mark.parametrize("grid", [wave, linear_wave], ids=["log", "linear"])

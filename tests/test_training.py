@@ -6,6 +6,7 @@ import importlib
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from qnp_xp.spectra import normalize
 
 TRAINING = Path(__file__).parents[1] / "training"
 ROOT = Path(qnp_xp.__file__).parents[1]
+# Rest wavelengths beyond Lyman alpha and before it, in Angstrom.
+RANGES = ((1050, 1190), (1220, 1290))
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +39,7 @@ def tools(reference: Path) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(str(TRAINING))
         patch.setenv("QNP_XP_REFERENCE_DATA", str(reference))
-        names = ("templates", "objects", "ensemble", "noise", "world")
+        names = ("templates", "broad", "objects", "ensemble", "noise", "world")
         found = {name: importlib.import_module(name) for name in names}
         found["data"] = found["world"].read_world()
     return found
@@ -126,7 +129,75 @@ def test_noise_has_the_signal_to_noise_ratio_that_was_asked_for(
     assert 0.95 < 1.4826 * np.median(np.abs(pull)) < 1.35
 
 
-def test_quick_trainings_beat_chance_and_give_the_same_network(
+def test_double_lines_have_two_peaks_about_the_line_and_their_width(
+    tools: dict[str, Any],
+) -> None:
+    broad, z = tools["broad"], np.full(200, 0.2)
+    shape = np.full(200, "double")
+    added = broad.broad_lines(np.random.default_rng(1), z, shape)
+    centre = wave * 10**0.0005
+    near = np.abs(centre / 1.2 / 6564.6 - 1) < 0.06
+    size = np.diff(wave, append=wave[-1] * 10**1e-3)
+    # Equivalent widths at rest are lognormal about 220 Angstrom, 0.5 and 0.25 wide.
+    width = (added * size * near).sum(axis=1) / 1.2
+    assert np.exp(np.log(width).mean()) == pytest.approx(220, rel=0.15)
+    assert np.log(width).std() == pytest.approx(np.hypot(0.5, 0.25), rel=0.2)
+    line = added[:, near]
+    peaks = (line[:, 1:-1] > line[:, :-2]) & (line[:, 1:-1] > line[:, 2:])
+    # A third part in the middle fills the gap of some.
+    assert np.mean(peaks.sum(axis=1) > 1) > 0.6
+
+
+def test_far_quasars_are_dark_beyond_lyman_alpha(tools: dict[str, Any]) -> None:
+    objects, templates = tools["objects"], tools["templates"]
+    rng = np.random.default_rng(2)
+    shift = templates.draw_shift(rng, 6.0, 6.9, 50)
+    flux = objects.quasars(rng, tools["data"].library, shift, np.zeros(50, dtype=bool))
+    rest = wave / (1 + templates.redshift(shift))[:, None]
+    middle = np.array(
+        [
+            [np.median(row[(at > low) & (at < high)]) for low, high in RANGES]
+            for row, at in zip(flux, rest, strict=True)
+        ]
+    )
+    assert np.median(middle[:, 0] / middle[:, 1]) < 0.03
+
+
+def test_what_is_partly_seen_is_one_range_or_all_but_an_arm(
+    tools: dict[str, Any],
+) -> None:
+    shapes = tools["data"].shapes
+    clean = np.ones((400, wave.size), dtype=np.float32)
+    snr = np.full(400, 4.0, dtype=np.float32)
+    share = []
+    for partial in (0.0, 1.0):
+        rng = np.random.default_rng(6)
+        ivar = tools["noise"].observe(rng, clean, shapes, snr, partial)[1]
+        share.append((ivar > 0).mean(axis=1))
+        claimed = [np.median(np.sqrt(row[row > 0])) for row in ivar]
+        np.testing.assert_allclose(claimed, 4.0, rtol=1e-4)
+    assert np.median(share[0]) > 0.95
+    assert np.median(share[1]) < 0.75
+    assert share[1].min() > 0.15
+
+
+def test_orthogonal_steps_have_the_directions_of_the_matrix(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    demand("torch")
+    monkeypatch.syspath_prepend(str(TRAINING))
+    torch = importlib.import_module("torch")
+    orthogonal = importlib.import_module("muon").orthogonal
+    for shape in ((20, 90), (90, 20)):
+        matrix = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+        left, _, right = torch.linalg.svd(matrix, full_matrices=False)
+        inner = left.T @ orthogonal(matrix) @ right.T
+        assert 0.6 < inner.diagonal().min()
+        assert inner.diagonal().max() < 1.3
+        assert (inner - torch.diag(inner.diagonal())).abs().max() < 1e-3
+
+
+def test_quick_trainings_beat_chance_and_give_the_same_network_after_a_cut(
     tools: dict[str, Any], reference: Path, tmp_path: Path
 ) -> None:
     demand("torch", "keras")
@@ -134,27 +205,36 @@ def test_quick_trainings_beat_chance_and_give_the_same_network(
         "PYTHONPATH": str(ROOT),
         "QNP_XP_REFERENCE_DATA": str(reference),
     }
-    command = [sys.executable, str(TRAINING / "train.py"), "--quick"]
+    command = [sys.executable, str(TRAINING / "train.py"), "--quick", "--threads", "1"]
     paths = [tmp_path / "one.h5", tmp_path / "two.h5"]
-    runs = [
-        subprocess.Popen(
-            [*command, "--threads", "1", "--output", str(path)],
+    kept = tmp_path / "kept.pt"
+
+    def start(*options: object) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [*command, *map(str, options)],
             env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-        )
-        for path in paths
-    ]  # fmt: skip
-    for run in runs:
+        )  # fmt: skip
+
+    def finish(run: subprocess.Popen[bytes]) -> None:
         complaints = run.communicate()[1].decode()
         assert run.returncode == 0, complaints
+
+    whole = start("--output", paths[0])
+    cut = start("--output", paths[1], "--checkpoint", kept)
+    while not kept.exists() and cut.poll() is None:
+        time.sleep(0.1)
+    cut.kill()
+    cut.communicate()
+    assert not paths[1].exists()
+    finish(start("--output", paths[1], "--checkpoint", kept))
+    finish(whole)
+    assert paths[0].read_bytes() == paths[1].read_bytes()
     model, grid = load_model(paths[0])
-    again, _ = load_model(paths[1])
     np.testing.assert_array_equal(grid, wave)
     assert model.lines == LINES
     boss = tools["data"].observed
     spectra = normalize(boss.flux, boss.ivar)[0][boss.quasar].astype(np.float32)
-    preds = model.predict(spectra)
-    np.testing.assert_allclose(again.predict(spectra), preds, rtol=0, atol=1e-3)
-    found = decode(preds, model.lines, model.lines_bal)
+    found = decode(model.predict(spectra), model.lines, model.lines_bal)
     z = boss.z[boss.quasar]
     good = np.abs(found.zbest - z) / (1 + z) < 0.02
     # Of 78; a redshift at random is good for three of them.
