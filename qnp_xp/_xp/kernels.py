@@ -9,6 +9,7 @@ it each spectrum needs a product of its own, of few rows, which is half as fast.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from types import FunctionType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,12 +22,11 @@ Single = NDArray[np.float32]
 
 # Rows, and vectors of columns, of what a kernel computes at once. Products of AVX-512
 # have narrower ones: 100 filters would be filled up to 128.
-_ROWS, _VECTORS = (8, 1) if WIDE else (4, 2)
-_COLUMNS = _VECTORS * LANES
-_multiply = make_kernel(_ROWS, _VECTORS)
-_WIDTH = 2 * LANES
-_POINTS = 4  # that are computed at once, as many as a tile has outputs
-_transform = make_kernel(_POINTS, 2)
+_SHAPE = (8, 1) if WIDE else (4, 2)
+_ROWS, _COLUMNS = _SHAPE[0], _SHAPE[1] * LANES
+_OF_TRANSFORMS = (4, 2)  # of as many rows as a tile has outputs
+_WIDTH = _OF_TRANSFORMS[1] * LANES
+_multiply = make_kernel(*_SHAPE)
 
 OUTPUTS = 4  #: of a tile of Toom-Cook
 
@@ -34,145 +34,116 @@ _NO_FLOOR = np.float32(-np.inf)
 _LARGEST = np.float32(np.finfo(np.float32).max)
 
 
-@compile_now("void(intp,intp,intp,intp,intp,intp,intp,intp,float32)")
-def _product(
+def _products(
+    parts: int,
+    pieces: int,
     a: int,
+    a_part: int,
     a_step: int,
     rows: int,
     depth: int,
-    panels: int,
+    b: int,
+    b_part: int,
+    b_piece: int,
+    b_step: int,
+    packed: int,
     c: int,
+    c_piece: int,
+    c_step: int,
     columns: int,
     bias: int,
     floor: float,
 ) -> None:
-    """Multiply `a` by a matrix in panels; the last panel and rows may overlap others.
+    """Multiply matrices, of each part by those of its pieces, one after the other.
 
-    What is computed twice has the same bits.
+    Matrices are given by the address of the first, and by numbers from one part, piece
+    or row to the next. Columns of `b` are packed in panels or not. The last panel and
+    rows may overlap others: what is computed twice has the same bits.
     """
-    for first in range(0, columns, _COLUMNS):
-        column = min(first, columns - _COLUMNS)
-        panel = panels + 4 * first * depth
-        for start in range(0, rows, _ROWS):
-            row = min(start, rows - _ROWS)
-            left, to = a + 4 * row * a_step, c + 4 * (row * columns + column)
-            _multiply(
-                left, a_step, panel, _COLUMNS, to, columns, depth, bias + 4 * column,
-                floor,
-            )  # fmt: skip
-
-
-@compile_now("void(intp,intp,intp,intp,intp,intp,intp,intp,intp,intp,float32)")
-def _convolve(
-    x: int,
-    spectra: int,
-    length: int,
-    step: int,
-    depth: int,
-    panels: int,
-    y: int,
-    outputs: int,
-    filters: int,
-    bias: int,
-    floor: float,
-) -> None:
-    """Multiply the windows of each spectrum, which overlap in memory, by the kernel."""
-    for i in range(spectra):
-        window, to = x + 4 * i * length, y + 4 * i * outputs * filters
-        _product(window, step, outputs, depth, panels, to, filters, bias, floor)
-
-
-@compile_now(f"void({'intp,' * 17}float32)")
-def _toom_cook(
-    x: int,
-    spectra: int,
-    length: int,
-    width: int,
-    tiles: int,
-    tile: int,
-    before: int,
-    points: int,
-    v: int,
-    rows: int,
-    kernel: int,
-    y: int,
-    filters: int,
-    after: int,
-    z: int,
-    bias: int,
-    zeros: int,
-    floor: float,
-) -> None:
-    """Transform what each tile sees, multiply point by point, and transform back."""
-    step = rows * width
-    for i in range(spectra):
-        for t in range(tiles):
-            seen = x + 4 * (i * length + t * tile)
-            to = v + 4 * (i * tiles + t) * width
-            for first in range(0, width, _WIDTH):
-                column = 4 * min(first, width - _WIDTH)
-                for p in range(0, points, _POINTS):
-                    _transform(
-                        before + 4 * p * points, points, seen + column, width,
-                        to + column + 4 * p * step, step, points, zeros, _NO_FLOOR,
+    part = 0  # loops of `range` take numba longer
+    while part < parts:
+        piece = 0
+        while piece < pieces:
+            left = a + 4 * part * a_part
+            right = b + 4 * (part * b_part + piece * b_piece)
+            to = c + 4 * (part * pieces + piece) * c_piece
+            first = 0
+            while first < columns:
+                column = first if first < columns - _COLUMNS else columns - _COLUMNS
+                panel = right + 4 * (first * depth if packed else column)
+                start = 0
+                while start < rows:
+                    row = start if start < rows - _ROWS else rows - _ROWS
+                    _multiply(
+                        left + 4 * row * a_step, a_step, panel, b_step,
+                        to + 4 * (row * c_step + column), c_step, depth,
+                        bias + 4 * column, floor,
                     )  # fmt: skip
-    panel = 4 * width * _COLUMNS * ((filters + _COLUMNS - 1) // _COLUMNS)
-    for p in range(points):
-        left, right, to = (
-            v + 4 * p * step,
-            kernel + p * panel,
-            y + 4 * p * rows * filters,
-        )
-        _product(left, width, rows, width, right, to, filters, zeros, _NO_FLOOR)
-    for row in range(spectra * tiles):
-        for first in range(0, filters, _WIDTH):
-            column = 4 * min(first, filters - _WIDTH)
-            _transform(
-                after, points, y + 4 * row * filters + column, rows * filters,
-                z + 4 * row * OUTPUTS * filters + column, filters, points,
-                bias + column, floor,
-            )  # fmt: skip
+                    start += _ROWS
+                first += _COLUMNS
+            piece += 1
+        part += 1
+
+
+def _with_kernel(rows: int, vectors: int) -> Any:
+    """Compile products of a kernel of another shape; numba keeps no closures."""
+    names = {**globals(), "_multiply": make_kernel(rows, vectors)}
+    names |= {"_ROWS": rows, "_COLUMNS": vectors * LANES}
+    name = f"_products_{rows}_{vectors}"
+    return compile_now(_OF_PRODUCTS)(FunctionType(_products.__code__, names, name))
+
+
+_OF_PRODUCTS = f"void({'intp,' * 17}float32)"
+_multiply_all = compile_now(_OF_PRODUCTS)(_products)
+_transform_all = _multiply_all
+if _SHAPE != _OF_TRANSFORMS:
+    _transform_all = _with_kernel(*_OF_TRANSFORMS)
+
+_SINGLES, _DOUBLES = "CPointer(float32)", "CPointer(float64)"
 
 
 @compile_now(
-    "void(float32[:,::1],float32[:,::1],intp[::1],float32,float32[::1],float32[::1],"
-    "float64[:,::1],float64[:,::1],boolean[::1])"
+    f"void(intp,intp,intp,{_SINGLES},{_SINGLES},CPointer(intp),float32,{_SINGLES},"
+    f"{_SINGLES},{_DOUBLES},{_DOUBLES},CPointer(uint8))"
 )
 def _sum_pixels(
-    flux: Single,
-    ivar: Single,
-    bins: NDArray[np.intp],
+    n: int,
+    npix: int,
+    nbins: int,
+    flux: Any,
+    ivar: Any,
+    bins: Any,
     largest: float,
-    product: Single,
-    weight: Single,
-    flux_sum: NDArray[np.float64],
-    ivar_sum: NDArray[np.float64],
-    cleaned: NDArray[np.bool_],
+    product: Any,
+    weight: Any,
+    flux_sum: Any,
+    ivar_sum: Any,
+    cleaned: Any,
 ) -> None:
     """Add the pixels of an arm to sums, in their order; see `sum_pixels`."""
-    for i in range(flux.shape[0]):
+    i = 0
+    while i < n:
         lost = 0
-        for j in range(bins.size):  # without a branch, for vectors
-            f, w = flux[i, j], ivar[i, j]
+        for j in range(npix):  # without a branch, for vectors
+            f, w = flux[i * npix + j], ivar[i * npix + j]
             p = f * w
             used = (w > 0) & (w <= largest) & (abs(f) <= largest) & (abs(p) <= largest)
             weight[j] = w if used else np.float32(0)
             product[j] = p if used else np.float32(0)
             lost += weight[j] != w
-        cleaned[i] |= lost > 0
-        bin_ = bins[0]
-        flux_here, ivar_here = 0.0, 0.0
-        for j in range(bins.size):
-            if bins[j] != bin_:
-                if bin_ >= 0:
-                    flux_sum[i, bin_] += flux_here
-                    ivar_sum[i, bin_] += ivar_here
-                flux_here, ivar_here, bin_ = 0.0, 0.0, bins[j]
-            flux_here += product[j]
-            ivar_here += weight[j]
-        if bin_ >= 0:
-            flux_sum[i, bin_] += flux_here
-            ivar_sum[i, bin_] += ivar_here
+        if lost > 0:
+            cleaned[i] = 1
+        j = 0
+        while j < npix:
+            bin_, flux_here, ivar_here = bins[j], 0.0, 0.0
+            while j < npix and bins[j] == bin_:
+                flux_here += product[j]
+                ivar_here += weight[j]
+                j += 1
+            if bin_ >= 0:
+                flux_sum[i * nbins + bin_] += flux_here
+                ivar_sum[i * nbins + bin_] += ivar_here
+        i += 1
 
 
 def sum_pixels(
@@ -186,12 +157,13 @@ def sum_pixels(
     n = arms[0][1].shape[0]
     flux_sum, ivar_sum = np.zeros((n, nbins)), np.zeros((n, nbins))
     cleaned = np.zeros(n, dtype=np.bool_)
+    sums = [x.ctypes.data for x in (flux_sum, ivar_sum, cleaned)]
     for bins, *pixels in arms:
-        flux, ivar = (np.require(x, requirements=["C", "W"]) for x in pixels)
+        flux, ivar = map(np.ascontiguousarray, pixels)
+        where = np.ascontiguousarray(bins, dtype=np.intp)
         scratch = np.empty((2, bins.size), dtype=np.float32)
-        sums = flux_sum, ivar_sum, cleaned
-        if bins.size:
-            _sum_pixels(flux, ivar, bins, _LARGEST, *scratch, *sums)
+        given = _address(flux), _address(ivar), where.ctypes.data, _LARGEST
+        _sum_pixels(n, bins.size, nbins, *given, *map(_address, scratch), *sums)
     return flux_sum, ivar_sum, cleaned
 
 
@@ -224,7 +196,10 @@ def multiply(x: Single, by: Weights) -> Single:
     x = pad_or_cut(np.ascontiguousarray(x), 0, rows, axis=0)
     y = np.empty((rows, columns), dtype=np.float32)
     x_at, kernel, bias, y_at = map(_address, (x, by.kernel, by.bias, y))
-    _product(x_at, depth, rows, depth, kernel, y_at, columns, bias, by.floor)
+    _multiply_all(
+        1, 1, x_at, 0, depth, rows, depth, kernel, 0, 0, _COLUMNS, True, y_at, 0,
+        columns, columns, bias, by.floor,
+    )  # fmt: skip
     return y[:n]
 
 
@@ -238,8 +213,10 @@ def convolve(x: Single, by: Weights, outputs: int, step: int) -> Single:
     x = pad_or_cut(x, 0, max(x.shape[1], (rows - 1) * step + depth), axis=1)
     y = np.empty((n, rows, columns), dtype=np.float32)
     x_at, kernel, bias, y_at = map(_address, (x, by.kernel, by.bias, y))
-    length = x.shape[1]
-    _convolve(x_at, n, length, step, depth, kernel, y_at, rows, columns, bias, by.floor)
+    _multiply_all(
+        n, 1, x_at, x.shape[1], step, rows, depth, kernel, 0, 0, _COLUMNS, True, y_at,
+        rows * columns, columns, columns, bias, by.floor,
+    )  # fmt: skip
     return y[:, :outputs, :]
 
 
@@ -254,20 +231,30 @@ def toom_cook(
     n, points = x.shape[0], before.shape[0]
     width, columns = by.kernel.shape[2], by.bias.size
     rows = max(n * tiles, _ROWS)
-    padded = -(-points // _POINTS) * _POINTS
+    padded = -(-points // OUTPUTS) * OUTPUTS
     before = pad_or_cut(before, 0, padded, axis=0)
     v = np.empty((padded, rows, width), dtype=np.float32)
     v[:, n * tiles :, :] = 0
     y = np.empty((points, rows, columns), dtype=np.float32)
     z = np.empty((n, tiles * OUTPUTS, columns), dtype=np.float32)
-    arrays = x, before, v, by.kernel, y, after, z, by.bias, np.zeros_like(by.bias)
+    nothing = np.zeros(max(width, columns), dtype=np.float32)
+    arrays = x, before, v, by.kernel, y, after, z, by.bias, nothing
     x_at, before_at, v_at, kernel, y_at, after_at, z_at, bias, zeros = map(
         _address, arrays
     )
-    length = x.shape[1] * x.shape[2]
-    _toom_cook(
-        x_at, n, length, width, tiles, step, before_at, points, v_at, rows, kernel,
-        y_at, columns, after_at, z_at, bias, zeros, by.floor,
+    length, of_point, panels = x.shape[1] * x.shape[2], rows * width, by.kernel[0].size
+    _transform_all(  # what each tile sees, of each spectrum
+        n, tiles, before_at, 0, points, padded, points, x_at, length, step, width,
+        False, v_at, width, of_point, width, zeros, _NO_FLOOR,
+    )  # fmt: skip
+    _multiply_all(  # point by point
+        points, 1, v_at, of_point, width, rows, width, kernel, panels, 0, _COLUMNS,
+        True, y_at, rows * columns, columns, columns, zeros, _NO_FLOOR,
+    )  # fmt: skip
+    _transform_all(  # back to the outputs of each tile
+        n * tiles, 1, after_at, 0, points, OUTPUTS, points, y_at, columns, 0,
+        rows * columns, False, z_at, OUTPUTS * columns, columns, columns, bias,
+        by.floor,
     )  # fmt: skip
     return z
 
