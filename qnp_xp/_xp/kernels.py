@@ -1,4 +1,4 @@
-"""Steps that numba compiles, for numpy's arrays on a CPU.
+"""Steps that LLVM compiles, for numpy's arrays on a CPU.
 
 All products are made of one kernel, of as many rows and columns as a processor has
 registers for. It adds the terms of a number one after the other, wherever its row
@@ -8,15 +8,25 @@ it each spectrum needs a product of its own, of few rows, which is half as fast.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from types import FunctionType
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from llvmlite import ir
 from numpy.typing import NDArray
 
 from .backend import pad_or_cut
-from .jit import LANES, WIDE, compile_now, make_kernel
+from .jit import (
+    DOUBLE,
+    INT,
+    LANES,
+    SINGLE,
+    WIDE,
+    Function,
+    Int,
+    compile_functions,
+    write_kernel,
+)
 
 Single = NDArray[np.float32]
 
@@ -26,124 +36,117 @@ _SHAPE = (8, 1) if WIDE else (4, 2)
 _ROWS, _COLUMNS = _SHAPE[0], _SHAPE[1] * LANES
 _OF_TRANSFORMS = (4, 2)  # of as many rows as a tile has outputs
 _WIDTH = _OF_TRANSFORMS[1] * LANES
-_multiply = make_kernel(*_SHAPE)
-
 OUTPUTS = 4  #: of a tile of Toom-Cook
 
 _NO_FLOOR = np.float32(-np.inf)
 _LARGEST = np.float32(np.finfo(np.float32).max)
 
 
-def _products(
-    parts: int,
-    pieces: int,
-    a: int,
-    a_part: int,
-    a_step: int,
-    rows: int,
-    depth: int,
-    b: int,
-    b_part: int,
-    b_piece: int,
-    b_step: int,
-    packed: int,
-    c: int,
-    c_piece: int,
-    c_step: int,
-    columns: int,
-    bias: int,
-    floor: float,
-) -> None:
-    """Multiply matrices, of each part by those of its pieces, one after the other.
+def _write_products(module: ir.Module, name: str, shape: tuple[int, int]) -> None:
+    """Write products of matrices, of each part by those of its pieces.
 
     Matrices are given by the address of the first, and by numbers from one part, piece
-    or row to the next. Columns of `b` are packed in panels or not. The last panel and
-    rows may overlap others: what is computed twice has the same bits.
+    or row to the next. A panel of columns of `b` begins `b_panel` numbers after that of
+    its first column. The last panel and rows may overlap others: what is computed twice
+    has the same bits.
     """
-    part = 0  # loops of `range` take numba longer
-    while part < parts:
-        piece = 0
-        while piece < pieces:
-            left = a + 4 * part * a_part
-            right = b + 4 * (part * b_part + piece * b_piece)
-            to = c + 4 * (part * pieces + piece) * c_piece
-            first = 0
-            while first < columns:
-                column = first if first < columns - _COLUMNS else columns - _COLUMNS
-                panel = right + 4 * (first * depth if packed else column)
-                start = 0
-                while start < rows:
-                    row = start if start < rows - _ROWS else rows - _ROWS
-                    _multiply(
-                        left + 4 * row * a_step, a_step, panel, b_step,
-                        to + 4 * (row * c_step + column), c_step, depth,
-                        bias + 4 * column, floor,
-                    )  # fmt: skip
-                    start += _ROWS
-                first += _COLUMNS
-            piece += 1
-        part += 1
+    function = Function(module, name, [INT] * 17 + [SINGLE])
+    parts, pieces, a, a_part, a_step, rows, depth, *others = function.arguments
+    b, b_part, b_piece, b_step, packed, c, c_piece, c_step, columns, *cut = others
+    bias, floor = cut
+    builder, (height, vectors) = function.builder, shape
+    width = vectors * LANES
+    with function.loop(parts) as part, function.loop(pieces) as piece:
+        left = a + part * a_part * 4
+        right = b + (part * b_part + piece * b_piece) * 4
+        to = c + (part * pieces + piece) * c_piece * 4
+        with function.loop(columns, width) as first:
+            column = first.least(columns + -width)
+            offset = builder.select(
+                packed.compare("!=", 0), (first * depth).value, column.value
+            )
+            panel = right + Int(builder, offset) * 4
+            with function.loop(rows, height) as start:
+                row = start.least(rows + -height)
+                write_kernel(
+                    builder, shape, left + row * a_step * 4, a_step, panel, b_step,
+                    to + (row * c_step + column) * 4, c_step, depth, bias + column * 4,
+                    floor,
+                )  # fmt: skip
+    builder.ret_void()
 
 
-def _with_kernel(rows: int, vectors: int) -> Any:
-    """Compile products of a kernel of another shape; numba keeps no closures."""
-    names = {**globals(), "_multiply": make_kernel(rows, vectors)}
-    names |= {"_ROWS": rows, "_COLUMNS": vectors * LANES}
-    name = f"_products_{rows}_{vectors}"
-    return compile_now(_OF_PRODUCTS)(FunctionType(_products.__code__, names, name))
+def _write_sums(module: ir.Module, name: str) -> None:
+    """Write the sums of the pixels of an arm, in their order; see `sum_pixels`."""
+    integers = [kind.as_pointer() for kind in (INT, ir.IntType(8))]
+    singles, doubles = [SINGLE.as_pointer()] * 2, [DOUBLE.as_pointer()] * 2
+    kinds = [INT, INT, INT, *singles, *singles, *doubles, *integers, SINGLE]
+    function = Function(module, name, kinds)
+    n, npix, nbins, flux, ivar, product, weight, *others = function.arguments
+    flux_sum, ivar_sum, bins, cleaned, largest = others
+    for array in (product, weight):
+        array.add_attribute("noalias")
+    builder, item = function.builder, function.item
+    lost, nothing = function.variable(INT), ir.Constant(INT, 0)
+    none, empty = ir.Constant(SINGLE, 0), ir.Constant(DOUBLE, 0)
+    least = builder.fsub(ir.Constant(SINGLE, -0.0), largest)
+    sums = [(product, flux_sum), (weight, ivar_sum)]
+    here = [function.variable(DOUBLE) for _ in sums]
+
+    def is_sound(x: Any) -> Any:
+        above, below = (
+            builder.fcmp_ordered(*c) for c in (("<=", x, largest), (">=", x, least))
+        )
+        return builder.and_(above, below)
+
+    with function.loop(n) as i:
+        builder.store(nothing, lost)
+        with function.loop(npix) as j:  # without a branch, for vectors
+            f, w = (builder.load(item(x, i * npix + j)) for x in (flux, ivar))
+            p = builder.fmul(f, w)
+            used = builder.fcmp_ordered(">", w, none)
+            for value in (w, f, p):
+                used = builder.and_(used, is_sound(value))
+            kept = builder.select(used, w, none)
+            builder.store(kept, item(weight, j))
+            builder.store(builder.select(used, p, none), item(product, j))
+            changed = builder.zext(builder.fcmp_unordered("!=", kept, w), INT)
+            builder.store(builder.add(builder.load(lost), changed), lost)
+        with builder.if_then(builder.icmp_signed(">", builder.load(lost), nothing)):
+            builder.store(ir.Constant(ir.IntType(8), 1), item(cleaned, i))
+        for total in here:
+            builder.store(empty, total)
+        with function.loop(npix) as j:
+            for total, (values, _) in zip(here, sums, strict=True):
+                value = builder.fpext(builder.load(item(values, j)), DOUBLE)
+                builder.store(builder.fadd(builder.load(total), value), total)
+            bin_ = Int(builder, builder.load(item(bins, j)))
+            after = Int(builder, builder.load(item(bins, (j + 1).least(npix + -1))))
+            is_end = builder.or_((j + 1).compare("==", npix), after.compare("!=", bin_))
+            with builder.if_then(is_end):
+                with builder.if_then(bin_.compare(">=", 0)):
+                    for total, (_, whole) in zip(here, sums, strict=True):
+                        where = item(whole, i * nbins + bin_)
+                        value = builder.fadd(builder.load(where), builder.load(total))
+                        builder.store(value, where)
+                for total in here:
+                    builder.store(empty, total)
+    builder.ret_void()
 
 
-_OF_PRODUCTS = f"void({'intp,' * 17}float32)"
-_multiply_all = compile_now(_OF_PRODUCTS)(_products)
-_transform_all = _multiply_all
-if _SHAPE != _OF_TRANSFORMS:
-    _transform_all = _with_kernel(*_OF_TRANSFORMS)
+def _compile() -> tuple[Callable[..., None], Callable[..., None], Callable[..., None]]:
+    """Compile products, transforms and sums of pixels."""
+    module = ir.Module("qnp_xp")
+    _write_products(module, "multiply", _SHAPE)
+    if _SHAPE != _OF_TRANSFORMS:
+        _write_products(module, "transform", _OF_TRANSFORMS)
+    _write_sums(module, "sum_pixels")
+    found = compile_functions(module)
+    multiply = found["multiply"]
+    return multiply, found.get("transform", multiply), found["sum_pixels"]
 
-_SINGLES, _DOUBLES = "CPointer(float32)", "CPointer(float64)"
 
-
-@compile_now(
-    f"void(intp,intp,intp,{_SINGLES},{_SINGLES},CPointer(intp),float32,{_SINGLES},"
-    f"{_SINGLES},{_DOUBLES},{_DOUBLES},CPointer(uint8))"
-)
-def _sum_pixels(
-    n: int,
-    npix: int,
-    nbins: int,
-    flux: Any,
-    ivar: Any,
-    bins: Any,
-    largest: float,
-    product: Any,
-    weight: Any,
-    flux_sum: Any,
-    ivar_sum: Any,
-    cleaned: Any,
-) -> None:
-    """Add the pixels of an arm to sums, in their order; see `sum_pixels`."""
-    i = 0
-    while i < n:
-        lost = 0
-        for j in range(npix):  # without a branch, for vectors
-            f, w = flux[i * npix + j], ivar[i * npix + j]
-            p = f * w
-            used = (w > 0) & (w <= largest) & (abs(f) <= largest) & (abs(p) <= largest)
-            weight[j] = w if used else np.float32(0)
-            product[j] = p if used else np.float32(0)
-            lost += weight[j] != w
-        if lost > 0:
-            cleaned[i] = 1
-        j = 0
-        while j < npix:
-            bin_, flux_here, ivar_here = bins[j], 0.0, 0.0
-            while j < npix and bins[j] == bin_:
-                flux_here += product[j]
-                ivar_here += weight[j]
-                j += 1
-            if bin_ >= 0:
-                flux_sum[i * nbins + bin_] += flux_here
-                ivar_sum[i * nbins + bin_] += ivar_here
-        i += 1
+_multiply_all, _transform_all, _sum_pixels = _compile()
 
 
 def sum_pixels(
@@ -157,13 +160,15 @@ def sum_pixels(
     n = arms[0][1].shape[0]
     flux_sum, ivar_sum = np.zeros((n, nbins)), np.zeros((n, nbins))
     cleaned = np.zeros(n, dtype=np.bool_)
-    sums = [x.ctypes.data for x in (flux_sum, ivar_sum, cleaned)]
+    sums = flux_sum.ctypes.data, ivar_sum.ctypes.data
     for bins, *pixels in arms:
         flux, ivar = map(np.ascontiguousarray, pixels)
         where = np.ascontiguousarray(bins, dtype=np.intp)
         scratch = np.empty((2, bins.size), dtype=np.float32)
-        given = _address(flux), _address(ivar), where.ctypes.data, _LARGEST
-        _sum_pixels(n, bins.size, nbins, *given, *map(_address, scratch), *sums)
+        _sum_pixels(
+            *(n, bins.size, nbins, *map(_address, (flux, ivar, *scratch)), *sums),
+            *(where.ctypes.data, cleaned.ctypes.data, _LARGEST),
+        )
     return flux_sum, ivar_sum, cleaned
 
 
