@@ -7,6 +7,7 @@ tiles, and unpacks a tile whether there is room for it or not.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import re
@@ -54,24 +55,33 @@ class Header:
         card = self.cards.get(key)
         if card is None:
             return None
-        match = _VALUE.fullmatch(card)
-        sound = match and key not in self.twice and card.isascii()
-        if not (match and sound and card.isprintable()):
+        found = _parse(card)
+        if found is None or key in self.twice:
             raise ValueError(f"{key} has a value that may mean several")
-        text, logical, integer, real = match.groups()
-        if text is not None:
-            text = text.replace("''", "'").rstrip(" ")
-            if text.endswith("&"):  # and goes on in the next card
-                raise ValueError(f"{key} has a text of several cards")
-            return text
-        if logical:
-            return logical == "T"
-        return int(integer) if integer else float(real)
+        return found
 
     def text(self, key: str) -> str:
         """Give what stands after a keyword as it is; empty where it is not there."""
         text = self.cards.get(key, "=")[1:].split("/")[0].strip()
         return re.sub("[^ -~]", "?", text)
+
+
+@functools.lru_cache(4096)
+def _parse(card: str) -> str | bool | int | float | None:
+    """Read a value; None for what cfitsio might read in another way.
+
+    Files of one kind share most of their cards.
+    """
+    match = _VALUE.fullmatch(card) if card.isascii() and card.isprintable() else None
+    if match is None:
+        return None
+    text, logical, integer, real = match.groups()
+    if text is not None:
+        text = text.replace("''", "'").rstrip(" ")
+        return None if text.endswith("&") else text  # which the next card goes on with
+    if logical:
+        return logical == "T"
+    return int(integer) if integer else float(real)
 
 
 def check_headers(file: IO[bytes]) -> list[Header]:
@@ -144,7 +154,8 @@ def _check_claims(header: Header, size: int, end: int, left: int) -> None:
         raise ValueError(f"cut short, {left} of {size} bytes are there")
     # Rows of no width, and compressed pixels, need no bytes of their own.
     for key in header.cards:
-        if re.fullmatch(r"Z?NAXIS\d+", key) and _integer(header, key) > end:
+        named = "NAXIS" in key and re.fullmatch(r"Z?NAXIS\d+", key)
+        if named and _integer(header, key) > end:
             text = header.text(key)
             raise ValueError(f"{key} = {text}, in a file of {end} bytes")
 

@@ -7,6 +7,7 @@ open are read here, and all others by cfitsio.
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import IO, Any
@@ -22,6 +23,7 @@ _VARIABLE = re.compile(r"'\s*\d*[PQ]", re.IGNORECASE)
 _TYPES = {"B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
 # Keywords by which the values of a column are other than those in the file.
 _CHANGES = ("TSCAL", "TZERO", "TNULL", "TDIM")
+_LETTERS = string.ascii_uppercase
 _CHUNK = 1 << 24  # bytes of a table that are read at a time
 
 
@@ -101,17 +103,16 @@ def _table(header: Header, sizes: list[int], name: str, start: int, end: int) ->
     width, rows = sizes
     columns: list[Column] = []
     offset = 0
+    changed = {key.lstrip(_LETTERS) for key in header.cards if key.startswith(_CHANGES)}
     for number in range(1, _integer(header, "TFIELDS") + 1):
         own, form = header.value(f"TTYPE{number}"), header.value(f"TFORM{number}")
         match = _FORM.fullmatch(form) if isinstance(form, str) else None
         if not isinstance(own, str) or match is None or "ZIMAGE" in header.cards:
             raise ValueError(f"column {number} is not as the standard has it")
         count, letter, rest = int(match[1] or 1), match[2], match[3]
-        plain = count and not rest and (letter in _TYPES or letter == "A")
-        if any(f"{key}{number}" in header.cards for key in _CHANGES):
-            plain = False
+        plain = count and not rest and str(number) not in changed
         dtype = None
-        if plain:
+        if plain and (letter == "A" or letter in _TYPES):
             size = () if count == 1 else (count,)
             dtype = np.dtype(f"S{count}" if letter == "A" else (_TYPES[letter], size))
         columns.append(Column(own, offset, dtype, letter in "PQ"))
