@@ -43,8 +43,6 @@ nox.options.download_python = "never"
 
 def _install(session: nox.Session, *requirements: str, extras: str = "") -> None:
     """Install the package, not editable, with what a session needs beside it."""
-    # Many processes of the tests import numba: each would compile its source again.
-    session.env["PYTHONDONTWRITEBYTECODE"] = ""
     session.install(f".{extras}", *requirements)
 
 

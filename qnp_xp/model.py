@@ -67,7 +67,7 @@ class QuasarNP:
         Threads to predict with on a CPU; None for ``$OMP_NUM_THREADS``, or the cores
         that the process was granted. Results do not depend on it.
     compiled : bool
-        Whether numba has compiled it; both give the same to some 1e-6.
+        Whether LLVM has compiled it; both give the same to some 1e-6.
     rebinner : callable
         `qnp_xp.spectra.sum_arms` onto `wave`, for arrays on the model's device.
     tile : int
@@ -316,7 +316,7 @@ def _check(dtype: Any, nproc: Any, backend: Backend) -> None:
 
 
 def _compiles(compiled: Any, dtype: str, backend: Backend) -> bool:
-    """Decide whether numba compiles the network: where it can, unless a user says."""
+    """Decide whether LLVM compiles the network: where it can, unless a user says."""
     if compiled not in (None, True, False):
         msg = f"compiled must be True, False or None, got {compiled!r}"
         raise TypeError(msg)
@@ -331,7 +331,7 @@ def _compiles(compiled: Any, dtype: str, backend: Backend) -> bool:
     except ImportError as err:
         if compiled:
             how = "the extra 'fast' brings: pip install '.[fast]' in a checkout"
-            msg = f"compiled=True needs numba, which {how}. Python says: {err}"
+            msg = f"compiled=True needs llvmlite, which {how}. Python says: {err}"
             raise MissingLibraryError(msg) from err
         return False
     return True

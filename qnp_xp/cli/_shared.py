@@ -57,8 +57,8 @@ def add_dtype(add: Add) -> None:
 
 
 def add_compiled(add: Add) -> None:
-    """Add the option of what numba compiles."""
-    meaning = "have numba compile the network (where it is installed, in float32)"
+    """Add the option of what LLVM compiles."""
+    meaning = "have LLVM compile the network (where llvmlite is installed, in float32)"
     add("--compiled", meaning, action=argparse.BooleanOptionalAction)
 
 

@@ -31,10 +31,8 @@ def is_current(path: Path, identity: Sequence[tuple[str, Any, str]]) -> bool:
     """Tell whether a sound table with these cards is there, with the rows it had."""
     try:
         with FitsFile(path) as file:
-            cards = file.header("QN")
-            return all(cards.get(key) == value for key, value, _ in identity) and (
-                cards.get("QNHASH") == rows_hash(file.table("QN"))
-            )
+            same = all(file.value("QN", key) == value for key, value, _ in identity)
+            return same and file.value("QN", "QNHASH") == rows_hash(file.table("QN"))
     except (OSError, SpectraError, UnicodeError):
         return False
 
@@ -52,7 +50,7 @@ def is_table_of_classify(path: Path) -> bool:
     """Tell whether a file has a table of results that `merge` did not make."""
     try:
         with FitsFile(path) as file:
-            return "QN" in file and file.header("QN").get("QNTABLES") is None
+            return "QN" in file and file.value("QN", "QNTABLES") is None
     except (OSError, SpectraError):
         return False
 

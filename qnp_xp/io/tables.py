@@ -171,7 +171,7 @@ def _setting_cards(model: QuasarNP, options: Options) -> list[Card]:
     return [
         ("QNSHA256", model.weights_sha256, "SHA-256 of the weights file"),
         ("QNDTYPE", model.dtype, "what the network computed in"),
-        ("QNCOMPIL", model.compiled, "by functions that numba compiled"),
+        ("QNCOMPIL", model.compiled, "by functions that LLVM compiled"),
         ("C_THRESH", c_thresh, f"lines count above it ({origin})"),
         ("N_THRESH", int(options.n_thresh), "lines that make a quasar"),
         ("USEMASK", bool(options.use_mask), "pixels with MASK left out"),

@@ -70,8 +70,8 @@ def load_model(
         Threads to predict with on a CPU; by default ``$OMP_NUM_THREADS``, or the cores
         that the process was granted. Results do not depend on it.
     compiled : bool, optional
-        Have numba compile the network, which is for float32 on a CPU: True, False, or
-        None for True where numba is installed. Both give the same to some 1e-6.
+        Have LLVM compile the network, which is for float32 on a CPU: True, False, or
+        None for True where llvmlite is installed. Both give the same to some 1e-6.
 
     Returns
     -------
@@ -81,8 +81,8 @@ def load_model(
     Raises
     ------
     FileNotFoundError, DeviceError, MissingLibraryError
-        If there is no such file, or the device cannot be used, or there is no numba to
-        compile with.
+        If there is no such file, or the device cannot be used, or there is no llvmlite
+        to compile with.
     WeightsError
         If the file is damaged, or holds a network of another kind, or of another grid
         than `wave`.
