@@ -116,7 +116,7 @@ def draw_panels(
     elif view.is_quasar:
         labels.append(_draw_lines(top, view))
         _draw_rest_axis(top, float(view.row["Z_QN"]))
-    follow_zoom(top, view, labels)
+    follow_zoom(panels, view, labels)
     if others:
         _draw_strip(others[0], scale, view)
     if len(others) > 1 and view.saliency is not None:
@@ -146,7 +146,7 @@ def label_axes(axes: Axes, x: str = "", y: str = "") -> None:
 
 def _draw_arms(axes: Axes, view: SpectrumView) -> Labels:
     """Draw the pixels of each arm, the smoothed flux, the noise about it, and names."""
-    low, high = show_flux(axes, view)
+    low, high = show_flux(axes, view, sorted(axes.get_xlim()))
     span = high - low
     # What is far outside would slow the drawing down.
     limits = (low - 9 * span, high + 9 * span)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,9 +28,8 @@ class Labels:
     width: float  #: of a label, as a part of the axis
     step: float  #: from level to level, in points
 
-    def place(self, axes: Axes) -> None:
+    def place(self, left: float, right: float) -> None:
         """Put each in the middle of what is seen of its range, and hide the others."""
-        left, right = sorted(axes.get_xlim())
         width = self.width * (right - left)
         seen = []
         for low, high, label in self.items:
@@ -44,32 +43,40 @@ class Labels:
             label.xyann = 0, self.step * level
 
 
-def show_flux(axes: Axes, view: SpectrumView) -> tuple[float, float]:
-    """Show the flux of the wavelengths that are seen, and return its range."""
-    low, high = view_range(view, sorted(axes.get_xlim()))
+def show_flux(
+    axes: Axes, view: SpectrumView, shown: Sequence[float]
+) -> tuple[float, float]:
+    """Show the flux of the wavelengths that are shown, and return its range."""
+    low, high = view_range(view, shown)
     span = high - low
     axes.set_ylim(low - _BELOW * span, high + _ABOVE * span)
     return low, high
 
 
-def follow_zoom(axes: Axes, view: SpectrumView, labels: Sequence[Labels]) -> None:
+def follow_zoom(
+    panels: Sequence[Axes], view: SpectrumView, labels: Sequence[Labels]
+) -> None:
     """Have labels and the range of flux follow the wavelengths that are shown.
 
-    A range of flux that somebody else has set stays as it is.
+    They are those of the first panel. A range of flux that somebody else has set stays
+    as it is.
     """
-    for group in labels:
-        group.place(axes)
-    own = [axes.get_ylim()]
+    top = panels[0]
+    own = [top.get_ylim()]
 
-    def follow(axes: Axes) -> None:
+    def follow(changed: Axes) -> None:
+        # Where another panel is zoomed, old versions tell the first one nothing.
+        shown = sorted(changed.get_xlim())
         for group in labels:
-            group.place(axes)
-        if axes.get_ylim() == own[0]:
-            show_flux(axes, view)
-            own[0] = axes.get_ylim()
+            group.place(*shown)
+        if top.get_ylim() == own[0]:
+            show_flux(top, view, shown)
+            own[0] = top.get_ylim()
 
-    connect: Callable[..., Any] = axes.callbacks.connect
-    connect("xlim_changed", follow)
+    follow(top)
+    for panel in panels:
+        if panel is top or top.get_shared_x_axes().joined(top, panel):
+            panel.callbacks.connect("xlim_changed", follow)
 
 
 def view_range(
