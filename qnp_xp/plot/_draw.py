@@ -25,6 +25,7 @@ _ARMS = {"b": BLUE, "r": VERMILION, "z": GREEN}
 _OTHERS = (BLUE, VERMILION, GREEN, _PURPLE, ORANGE, _SKY)
 
 SMALL, FONT, LARGE = 8.5, 10, 11.5
+_JOINT = "\N{NO-BREAK SPACE}"  # within what stays on one line
 _LETTER = 0.5  # width of a letter, as a part of its size
 _PIXELS = {"color": GREY, "alpha": 0.35, "linewidth": 0.5, "zorder": 2}
 _BAND = {"alpha": 0.25, "linewidth": 0, "zorder": 3}
@@ -92,7 +93,7 @@ def fitted(text: str, box: Any, dpi: float, size: float) -> str:
     """Break the lines of a text that are wider than a box on a figure."""
     letters = int(box.width / dpi * 72 / (_LETTER * size))
     lines = (textwrap.wrap(line, max(letters, 20)) for line in text.splitlines())
-    return "\n".join(part for line in lines for part in line)
+    return "\n".join(part for line in lines for part in line).replace(_JOINT, " ")
 
 
 def draw_panels(
@@ -221,8 +222,8 @@ def _draw_boxes(axes: Axes, scale: Axes | None, view: SpectrumView) -> None:
     """Draw the activations of the boxes of each line, and where it was found."""
     bar = " bar: where Z_QN puts it;" if view.is_quasar else ""
     title = (
-        f"Boxes of each line. Circle: where it was found;{bar}"
-        f" solid: confidence above {view.c_thresh:g}; hollow: no pixels there."
+        f"Boxes. Circle: where a line was found;{bar} solid: above {view.c_thresh:g};"
+        " hollow: no pixels there"
     )
     set_title(axes, title)
     rows = np.arange(len(view.lines) + 1)
@@ -284,7 +285,7 @@ def spectrum_title(view: SpectrumView) -> str:
     row = view.row
     place = "" if view.place is None else "RA {:.5f}, Dec {:+.5f}".format(*view.place)
     parts = [view.label, f"row {view.index} of {plain(Path(view.name).name)}", place]
-    first = ", ".join(part for part in parts if part)
+    first = _joined([part for part in parts if part])
     status = f"status: {status_words(int(row['QN_STATUS']))}"
     if not view.scored:
         return f"{first}\n{status}"
@@ -293,7 +294,12 @@ def spectrum_title(view: SpectrumView) -> str:
     bal = [line for line in view.lines if line.name.startswith("BAL_")]
     said = [f"{line.name} {line.confidence:.2f}" for line in bal if view.is_quasar]
     found = [kind, f"Z_QN = {z:.4f}", f"confidence {confidence:.3f}", *said, status]
-    return f"{first}\n{', '.join(found)}"
+    return f"{first}\n{_joined(found)}"
+
+
+def _joined(parts: Sequence[str]) -> str:
+    """Join parts by commas, after which alone a line may end."""
+    return ", ".join(part.replace(" ", _JOINT) for part in parts)
 
 
 def plain(name: str) -> str:
