@@ -38,6 +38,7 @@ from qnp_xp.plot._draw import draw_spectrum
 from qnp_xp.plot._views import Line, SpectrumView, smooth_flux
 
 matplotlib = pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+import matplotlib.figure  # noqa: E402
 from matplotlib import image  # noqa: E402
 
 from qnp_xp import plot  # noqa: E402
@@ -384,9 +385,10 @@ def test_axes_of_the_users_are_drawn_in(coadd: Path, model: QuasarNP) -> None:
     (top,) = plot.spectrum(coadd, model, row=3, axes=axes[0, 0], c_thresh=0)
     assert top is axes[0, 0]
     lines = top.get_title().splitlines()
-    assert len(lines) > 2, "broken after commas alone"
-    assert lines[0].startswith(f"TARGETID {TARGETID + 3},")
-    assert all(line.endswith((",", "coadd-1.fits")) for line in lines[:-1])
+    assert len(lines) > 2
+    whole = plot.spectrum(coadd, model, row=3, c_thresh=0).figure._suptitle.get_text()
+    for part in re.split(", |\n", whole):
+        assert any(part in line for line in lines), "broken after commas alone"
     assert "observed wavelength" in top.get_xlabel()
     both = plot.spectrum(coadd, model, axes=axes[1])
     assert tuple(both) == tuple(axes[1])
