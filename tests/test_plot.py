@@ -38,7 +38,7 @@ from qnp_xp.plot._draw import draw_spectrum
 from qnp_xp.plot._views import Line, SpectrumView, smooth_flux
 
 matplotlib = pytest.importorskip("matplotlib", reason="matplotlib is not installed")
-import matplotlib.figure  # noqa: E402
+import matplotlib.figure  # noqa: E402, F811
 from matplotlib import image  # noqa: E402
 
 from qnp_xp import plot  # noqa: E402
