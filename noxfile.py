@@ -190,11 +190,12 @@ def cupy(session: nox.Session) -> None:
 
 @nox.session(python="3.11")
 def interop(session: nox.Session) -> None:
-    """Run the tests that need specutils, pandas, sparclclient or dask, and JAX's."""
+    """Run the tests that need specutils, astropy, pandas or dask, and JAX's."""
     packages = ["dask[array]", "jax>=0.4.36", "pandas"]
     packages += ["sparclclient==1.3.1", "specutils==2.4.0"]
     _install(session, *packages, *_group("test"))
-    asked = ["tests/test_arrays.py", "tests/test_spectra.py", "--backend", "numpy"]
+    names = ("arrays", "spectra", "tables")
+    asked = [*(f"tests/test_{name}.py" for name in names), "--backend", "numpy"]
     session.run("pytest", *_PARALLEL, *asked, *session.posargs)
     # sparclclient holds numpy below 2, where array-api-strict cannot move its arrays.
     session.install("--upgrade", "array-api-strict", "numpy>=2.1", "pandas>=2.2")

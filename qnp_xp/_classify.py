@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,6 +17,7 @@ from ._scorer import score
 from ._xp.clock import Clock
 from .io._basis import read_basis
 from .io._files import ensure_name, ensure_writable, file_stamp
+from .io._results import ResultTable, result_table
 from .io.memory import open_arrays
 from .io.open import one_group, open_group
 from .io.sdss import with_zbest
@@ -34,6 +36,8 @@ from .selection import (
 from .status import Status
 
 _log = logging.getLogger(__name__)
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,8 @@ def as_model(
     if not isinstance(given, (QuasarNP, str, Path, type(None))):
         kind = type(given).__name__
         msg = f"model must be a model, the name of a weights file or None, got {kind}"
+        if _is_array(given):
+            msg += "; arrays of spectra are one argument: (wave, flux, ivar)"
         raise TypeError(msg)
     if not isinstance(model, QuasarNP):
         model = load_model(model, device, dtype=dtype, **settings)
@@ -92,6 +98,25 @@ def as_model(
     return model
 
 
+def _is_array(given: Any) -> bool:
+    return hasattr(given, "shape") or isinstance(given, list)
+
+
+def takes_spectra(function: _Function) -> _Function:
+    """Have a function name the right call where arrays are given one by one."""
+
+    @functools.wraps(function)
+    def checked(*args: Any, **options: Any) -> Any:
+        if len(args) > 2 and all(map(_is_array, args)):
+            name = function.__name__
+            msg = f"arrays of spectra are one argument: {name}((wave, flux, ivar))"
+            raise TypeError(msg)
+        return function(*args, **options)
+
+    return cast(_Function, checked)
+
+
+@takes_spectra
 def classify(
     spectra: Any,
     model: QuasarNP | str | Path | None = None,
@@ -109,7 +134,7 @@ def classify(
     coadd: bool = False,
     batch_size: int = 256,
     fit: bool | str | Path = False,
-) -> NDArray[Any]:
+) -> ResultTable:
     """Find the quasars among spectra.
 
     Parameters
@@ -159,9 +184,11 @@ def classify(
 
     Returns
     -------
-    numpy.ndarray
-        Structured, one row for each selected row, in order, or with `coadd` one for
-        each target: TARGETID, -1 where it is not known; TARGET_RA and TARGET_DEC
+    ResultTable
+        A structured array of numpy that knows how it was made, and becomes a table of
+        astropy or pandas by `ResultTable.to_table` and `ResultTable.to_pandas`. It has
+        one row for each selected row, in order, or with `coadd` one for each target:
+        TARGETID, -1 where it is not known; TARGET_RA and TARGET_DEC
         (degrees) and SDSS' PLATE, MJD and FIBERID, where the input has them;
         IS_QSO_QN, Z_QN, Z_QN_CONF, N_LINES_QN (lines above the threshold where there
         are pixels), C_* and Z_* for each line, C_BAL_CIV and Z_BAL_CIV, QN_STATUS (bits
@@ -214,11 +241,11 @@ def classify(
         result = classify_source(
             source, network, options, indices=indices, targetids=targetids
         )
+    identity = identity_cards(network, options, stamp, rows, targetids)
+    cards = header_cards(network, identity, result.name, result.arms)
     if output is not None:
-        identity = identity_cards(network, options, stamp, rows, targetids)
-        cards = header_cards(network, identity, result.name, result.arms)
         write_catalog(output, result.table, cards, overwrite=overwrite)
-    return result.table
+    return result_table(result.table, cards)
 
 
 def classify_file(

@@ -203,8 +203,8 @@ def validate(
     other : as `table`, optional
         Another table to compare with, of old weights for one.
     c_thresh, n_thresh : float, int, optional
-        What makes a quasar, as for `qnp_xp.classify`; by default that of the file, else
-        0.5 and 1.
+        What makes a quasar, as for `qnp_xp.classify`; by default that of the table's
+        header, else 0.5 and 1.
     dz : float
         Largest ``|dz| / (1 + z)`` of a good redshift; 0.01 is 2998 km/s, and
         QuasarNET's limit of 6000 km/s is 0.02.
