@@ -13,11 +13,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from ._options import Options
 from ._scorer import score
+from ._text import explain
 from ._xp.clock import Clock
+from .errors import NoSpectraError
 from .io._basis import read_basis
-from .io._files import ensure_name, ensure_writable, file_stamp
+from .io._catalog import ensure_output
+from .io._files import ensure_name, file_stamp
+from .io._joined import Input, join_tables
 from .io.memory import open_arrays
-from .io.open import one_group, open_group
+from .io.open import groups_of, joint_name, open_group
 from .io.sdss import with_zbest
 from .io.source import Source
 from .io.tables import empty_table, header_cards, identity_cards, write_catalog
@@ -123,18 +127,21 @@ def classify(
         has its own; flux per wavelength and its inverse variance ``(n, npix)``, or
         ``(npix,)`` for one spectrum. Units of quantities and columns are converted. A
         list of single spectra that share most of their wavelengths is one of objects.
-        Or spectra of specutils, or records of sparclclient.
+        Or spectra of specutils, or records of sparclclient. Or a list of many files,
+        for one table of them all.
     model : QuasarNP, str, pathlib.Path or None
         A model from `qnp_xp.load_model`; or the name of a weights file; or None for
         ``$QN_MODEL_FILE``, and the network that ships with the package without it.
     rows : array_like, optional
         None for all; a boolean mask or an array of zeros and ones of shape ``(n,)``,
-        for all rows of the file; or an array of row numbers.
+        for all rows of the file; or an array of row numbers. Of many files, those of
+        each.
     targetids : array_like of int, shape (m,), optional
         TARGETIDs of the rows to take, instead of `rows`. Those that the file lacks are
         passed over.
     output : str or pathlib.Path, optional
-        File to write the table to as well.
+        File to write the table to as well: its name ends in .fits, .csv, .ecsv or
+        .parquet (which needs pyarrow).
     overwrite : bool
         Replace `output` if it is there.
     device, dtype, compiled : str, str and bool
@@ -168,11 +175,13 @@ def classify(
         of `qnp_xp.Status`). Rows that cannot be scored hold NaN. With `fit` also Z_FIT,
         ZERR_FIT, CHI2_FIT (per degree of freedom) and DZ_WARN; they are NaN for other
         objects than quasars, and where the fit leaves the window, which DZ_WARN says.
+        Of many files, QNINPUT names the file of each row; what cannot be read is
+        logged, and lacks in the table.
 
     Raises
     ------
     FileNotFoundError, SpectraError, WeightsError, DeviceError
-        If a file or a device cannot be used.
+        If a file or a device cannot be used; of many files, if none can.
     FileExistsError
         If `output` is there and is not to be replaced.
     ValueError, TypeError
@@ -199,16 +208,25 @@ def classify(
     if rows is not None and targetids is not None:
         msg = "rows and targetids cannot be given both"
         raise ValueError(msg)
-    group = one_group(spectra)
-    inputs = with_zbest(group or ())
+    groups = groups_of(spectra)
+    inputs = [path for group in groups or () for path in with_zbest(group)]
     stamp = file_stamp(inputs)
     if output is not None:
         ensure_name(output, "output")
         if model is None or isinstance(model, (str, Path)):
             inputs.append(weights_path(model))
         inputs += basis.paths if basis else ()
-        ensure_writable(Path(output), overwrite, inputs)
+        ensure_output(Path(output), overwrite, inputs)
     network = as_model(model, device, dtype, compiled=compiled)
+    if groups is not None and len(groups) > 1:
+        found = _classify_each(groups, network, options, rows, targetids)
+        identity = identity_cards(network, options, "", rows, targetids)
+        joined = join_tables(found, header_cards(network, identity, "", ""))
+        if output is not None:
+            table, cards, parts = joined
+            write_catalog(output, table, cards, overwrite=overwrite, inputs=parts)
+        return joined[0]
+    group = groups[0] if groups else None
     with open_arrays(spectra) if group is None else open_group(group) as source:
         indices = None if rows is None else row_indices(rows, source.n)
         result = classify_source(
@@ -219,6 +237,40 @@ def classify(
         cards = header_cards(network, identity, result.name, result.arms)
         write_catalog(output, result.table, cards, overwrite=overwrite)
     return result.table
+
+
+def _classify_each(
+    groups: Sequence[Sequence[Path]],
+    model: QuasarNP,
+    options: Options,
+    rows: ArrayLike | None,
+    targetids: ArrayLike | None,
+) -> list[Input]:
+    """Classify the files of each group, and log why one of them cannot be read."""
+    found: list[Input] = []
+    first: Exception | None = None
+    for group in groups:
+        name, stamp = joint_name(group), file_stamp(with_zbest(group))
+        try:
+            with open_group(group) as source:
+                indices = None if rows is None else row_indices(rows, source.n)
+                result = classify_source(
+                    source, model, options, indices=indices, targetids=targetids
+                )
+            arms = "".join(result.arms)
+            found.append(Input(name, "done", result.table, arms, stamp))
+        except Exception as err:  # one file of many loses no other
+            state = "skipped" if isinstance(err, NoSpectraError) else "failed"
+            reason = explain(err) if name in explain(err) else f"{name}: {explain(err)}"
+            _log.error("%s: %s", state, reason)
+            found.append(Input(name, state, stamp=stamp, message=reason))
+            first = first or err
+    if first and not any(x.table is not None for x in found):
+        raise first
+    left = sum(x.table is None for x in found)
+    if left:
+        _log.error("%d of %d files are not in the table", left, len(found))
+    return found
 
 
 def classify_file(
