@@ -193,10 +193,11 @@ def cupy(session: nox.Session) -> None:
 @nox.session(python="3.11")
 def interop(session: nox.Session) -> None:
     """Run the tests that need specutils, pandas, sparclclient or dask, and JAX's."""
-    packages = ["dask[array]", "jax>=0.4.36", "pandas"]
+    packages = ["dask[array]", "jax>=0.4.36", "pandas", "pyarrow>=10"]
     packages += ["sparclclient==1.3.1", "specutils==2.4.0"]
     _install(session, *packages, *_group("test"))
-    asked = ["tests/test_arrays.py", "tests/test_spectra.py", "--backend", "numpy"]
+    asked = ["tests/test_arrays.py", "tests/test_spectra.py", "tests/test_joined.py"]
+    asked += ["--backend", "numpy"]
     session.run("pytest", *_PARALLEL, *asked, *session.posargs)
     # sparclclient holds numpy below 2, where array-api-strict cannot move its arrays.
     session.install("--upgrade", "array-api-strict", "numpy>=2.1", "pandas>=2.2")

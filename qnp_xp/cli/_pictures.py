@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from .._classify import Result, as_model, classify_source
 from .._options import Options
-from .._printing import complain, say
+from .._printing import complain, note, say
 from ..errors import USER_ERRORS, NoSpectraError
 from ..io._files import atomic_write, ensure_apart, ensure_writable
 from ..io.open import group_inputs, joint_name, open_group, read_lists, stem
@@ -74,14 +74,19 @@ def _plot_spectra(args: argparse.Namespace) -> int:
     options = Options(args.c_thresh, args.n_thresh, args.use_mask)
     model = as_model(args.model, lines=args.lines, lines_bal=args.lines_bal)
     found: list[_Chosen] = []
-    first: Exception | None = None
+    first, failed = None, 0
     for group in groups:
         try:
             found.append(_classify(group, model, options, args))
-        except USER_ERRORS as err:  # the others are drawn
-            if len(groups) > 1:
-                complain(err)
+        except USER_ERRORS as err:
             first = first or err
+            if len(groups) == 1:
+                raise
+            if isinstance(err, NoSpectraError):  # of a wildcard
+                note(f"skipped: {err}")
+            else:  # the others are drawn
+                failed += 1
+                complain(err)
     if not found and first:
         raise first
     chosen, remark = _chosen(found, args)
@@ -105,7 +110,6 @@ def _plot_spectra(args: argparse.Namespace) -> int:
     written = f"{paths[0]} ... {paths[-1].name}" if len(paths) > 1 else paths[0]
     spectra = f"{count} spectr{'um' if count == 1 else 'a'}{remark}"
     where = args.files[0] if len(groups) == 1 else f"{len(groups)} files"
-    failed = len(groups) - len(found)
     say(f"{where}{f', {failed} failed' if failed else ''}: {spectra} -> {written}")
     return int(failed > 0)
 
@@ -181,7 +185,7 @@ def _chosen(
     if not total:
         confidence = [float(one.result.table["Z_QN_CONF"][0]) for one in found]
         best = int(np.argsort(-np.asarray(confidence), kind="stable")[0])
-        what = f"confidence {confidence[best]:.2f}, the highest; there is no quasar"
+        what = f"the most confident, {confidence[best]:.2f}: there is no quasar"
         if np.isnan(confidence[best]):
             what = "the first: none has a result"
         return [found[best]], f" ({what})"
@@ -215,13 +219,16 @@ def _labels(chosen: Iterable[_Chosen]) -> list[str]:
     ]
     times = collections.Counter(target for target, *_ in rows)
     several = len({name for _, name, _ in rows}) > 1
-    labels = []
+    labels: list[str] = []
+    used: collections.Counter[str] = collections.Counter()
     for target, name, index in rows:
         parts = [] if target == -1 else [str(target)]
         if target == -1 or times[target] > 1:
             parts += [name] if several else []
             parts.append(f"row{index}")
-        labels.append("-".join(parts))
+        label = "-".join(parts)
+        used[label] += 1  # of files that share a name
+        labels.append(label if used[label] == 1 else f"{label}-{used[label]}")
     return labels
 
 
