@@ -48,7 +48,7 @@ class Report:
         self.threshold = threshold
         self.results: list[JobResult] = []
         self.outcomes: collections.Counter[Outcome] = collections.Counter()
-        #: Rows, those of them with a result, and quasars of all files.
+        #: Rows, those of them with a result, and quasars of this run.
         self.rows = self.scored = self.quasars = 0
         #: Seconds of each stage, summed over threads, processes and files.
         self.stages = dict.fromkeys(_STAGES, 0.0)
@@ -98,9 +98,10 @@ class Report:
         # Tables would fill the memory.
         self.results.append(dataclasses.replace(result, table=None))
         self.outcomes[result.outcome] += 1
-        self.rows += result.rows
-        self.scored += result.scored
-        self.quasars += result.quasars
+        if result.outcome is Outcome.DONE:
+            self.rows += result.rows
+            self.scored += result.scored
+            self.quasars += result.quasars
         for stage in _STAGES:
             self.stages[stage] += result.stages.get(stage, 0.0)
 
