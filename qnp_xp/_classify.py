@@ -13,15 +13,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from ._options import Options
 from ._scorer import score
-from ._text import explain
 from ._xp.clock import Clock
-from .errors import NoSpectraError
 from .io._basis import read_basis
 from .io._catalog import ensure_output
 from .io._files import ensure_name, file_stamp
-from .io._joined import Input, join_tables
+from .io._joined import each_input, join_tables
 from .io.memory import open_arrays
-from .io.open import groups_of, joint_name, open_group
+from .io.open import groups_of, open_group
 from .io.sdss import with_zbest
 from .io.source import Source
 from .io.tables import empty_table, header_cards, identity_cards, write_catalog
@@ -218,59 +216,30 @@ def classify(
         inputs += basis.paths if basis else ()
         ensure_output(Path(output), overwrite, inputs)
     network = as_model(model, device, dtype, compiled=compiled)
-    if groups is not None and len(groups) > 1:
-        found = _classify_each(groups, network, options, rows, targetids)
-        identity = identity_cards(network, options, "", rows, targetids)
-        joined = join_tables(found, header_cards(network, identity, "", ""))
-        if output is not None:
-            table, cards, parts = joined
-            write_catalog(output, table, cards, overwrite=overwrite, inputs=parts)
-        return joined[0]
-    group = groups[0] if groups else None
-    with open_arrays(spectra) if group is None else open_group(group) as source:
+
+    def score_source(source: Source) -> Result:
+        """Classify what is asked for of an open source."""
         indices = None if rows is None else row_indices(rows, source.n)
-        result = classify_source(
+        return classify_source(
             source, network, options, indices=indices, targetids=targetids
         )
+
+    if groups is not None and len(groups) > 1:
+        found = each_input(groups, score_source)
+        identity = identity_cards(network, options, "", rows, targetids)
+        cards = header_cards(network, identity, "", "")
+        table, cards, parts = join_tables(found, cards)
+        if output is not None:
+            write_catalog(output, table, cards, overwrite=overwrite, inputs=parts)
+        return table
+    group = groups[0] if groups else None
+    with open_arrays(spectra) if group is None else open_group(group) as source:
+        result = score_source(source)
     if output is not None:
         identity = identity_cards(network, options, stamp, rows, targetids)
         cards = header_cards(network, identity, result.name, result.arms)
         write_catalog(output, result.table, cards, overwrite=overwrite)
     return result.table
-
-
-def _classify_each(
-    groups: Sequence[Sequence[Path]],
-    model: QuasarNP,
-    options: Options,
-    rows: ArrayLike | None,
-    targetids: ArrayLike | None,
-) -> list[Input]:
-    """Classify the files of each group, and log why one of them cannot be read."""
-    found: list[Input] = []
-    first: Exception | None = None
-    for group in groups:
-        name, stamp = joint_name(group), file_stamp(with_zbest(group))
-        try:
-            with open_group(group) as source:
-                indices = None if rows is None else row_indices(rows, source.n)
-                result = classify_source(
-                    source, model, options, indices=indices, targetids=targetids
-                )
-            arms = "".join(result.arms)
-            found.append(Input(name, "done", result.table, arms, stamp))
-        except Exception as err:  # one file of many loses no other
-            state = "skipped" if isinstance(err, NoSpectraError) else "failed"
-            reason = explain(err) if name in explain(err) else f"{name}: {explain(err)}"
-            _log.error("%s: %s", state, reason)
-            found.append(Input(name, state, stamp=stamp, message=reason))
-            first = first or err
-    if first and not any(x.table is not None for x in found):
-        raise first
-    left = sum(x.table is None for x in found)
-    if left:
-        _log.error("%d of %d files are not in the table", left, len(found))
-    return found
 
 
 def classify_file(

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import collections
-from collections.abc import Iterable, Sequence
+import logging
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .._text import as_ascii, printable
-from ..errors import SpectraError
+from .._text import as_ascii, explain, printable
+from ..errors import NoSpectraError, SpectraError
 from ._catalog import current_table
+from ._files import file_stamp
 from ._fits import FitsFile
 from ._merge import Part, merge_tables
 from ._table_forms import Card
+from .open import joint_name, open_group
+from .sdss import with_zbest
+from .source import Source
+
+_log = logging.getLogger(__name__)
 
 #: Inputs without a table that the header names.
 _MOST_NAMED = 100
@@ -39,6 +46,45 @@ class Input:
     stamp: str = ""
     #: Why it is not done.
     message: str = ""
+
+
+class Found(Protocol):
+    """What a source was found to hold."""
+
+    @property
+    def table(self) -> NDArray[Any]:
+        """Its rows."""
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """Names of the arms that were used."""
+
+
+def each_input(
+    groups: Sequence[Sequence[Path]], score: Callable[[Source], Found]
+) -> list[Input]:
+    """Open the files of each group, and log why one of them cannot be read."""
+    inputs: list[Input] = []
+    first: Exception | None = None
+    for group in groups:
+        name, stamp = joint_name(group), file_stamp(with_zbest(group))
+        try:
+            with open_group(group) as source:
+                found = score(source)
+            arms = "".join(found.arms)
+            inputs.append(Input(name, "done", found.table, arms, stamp))
+        except Exception as err:  # one file of many loses no other
+            state = "skipped" if isinstance(err, NoSpectraError) else "failed"
+            reason = explain(err) if name in explain(err) else f"{name}: {explain(err)}"
+            _log.error("%s: %s", state, reason)
+            inputs.append(Input(name, state, stamp=stamp, message=reason))
+            first = first or err
+    left = sum(x.table is None for x in inputs)
+    if first and left == len(inputs):
+        raise first
+    if left:
+        _log.error("%d of %d files are not in the table", left, len(inputs))
+    return inputs
 
 
 def short_names(names: Sequence[str]) -> list[str]:

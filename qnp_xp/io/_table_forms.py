@@ -111,8 +111,9 @@ def table_content(
 def _texts(values: NDArray[Any], missing: str) -> list[str]:
     """Write the values of a column, floats with as many digits as they need."""
     if values.dtype.kind == "S":
-        return np.char.decode(values, "ascii", "backslashreplace").tolist()
-    texts = values.astype("U")
+        texts = np.char.decode(values, "ascii", "backslashreplace")
+    else:
+        texts = values.astype("U")
     if values.dtype.kind == "f":
         texts[np.isnan(values)] = missing
     found: list[str] = texts.tolist()
