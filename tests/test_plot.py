@@ -653,15 +653,102 @@ def test_only_so_many_are_drawn_unasked(
     assert_pages((here / "plot-coadd-1.pdf").read_bytes(), 2)
 
 
-def test_without_a_quasar_the_first_row_is_drawn(
-    run: Run, coadd: Path, here: Path
+def test_without_a_quasar_the_most_confident_row_is_drawn(
+    run: Run, coadd: Path, model: QuasarNP, here: Path
 ) -> None:
+    confidence = classify(coadd, model)["Z_QN_CONF"]
+    best = int(np.nanargmax(confidence))
     status, out, _ = run("plot", coadd, "--c-thresh", 1)
     assert status == 0
-    assert out == (
-        f"{coadd}: 1 spectrum (the first: there is no quasar) -> plot-coadd-1.png\n"
-    )
-    assert_picture((here / "plot-coadd-1.png").read_bytes())
+    what = f"the most confident, {confidence[best]:.2f}: there is no quasar"
+    assert out == f"{coadd}: 1 spectrum ({what}) -> plot-coadd-1.png\n"
+    drawn = (here / "plot-coadd-1.png").read_bytes()
+    assert_picture(drawn)
+    arguments = ("--rows", best, "--c-thresh", 1, "-o", "row.png")
+    assert run("plot", coadd, *arguments)[0] == 0
+    assert drawn == (here / "row.png").read_bytes()
+
+
+def test_where_nothing_has_a_result_the_first_row_is_drawn(
+    run: Run, inputs: Path, hdus: Hdus, here: Path
+) -> None:
+    for arm in "BRZ":
+        hdus[f"{arm}_IVAR"][:] = 0
+    path = write_hdus(inputs / "coadd-2.fits", hdus)
+    status, out, _ = run("plot", path)
+    assert status == 0
+    what = "1 spectrum (the first: none has a result)"
+    assert out == f"{path}: {what} -> plot-coadd-2.png\n"
+
+
+@pytest.fixture
+def several(inputs: Path) -> list[Path]:
+    """Files of which the second has other targets."""
+    found = [write_coadd(inputs / "coadd-8.fits", 2)]
+    others = coadd_hdus(2, seed=5)
+    others["FIBERMAP"]["TARGETID"] += 100
+    return [*found, write_hdus(inputs / "coadd-9.fits", others)]
+
+
+def test_quasars_of_many_files_are_the_pages_of_one_pdf(
+    run: Run,
+    several: list[Path],
+    inputs: Path,
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_shared, "MOST_PICTURES", 3)
+    status, out, err = run("plot", *several, "--c-thresh", 0)
+    assert (status, err) == (0, "")
+    what = "2 files: 3 spectra (the first of 4 quasars)"
+    assert out == f"{what} -> plot-spectra.pdf\n"
+    assert_pages((here / "plot-spectra.pdf").read_bytes(), 3)
+    # A bad file loses no other, and one without spectra is skipped.
+    bad = inputs / "bad.fits"
+    bad.write_text("no")
+    beside = inputs / "redrock-8.fits"
+    fitsio.write(str(beside), np.zeros(1, [("Z", "f8")]), extname="REDSHIFTS")
+    arguments = ("--c-thresh", 0, "--overwrite")
+    status, out, err = run("plot", bad, several[0], beside, *arguments)
+    assert status == 1
+    assert out == "3 files, 1 failed: 2 spectra (all quasars) -> plot-spectra.pdf\n"
+    assert f"error: {bad}" in err
+    assert f"skipped: {beside}" in err
+
+
+def test_the_most_confident_row_of_many_files_is_drawn(
+    run: Run, several: list[Path], model: QuasarNP, here: Path
+) -> None:
+    confidence = [classify(path, model)["Z_QN_CONF"].max() for path in several]
+    best = several[int(np.argmax(confidence))].stem
+    status, out, _ = run("plot", *several, "--c-thresh", 1)
+    assert status == 0
+    what = f"the most confident, {max(confidence):.2f}: there is no quasar"
+    assert out == f"2 files: 1 spectrum ({what}) -> plot-{best}.png\n"
+
+
+def test_targets_of_many_files_are_named_in_any_order(
+    run: Run, several: list[Path], here: Path
+) -> None:
+    wanted = [TARGETID + 1, TARGETID + 100]
+    status, out, err = run(*("plot", "--targetid", *wanted, *several, "-o", "q.png"))
+    assert (status, err) == (0, "")
+    assert names(here) == [f"q-{target}.png" for target in wanted]
+    status, out, _ = run("plot", several[0], "--targetid", wanted[0], several[1])
+    assert (status, out) == (0, "2 files: 1 spectrum -> plot-coadd-8.png\n")
+    status, _, err = run("plot", *several, "--targetid", 5)
+    assert (status, err) == (1, "qnp-xp: error: 2 files: no target 5\n")
+
+
+def test_pictures_of_equal_rows_of_files_are_told_apart(
+    run: Run, several: list[Path], here: Path
+) -> None:
+    same = gzipped(several[0])
+    assert run("plot", *several, same, "--rows", 0, "-o", "q.png")[0] == 0
+    first = f"q-{TARGETID}-coadd-8-row0"
+    assert set(names(here)) == {
+        *(f"{first}.png", f"{first}-2.png", f"q-{TARGETID + 100}.png")
+    }
 
 
 def test_several_png_files_are_named_for_their_targets(
@@ -797,6 +884,7 @@ def test_targets_need_targetids(run: Run, inputs: Path, here: Path) -> None:
         (["-o", "no/x.png"], 1, "no: no such folder"),
         (["--summary"], 1, "coadd-1.fits: holds no table"),
         (["--summary", "--rows", "1"], 2, "no --rows"),
+        (["--summary", "more.fits"], 2, "draws one table"),
         (["--rows", "1", "--targetid", "1"], 2, "not allowed with"),
     ],
     ids=str,
@@ -820,14 +908,14 @@ def test_an_input_is_never_replaced(run: Run, inputs: Path, here: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_spectrographs_are_drawn_one_at_a_time(
+def test_spectrographs_of_an_exposure_are_drawn_together(
     run: Run, inputs: Path, here: Path
 ) -> None:
     for spec in (0, 1):
         folder = write_cframes(inputs, coadd_hdus(1), spec_number=spec)
-    status, _, err = run("plot", folder)
-    assert status == 1
-    assert "2 files or spectrographs" in err
+    status, out, _ = run("plot", folder, "--rows", 0)
+    assert status == 0
+    assert out == "2 files: 2 spectra -> plot-spectra.pdf\n"
 
 
 def test_without_matplotlib_the_extra_is_named(

@@ -9,8 +9,8 @@ from typing import Any
 from .._text import as_ascii
 from ..io._files import atomic_write, ensure_writable
 from ..io._report import csv_content, fits_content
+from ..io._table_forms import Card
 from ..io._truth import open_truth
-from ..io.tables import Card
 from ..plot import new_figure, pdf, png
 from ._compare import Comparison, compare, open_results
 from ._draw import draw_report

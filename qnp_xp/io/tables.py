@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import fitsio
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -29,13 +28,11 @@ from ..status import Status
 from ._catalog import checked, rows_hash
 from ._files import atomic_write, ensure_writable
 from ._fits import FitsFile
-from ._results import UNITS, ResultTable, column_note
+from ._results import UNITS, ResultTable
+from ._table_forms import Card, catalog_content, form_of
 from .source import IDENTIFIERS, Source
 
 __all__ = ["read_catalog"]
-
-#: Keyword, value and comment of a header.
-Card = tuple[str, Any, str]
 
 #: Keywords of weights and settings, which tables that are merged must share.
 _SETTING = re.compile(
@@ -275,38 +272,28 @@ def write_catalog(
     header: Sequence[Card],
     *,
     overwrite: bool = False,
+    inputs: NDArray[Any] | None = None,
 ) -> None:
-    """Write a table of results as HDU QN, whole or not at all."""
+    """Write a table of results in the form that its name ends in, whole or not at all.
+
+    In FITS it is HDU QN, and the table `inputs` is HDU INPUTS.
+    """
+    form = form_of(Path(path))
     ensure_writable(Path(path), overwrite)
+    write_rows(Path(path), form, table, header, inputs)
+
+
+def write_rows(
+    path: Path,
+    form: str,
+    table: NDArray[Any],
+    header: Sequence[Card],
+    inputs: NDArray[Any] | None = None,
+) -> None:
+    """Write a table of results in some form, whatever is there."""
     note = "hash of the columns and rows below"
     cards = [*header, ("QNHASH", rows_hash(table), note)]
     for bit in (status for status in Status if status != Status.UNSCORED):
         note = f"bit of value {int(bit)} in QN_STATUS"
         cards.append((f"QNBIT{bit.bit_length() - 1:02d}", bit.name, note))
-    atomic_write(Path(path), table_content("QN", table, cards, described=True))
-
-
-def table_content(
-    name: str,
-    table: NDArray[Any],
-    header: Sequence[Card] = (),
-    *,
-    described: bool = False,
-) -> bytes:
-    """Make a file of a table as an HDU, its columns described or not."""
-    cards = [{"name": key, "value": v, "comment": note} for key, v, note in header]
-    columns = table.dtype.names or ()
-    units = [UNITS.get(column, "") for column in columns] if described else None
-    # In memory first: of what goes wrong on the disk Python says more than cfitsio.
-    with fitsio.FITS("mem://", "rw") as f:
-        f.write(table, extname=name, header=cards, units=units)
-        for number, column in enumerate(columns if described else (), start=1):
-            f[name].write_key(f"TTYPE{number}", column, comment=column_note(column))
-        content: bytes = f.read_raw()
-    for key, value, note in header:
-        if isinstance(value, float) and float(f"{value:.15g}") != value:
-            # cfitsio writes 15 digits, of the 17 that a number may have.
-            start = content.index(f"{key:<8}= ".encode())
-            card = f"{key:<8}= {repr(float(value)).upper():>20} / {note}"[:80].ljust(80)
-            content = content[:start] + card.encode() + content[start + 80 :]
-    return content
+    atomic_write(path, catalog_content(form, table, cards, inputs))

@@ -99,9 +99,8 @@ def load_model(
     path = weights_path(filename)
     if filename is None and path == data_file(EMBEDDED_NETWORK):
         _log.warning(
-            "no network named (-m, $QN_MODEL_FILE): using the one that ships with the"
-            " package, trained on simulations and not for survey catalogues; with it a"
-            " threshold of 0.8 (--c-thresh, c_thresh) is advised"
+            "the bundled network is used, which was trained on simulations; a threshold"
+            " of 0.8 is advised"
         )
     weights = read_weights(path)
     network, own = weights.network(), weights.attributes
