@@ -6,6 +6,7 @@ open are read here, and all others by cfitsio.
 
 from __future__ import annotations
 
+import functools
 import re
 import string
 from collections.abc import Iterable
@@ -101,13 +102,29 @@ def _image(
 def _table(header: Header, sizes: list[int], name: str, start: int, end: int) -> Layout:
     """Find the layout of a binary table that is not a compressed image."""
     width, rows = sizes
+    if "ZIMAGE" in header.cards:
+        raise ValueError("is a compressed image")
+    about = tuple(item for item in header.cards.items() if item[0].startswith("T"))
+    columns = _columns(width, about, frozenset(header.twice))
+    return Layout(name, None, None, start, end, width, rows, columns)
+
+
+@functools.lru_cache(64)
+def _columns(
+    width: int, about: tuple[tuple[str, str], ...], twice: frozenset[str]
+) -> tuple[Column, ...]:
+    """Find the columns of a table, from those of its cards that tell of them.
+
+    Files of one kind share them.
+    """
+    header = Header(dict(about), set(twice))
     columns: list[Column] = []
     offset = 0
     changed = {key.lstrip(_LETTERS) for key in header.cards if key.startswith(_CHANGES)}
     for number in range(1, _integer(header, "TFIELDS") + 1):
         own, form = header.value(f"TTYPE{number}"), header.value(f"TFORM{number}")
         match = _FORM.fullmatch(form) if isinstance(form, str) else None
-        if not isinstance(own, str) or match is None or "ZIMAGE" in header.cards:
+        if not isinstance(own, str) or match is None:
             raise ValueError(f"column {number} is not as the standard has it")
         count, letter, rest = int(match[1] or 1), match[2], match[3]
         plain = count and not rest and str(number) not in changed
@@ -120,7 +137,7 @@ def _table(header: Header, sizes: list[int], name: str, start: int, end: int) ->
     names = {column.name.upper() for column in columns}
     if offset != width or len(names) < len(columns):
         raise ValueError("has rows of another width, or two columns of a name")
-    return Layout(name, None, None, start, end, width, rows, tuple(columns))
+    return tuple(columns)
 
 
 def asked_layout(found: Any, header: Header) -> Layout:
