@@ -198,13 +198,17 @@ def test_a_folder_without_cframes_loses_no_other_input(
     assert names(here) == ["qn-0.fits"]
 
 
-def test_a_folder_of_several_spectrographs_is_for_the_command(
+def test_a_folder_of_several_spectrographs_makes_one_table(
     tmp_path: Path, hdus: Hdus, weights: Path
 ) -> None:
     for spec in (0, 1):
         folder = write_cframes(tmp_path, hdus, spec_number=spec)
-    with pytest.raises(ValueError, match="2 files or spectrographs, and one can be"):
-        classify(folder, weights)
+    table = classify(folder, weights)
+    parts = [classify(sorted(folder.glob(f"*{spec}-*")), weights) for spec in (0, 1)]
+    assert table["TARGETID"].tolist() == [
+        target for part in parts for target in part["TARGETID"]
+    ]
+    assert len(set(table["QNINPUT"])) == 2
 
 
 #: Where a production has the coadds of each group.

@@ -77,6 +77,7 @@ from qnp_xp.errors import MissingLibraryError
 from qnp_xp.grids import linear_wave, wave
 from qnp_xp.io import _packed, load_desi_coadd, load_desi_exposure
 from qnp_xp.io.open import open_spectra
+from qnp_xp.io.tables import read_catalog
 from qnp_xp.io.weights import _reading, embed_grid
 from qnp_xp.lines import LINES, LINES_BAL
 from qnp_xp.model import QuasarNP
@@ -1859,9 +1860,76 @@ def test_an_output_that_no_run_wrote_with_resume(case: Case) -> None:
     before = mine.read_bytes()
     status, err = case.command(path, "-o", "mine.fits", "--resume")
     assert status == 1
-    assert "mine.fits exists, and is no table QN" in err
-    assert "--overwrite" in err
+    assert "mine.fits exists, and classify did not write it" in err
     assert mine.read_bytes() == before
+    (case.folder / "out").mkdir()
+    other = case.coadd(2, name="out/qn-0.fits", seed=2)
+    before = other.read_bytes()
+    status, err = case.command(path, "--outdir", "out", "--resume")
+    assert status == 1
+    assert "--overwrite" in err
+    assert other.read_bytes() == before
+    assert case.command(path, "--outdir", "out", "--overwrite")[0] == 0
+
+
+def test_a_table_of_o_that_classify_did_not_write_a_merged_table_spectra_a_text(
+    case: Case,
+) -> None:
+    path, spectra = case.coadd(2), case.coadd(2, name="mine.fits", seed=2)
+    case.classify(path, output="qn.fits")
+    assert cli.main(["merge", "merged.fits", "qn.fits"]) == 0
+    text = case.file(b"mine", "text.fits")
+    for there in (spectra, case.folder / "merged.fits", text):
+        before = there.read_bytes()
+        with pytest.raises(FileExistsError, match=rf"{there.name} exists"):
+            case.classify(path, output=there, overwrite=True)
+        assert case.command(path, "-o", there, "--overwrite")[0] == 1
+        assert there.read_bytes() == before
+
+
+def test_a_table_whose_ending_is_not_known(case: Case) -> None:
+    absent = case.folder / "absent.fits"
+    for name in ("qn", "qn.txt", "qn.fits[QN]", "qn.parquet.gz"):
+        with pytest.raises(ValueError, match=r"tables end in \.fits, \.csv"):
+            case.classify(absent, output=name)
+        status, err = case.command(absent, "-o", name)
+        assert status == 1
+        assert "tables end in .fits, .csv" in err
+
+
+def test_parquet_without_pyarrow(case: Case) -> None:
+    case.monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(MissingLibraryError, match=r"pyarrow: pip install .*parquet"):
+        case.classify(case.folder / "absent.fits", output="qn.parquet")
+
+
+def test_a_bad_file_among_those_of_one_table(case: Case) -> None:
+    paths = case.coadd(2), case.file(b"hello\n" * 1000, "bad.fits")
+    status, err = case.command(*paths, "-o", "all.fits")
+    assert status == 1
+    assert "bad.fits: not a FITS file" in err
+    table, header = read_catalog("all.fits")
+    assert len(table) == 2
+    assert header["QNFAIL"][0] == 1
+    assert "bad.fits" in header["QNBAD00"][0]
+    assert "not a FITS file" in str(fitsio.read("all.fits", ext="INPUTS")["MESSAGE"][1])
+
+
+def test_an_interrupt_before_one_table_of_many_files_is_whole(case: Case) -> None:
+    paths = [case.coadd(2, name=f"coadd-{i}.fits", seed=i) for i in range(2)]
+    original = jobs.classify_file
+
+    def stop(files: Any, *args: Any, **settings: Any) -> Any:
+        if files[0] == paths[1]:
+            raise KeyboardInterrupt
+        return original(files, *args, **settings)
+
+    with case.monkeypatch.context() as patch:
+        patch.setattr(jobs, "classify_file", stop)
+        assert case.command(*paths, "-o", "all.fits")[0] == 130
+    assert not Path("all.fits").exists()
+    assert case.command(*paths, "-o", "all.fits", "--resume") == (0, "")
+    assert len(fitsio.read("all.fits", ext="QN")) == 4
 
 
 def test_priors_of_other_quasars_than_the_table_s_with_resume(case: Case) -> None:
@@ -1947,7 +2015,7 @@ def test_names_that_the_encoding_of_stdout_lacks(case: Case) -> None:
     for encoding, name in (("ascii", r"\xe9\u2605"), ("latin-1", "\xe9\\u2605")):
         done = in_a_shell(case, "| iconv -f latin1", *paths, PYTHONIOENCODING=encoding)
         assert (done.returncode, done.stderr) == (0, "")
-        first, second = done.stdout.splitlines()
+        first, second, _ = done.stdout.splitlines()
         assert first.startswith(f"coadd-{name}.fits: 1 row, ")
         assert second.startswith("coadd-0.fits: 1 row, ")
         for path in (case.folder / "out").iterdir():

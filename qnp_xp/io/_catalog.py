@@ -45,8 +45,8 @@ def ensure_output(
     path: Path, overwrite: bool, inputs: Iterable[str | Path] = ()
 ) -> None:
     """Refuse a table that cannot be written, or that would replace another's file."""
-    form = form_of(path)
     ensure_writable(path, overwrite, inputs)
+    form = form_of(path)
     ensure_table_of_classify(path, form)
 
 
