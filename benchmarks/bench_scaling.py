@@ -38,7 +38,7 @@ def many_files(folder: Path, args: Any) -> list[tuple[int, int, float]]:
         subprocess.run(
             [*command, "--nproc", str(nproc)],
             env={**os.environ, "OMP_NUM_THREADS": str(threads * nproc)},
-            check=True, stderr=subprocess.DEVNULL,
+            check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
 
     settings = [(1, 1), (cores, 1), (1, cores)]
