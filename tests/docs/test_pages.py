@@ -41,7 +41,8 @@ from qnp_xp import cli
 
 ROOT = Path(__file__).parents[2]
 TUTORIAL = ROOT / "docs" / "tutorial.ipynb"
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md")), *sorted(DOCS.glob("api/*.md"))]
 #: Pages on scripts beside the package, whose code must be code, but is not run.
 SCRIPTS = [ROOT / "benchmarks" / "README.md", ROOT / "training" / "README.md"]
 
@@ -65,7 +66,7 @@ FOLLOWED_REASONS = ("installs packages", "needs PyTorch", "runs nox")
 NEEDED = {"needs Keras": "keras", "needs ONNX": "onnxruntime", "needs PyTorch": "torch"}
 
 CODE = ("bash", "python")
-OTHER_LANGUAGES = ("text", "toml", "yaml", "bibtex", "ini", "diff", "mermaid")
+OTHER_LANGUAGES = ("text", "toml", "yaml", "bibtex", "ini", "diff")
 _FENCED = re.compile(
     r"(?:^ *<!-- (?P<mark>[^\n]*) -->\n)?"
     r"^(?P<indent> *)(?P<fence>`{3,}|~{3,}) *(?P<language>[^\s`]*)[^\n]*\n"
@@ -406,3 +407,25 @@ def test_links_to_files_and_pictures_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)", text):
         if not re.match(r"\w+:", target):
             assert (page.parent / target).exists(), target
+
+
+def anchors_of(page: Path) -> set[str]:
+    """The anchors that GitHub and MyST give to the headings of a page."""
+    text = re.sub(
+        r"^ *(```+|~~~+).*?^ *\1 *$",
+        "",
+        page.read_text("utf-8"),
+        flags=re.DOTALL | re.M,
+    )
+    headings = re.findall(r"^#+ +(.+?) *$", text, re.M)
+    found = {re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in headings}
+    if page == DOCS / "cli.md":  # whose sections come from the parser
+        found |= {f"qnp-xp-{command}" for command in subparsers()}
+    return found
+
+
+@every_page
+def test_links_to_headings_lead_to_one(page: Path) -> None:
+    text = re.sub(r"`[^`]*`", "", page.read_text("utf-8"))
+    for target, anchor in re.findall(r"\]\(([^)#:\s]*\.md|)#([^)\s]+)\)", text):
+        assert anchor in anchors_of(page.parent / target if target else page), anchor
