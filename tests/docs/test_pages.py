@@ -50,6 +50,7 @@ SCRIPTS = [ROOT / "benchmarks" / "README.md", ROOT / "training" / "README.md"]
 REASONS = (
     "installs packages",
     "needs a checkout",
+    "needs a network",
     "needs a GPU",
     "needs Keras",
     "needs ONNX",
@@ -64,6 +65,9 @@ FOLLOWED += ("docs/quickstart.md",)
 FOLLOWED_REASONS = ("installs packages", "needs PyTorch", "runs nox")
 #: What is run where a library is installed.
 NEEDED = {"needs Keras": "keras", "needs ONNX": "onnxruntime", "needs PyTorch": "torch"}
+
+#: What answers in the place of a network, of which tests have none.
+STAND_IN = str(Path(__file__).with_name("stand_in"))
 
 CODE = ("bash", "python")
 OTHER_LANGUAGES = ("text", "toml", "yaml", "bibtex", "ini", "diff")
@@ -196,7 +200,7 @@ def environment(home: Path) -> dict[str, str]:
     env = {k: v for k, v in os.environ.items() if not k.startswith(set_here)}
     package = str(Path(qnp_xp.__file__).parents[1])
     paths = [str(Path(p).absolute()) for p in env.get("PYTHONPATH", "").split(":") if p]
-    env["PYTHONPATH"] = ":".join([package, *paths])
+    env["PYTHONPATH"] = ":".join([package, *paths, STAND_IN])
     env["PATH"] = f"{Path(sys.executable).parent}:{env['PATH']}"
     env.update(HOME=str(home), OMP_NUM_THREADS="1")
     # A cache in an empty home would be filled anew, with the fonts of the system.
