@@ -43,8 +43,6 @@ nox.options.download_python = "never"
 
 def _install(session: nox.Session, *requirements: str, extras: str = "") -> None:
     """Install the package, not editable, with what a session needs beside it."""
-    # Many processes of the tests import numba: each would compile its source again.
-    session.env["PYTHONDONTWRITEBYTECODE"] = ""
     session.install(f".{extras}", *requirements)
 
 
@@ -192,11 +190,12 @@ def cupy(session: nox.Session) -> None:
 
 @nox.session(python="3.11")
 def interop(session: nox.Session) -> None:
-    """Run the tests that need specutils, pandas, sparclclient or dask, and JAX's."""
-    packages = ["dask[array]", "jax>=0.4.36", "pandas"]
+    """Run the tests of specutils, astropy, pandas, pyarrow and dask, and JAX's."""
+    packages = ["dask[array]", "jax>=0.4.36", "pandas", "pyarrow>=10"]
     packages += ["sparclclient==1.3.1", "specutils==2.4.0"]
     _install(session, *packages, *_group("test"))
-    asked = ["tests/test_arrays.py", "tests/test_spectra.py", "--backend", "numpy"]
+    names = ("arrays", "spectra", "tables", "joined")
+    asked = [*(f"tests/test_{name}.py" for name in names), "--backend", "numpy"]
     session.run("pytest", *_PARALLEL, *asked, *session.posargs)
     # sparclclient holds numpy below 2, where array-api-strict cannot move its arrays.
     session.install("--upgrade", "array-api-strict", "numpy>=2.1", "pandas>=2.2")

@@ -21,11 +21,13 @@ from .status import Status
 if TYPE_CHECKING:
     from . import io, plot, utils
     from ._classify import classify
+    from ._data import demo_coadd
     from ._inspect import inspect
     from ._saliency import saliency
     from ._train import train
     from ._train._convert import convert
     from ._validate import Validation, validate
+    from .io._results import ResultTable
     from .io.weights import load_model
     from .model import QuasarNP
 
@@ -37,6 +39,7 @@ __all__ = [
     "NoSpectraError",
     "QnpError",
     "QuasarNP",
+    "ResultTable",
     "SpectraError",
     "Status",
     "Validation",
@@ -44,6 +47,7 @@ __all__ = [
     "__version__",
     "classify",
     "convert",
+    "demo_coadd",
     "inspect",
     "install_as_quasarnp",
     "io",
@@ -59,9 +63,11 @@ __all__ = [
 # spared h5py and fitsio. An empty name stands for the module itself.
 _LAZY = {
     "QuasarNP": ("model", "QuasarNP"),
+    "ResultTable": ("io._results", "ResultTable"),
     "Validation": ("_validate", "Validation"),
     "classify": ("_classify", "classify"),
     "convert": ("_train._convert", "convert"),
+    "demo_coadd": ("_data", "demo_coadd"),
     "inspect": ("_inspect", "inspect"),
     "io": ("io", ""),
     "load_model": ("io.weights", "load_model"),

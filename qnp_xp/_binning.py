@@ -98,7 +98,7 @@ class Rebinner:
     ) -> None:
         self.grid = Grid.from_wave(to_host(out_grid))
         self.backend = backend.for_float64
-        #: Sum float32 by what numba compiles, one pixel after the other.
+        #: Sum float32 by what LLVM compiles, one pixel after the other.
         self.compiled = compiled
         self._plans: dict[tuple[str, bytes], Any] = {}
         self._lock = threading.Lock()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,9 +16,12 @@ from ._options import Options
 from ._scorer import score
 from ._xp.clock import Clock
 from .io._basis import read_basis
-from .io._files import ensure_name, ensure_writable, file_stamp
+from .io._catalog import ensure_output
+from .io._files import ensure_name, file_stamp
+from .io._joined import each_input, join_tables
+from .io._results import ResultTable, result_table
 from .io.memory import open_arrays
-from .io.open import one_group, open_group
+from .io.open import groups_of, open_group
 from .io.sdss import with_zbest
 from .io.source import Source
 from .io.tables import empty_table, header_cards, identity_cards, write_catalog
@@ -34,6 +38,8 @@ from .selection import (
 from .status import Status
 
 _log = logging.getLogger(__name__)
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -80,6 +86,8 @@ def as_model(
     if not isinstance(given, (QuasarNP, str, Path, type(None))):
         kind = type(given).__name__
         msg = f"model must be a model, the name of a weights file or None, got {kind}"
+        if _is_array(given):
+            msg += "; arrays of spectra are one argument: (wave, flux, ivar)"
         raise TypeError(msg)
     if not isinstance(model, QuasarNP):
         model = load_model(model, device, dtype=dtype, **settings)
@@ -92,6 +100,25 @@ def as_model(
     return model
 
 
+def _is_array(given: Any) -> bool:
+    return hasattr(given, "shape") or isinstance(given, list)
+
+
+def takes_spectra(function: _Function) -> _Function:
+    """Have a function name the right call where arrays are given one by one."""
+
+    @functools.wraps(function)
+    def checked(*args: Any, **options: Any) -> Any:
+        if len(args) > 2 and all(map(_is_array, args)):
+            name = function.__name__
+            msg = f"arrays of spectra are one argument: {name}((wave, flux, ivar))"
+            raise TypeError(msg)
+        return function(*args, **options)
+
+    return cast(_Function, checked)
+
+
+@takes_spectra
 def classify(
     spectra: Any,
     model: QuasarNP | str | Path | None = None,
@@ -109,7 +136,7 @@ def classify(
     coadd: bool = False,
     batch_size: int = 256,
     fit: bool | str | Path = False,
-) -> NDArray[Any]:
+) -> ResultTable:
     """Find the quasars among spectra.
 
     Parameters
@@ -123,18 +150,21 @@ def classify(
         has its own; flux per wavelength and its inverse variance ``(n, npix)``, or
         ``(npix,)`` for one spectrum. Units of quantities and columns are converted. A
         list of single spectra that share most of their wavelengths is one of objects.
-        Or spectra of specutils, or records of sparclclient.
+        Or spectra of specutils, or records of sparclclient. Or a list of many files,
+        for one table of them all.
     model : QuasarNP, str, pathlib.Path or None
         A model from `qnp_xp.load_model`; or the name of a weights file; or None for
         ``$QN_MODEL_FILE``, and the network that ships with the package without it.
     rows : array_like, optional
         None for all; a boolean mask or an array of zeros and ones of shape ``(n,)``,
-        for all rows of the file; or an array of row numbers.
+        for all rows of the file; or an array of row numbers. Of many files, those of
+        each.
     targetids : array_like of int, shape (m,), optional
         TARGETIDs of the rows to take, instead of `rows`. Those that the file lacks are
         passed over.
     output : str or pathlib.Path, optional
-        File to write the table to as well.
+        File to write the table to as well: its name ends in .fits, .csv, .ecsv or
+        .parquet (which needs pyarrow).
     overwrite : bool
         Replace `output` if it is there.
     device, dtype, compiled : str, str and bool
@@ -159,20 +189,24 @@ def classify(
 
     Returns
     -------
-    numpy.ndarray
-        Structured, one row for each selected row, in order, or with `coadd` one for
-        each target: TARGETID, -1 where it is not known; TARGET_RA and TARGET_DEC
+    ResultTable
+        A structured array of numpy that knows how it was made, and becomes a table of
+        astropy or pandas by `ResultTable.to_table` and `ResultTable.to_pandas`. It has
+        one row for each selected row, in order, or with `coadd` one for each target:
+        TARGETID, -1 where it is not known; TARGET_RA and TARGET_DEC
         (degrees) and SDSS' PLATE, MJD and FIBERID, where the input has them;
         IS_QSO_QN, Z_QN, Z_QN_CONF, N_LINES_QN (lines above the threshold where there
         are pixels), C_* and Z_* for each line, C_BAL_CIV and Z_BAL_CIV, QN_STATUS (bits
         of `qnp_xp.Status`). Rows that cannot be scored hold NaN. With `fit` also Z_FIT,
         ZERR_FIT, CHI2_FIT (per degree of freedom) and DZ_WARN; they are NaN for other
         objects than quasars, and where the fit leaves the window, which DZ_WARN says.
+        Of many files, QNINPUT names the file of each row; what cannot be read is
+        logged, and lacks in the table.
 
     Raises
     ------
     FileNotFoundError, SpectraError, WeightsError, DeviceError
-        If a file or a device cannot be used.
+        If a file or a device cannot be used; of many files, if none can.
     FileExistsError
         If `output` is there and is not to be replaced.
     ValueError, TypeError
@@ -199,26 +233,39 @@ def classify(
     if rows is not None and targetids is not None:
         msg = "rows and targetids cannot be given both"
         raise ValueError(msg)
-    group = one_group(spectra)
-    inputs = with_zbest(group or ())
+    groups = groups_of(spectra)
+    inputs = [path for group in groups or () for path in with_zbest(group)]
     stamp = file_stamp(inputs)
     if output is not None:
         ensure_name(output, "output")
         if model is None or isinstance(model, (str, Path)):
             inputs.append(weights_path(model))
         inputs += basis.paths if basis else ()
-        ensure_writable(Path(output), overwrite, inputs)
+        ensure_output(Path(output), overwrite, inputs)
     network = as_model(model, device, dtype, compiled=compiled)
-    with open_arrays(spectra) if group is None else open_group(group) as source:
+
+    def score_source(source: Source) -> Result:
+        """Classify what is asked for of an open source."""
         indices = None if rows is None else row_indices(rows, source.n)
-        result = classify_source(
+        return classify_source(
             source, network, options, indices=indices, targetids=targetids
         )
-    if output is not None:
+
+    if groups is not None and len(groups) > 1:
+        found = each_input(groups, score_source)
+        identity = identity_cards(network, options, "", rows, targetids)
+        cards = header_cards(network, identity, "", "")
+        table, cards, parts = join_tables(found, cards)
+    else:
+        group = groups[0] if groups else None
+        with open_arrays(spectra) if group is None else open_group(group) as source:
+            result = score_source(source)
+        table, parts = result.table, None
         identity = identity_cards(network, options, stamp, rows, targetids)
         cards = header_cards(network, identity, result.name, result.arms)
-        write_catalog(output, result.table, cards, overwrite=overwrite)
-    return result.table
+    if output is not None:
+        write_catalog(output, table, cards, overwrite=overwrite, inputs=parts)
+    return result_table(table, cards)
 
 
 def classify_file(

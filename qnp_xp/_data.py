@@ -15,6 +15,25 @@ def data_file(name: str) -> Path:
     return Path(str(importlib.resources.files("qnp_xp"))) / "data" / name
 
 
+def demo_coadd() -> Path:
+    """Give the path of the simulated coadd that ships with the package.
+
+    It is a coadd of DESI's format with 25 simulated spectra; columns TRUE_SPECTYPE and
+    TRUE_Z of its FIBERMAP say what was simulated.
+
+    Returns
+    -------
+    pathlib.Path
+
+    Examples
+    --------
+    >>> from qnp_xp import demo_coadd
+    >>> demo_coadd().name
+    'demo-coadd.fits'
+    """
+    return data_file(DEMO_COADD)
+
+
 #: Folders of the coadds of a reduction, by the way in which its spectra are grouped.
 GROUPS = {
     "cumulative": "tiles/cumulative/*/*",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import codecs
 import glob
+import html
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 # Lists of files and targets are shorter; a device may have no end.
@@ -52,3 +54,18 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as err:
         msg = "it is no text in UTF-8"
         raise ValueError(msg) from err
+
+
+def html_table(
+    rows: Iterable[Sequence[str]],
+    heads: Sequence[str] = (),
+    before: str = "",
+    after: str = "",
+) -> str:
+    """Write cells as a table of HTML that looks as notebooks have them."""
+    lines = [[f"<td>{html.escape(cell)}</td>" for cell in row] for row in rows]
+    if heads:
+        lines.insert(0, [f"<th>{html.escape(head)}</th>" for head in heads])
+    body = "".join(f"<tr>{''.join(line)}</tr>" for line in lines)
+    texts = [f"<p>{html.escape(text)}</p>" if text else "" for text in (before, after)]
+    return f'{texts[0]}<table class="dataframe">{body}</table>{texts[1]}'

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from . import layers
 from ._binning import Rebinner
 from ._network.description import Network
+from ._network.facts import as_html
 from ._network.plain import PlainNetwork
 from ._xp.backend import Array, Backend, real_floating, resolve, to_device, to_host
 from ._xp.libraries import is_out_of_memory
@@ -67,7 +68,7 @@ class QuasarNP:
         Threads to predict with on a CPU; None for ``$OMP_NUM_THREADS``, or the cores
         that the process was granted. Results do not depend on it.
     compiled : bool
-        Whether numba has compiled it; both give the same to some 1e-6.
+        Whether LLVM has compiled it; both give the same to some 1e-6.
     rebinner : callable
         `qnp_xp.spectra.sum_arms` onto `wave`, for arrays on the model's device.
     tile : int
@@ -119,11 +120,6 @@ class QuasarNP:
             self._layers = PlainNetwork(network, backend, dtype)
         backend.settle()  # the weights are there, whichever thread asks for them
 
-    def _arguments(self) -> dict[str, Any]:
-        """Collect what makes this model again."""
-        made = ("rebinner", "tile", "_layers")
-        return {name: x for name, x in vars(self).items() if name not in made}
-
     def __reduce__(self) -> tuple[Callable[[], QuasarNP], tuple[()]]:
         # Arrays of a device stay there; they are made again from the host's.
         return self.recipe(), ()
@@ -135,10 +131,14 @@ class QuasarNP:
         """Say how to make this model, or one that differs, perhaps elsewhere."""
         if self.compiled and {"backend", "dtype"} & changes.keys():
             changes.setdefault("compiled", None)  # where it can be there
-        return functools.partial(QuasarNP, **{**self._arguments(), **changes})
+        made = ("rebinner", "tile", "_layers")
+        arguments = {name: x for name, x in vars(self).items() if name not in made}
+        return functools.partial(QuasarNP, **{**arguments, **changes})
 
     def __repr__(self) -> str:
         return f"<QuasarNP {self.weights_name}, {self.dtype} on {self.device}>"
+
+    _repr_html_ = as_html
 
     def __iter__(self) -> Iterator[Any]:
         return iter((self, self.wave))
@@ -316,7 +316,7 @@ def _check(dtype: Any, nproc: Any, backend: Backend) -> None:
 
 
 def _compiles(compiled: Any, dtype: str, backend: Backend) -> bool:
-    """Decide whether numba compiles the network: where it can, unless a user says."""
+    """Decide whether LLVM compiles the network: where it can, unless a user says."""
     if compiled not in (None, True, False):
         msg = f"compiled must be True, False or None, got {compiled!r}"
         raise TypeError(msg)
@@ -331,7 +331,7 @@ def _compiles(compiled: Any, dtype: str, backend: Backend) -> bool:
     except ImportError as err:
         if compiled:
             how = "the extra 'fast' brings: pip install '.[fast]' in a checkout"
-            msg = f"compiled=True needs numba, which {how}. Python says: {err}"
+            msg = f"compiled=True needs llvmlite, which {how}. Python says: {err}"
             raise MissingLibraryError(msg) from err
         return False
     return True

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers import OLDEST_STANDARD
+from helpers import OLDEST_STANDARD, split_closing
 
 from qnp_xp import cli, load_model
 from qnp_xp._xp.backend import resolve, to_host
@@ -281,7 +281,10 @@ def run(
     here: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Any:
-    """Run the command: exit status, and what it wrote to stdout and stderr."""
+    """Run the command: exit status, and what it wrote to stdout and stderr.
+
+    The last line of a run over files is kept apart, in `run.closing`.
+    """
     monkeypatch.setenv("QN_MODEL_FILE", str(weights))
 
     def run(*args: Any) -> tuple[int, str, str]:
@@ -292,6 +295,7 @@ def run(
             status = int(err.code or 0)
         out, err = capsys.readouterr()
         assert "Traceback" not in err
+        out, run.closing = split_closing(out)  # type: ignore[attr-defined]
         return status, out, err
 
     return run

@@ -12,6 +12,7 @@ import io
 import json
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -302,6 +303,13 @@ def best_redshifts(
     z = np.array([line[1] for line in lines])
     best = np.argmax(c, axis=0), np.arange(c.shape[1])
     return c[best], z[best]
+
+
+def split_closing(out: str) -> tuple[str, str]:
+    """Part what classify prints from its last line, which may not be there."""
+    pattern = r"(?:\A|(?<=\n))\d+ (?:of \d+ )?files?, \d+ rows?, .*\d s\b.*\n\Z"
+    found = re.search(pattern, out)
+    return (out[: found.start()], found[0]) if found else (out, "")
 
 
 def names(folder: Path) -> list[str]:

@@ -259,14 +259,15 @@ def test_two_outputs_are_not_written_to_one_file_in_two_spellings(
 
 def test_a_list_is_never_replaced(run: Run, inputs: Path, here: Path) -> None:
     path = write_coadd(inputs / "coadd-0.fits", 1)
-    (here / "files").write_text(f"{path}\n")
-    (here / "targets").write_text(f"{TARGETID}\n")
-    for output in ("files", "targets"):
-        arguments = ["@files", "--targetids", "@targets", "-o", output, "--overwrite"]
+    (here / "files.csv").write_text(f"{path}\n")
+    (here / "targets.csv").write_text(f"{TARGETID}\n")
+    for output in ("files.csv", "targets.csv"):
+        arguments = ["@files.csv", "--targetids", "@targets.csv", "-o", output]
+        arguments.append("--overwrite")
         status, _, err = run("classify", *arguments)
         assert status == 1
         assert f"{output} is an input" in err
-    assert (here / "files").read_text() == f"{path}\n"
+    assert (here / "files.csv").read_text() == f"{path}\n"
 
 
 def test_a_file_that_is_named_twice_is_classified_once(

@@ -32,7 +32,9 @@ PUBLIC = [name for name in MODULES if "._" not in name]
 #: Modules that need another library as soon as they are imported.
 NEEDED = {
     **{f"qnp_xp._train._{x}": "torch" for x in ("augment", "fit", "loop", "network")},
-    **{f"qnp_xp._{x}": "numba" for x in ("xp.jit", "xp.kernels", "network.compiled")},
+    **{
+        f"qnp_xp._{x}": "llvmlite" for x in ("xp.jit", "xp.kernels", "network.compiled")
+    },
 }
 LONGEST = 350  # lines of a module
 

@@ -55,7 +55,7 @@ _COMPILED = ("qnp_xp._xp.jit", "qnp_xp._xp.kernels", "qnp_xp._network.compiled")
 
 def modules() -> Iterator[Any]:
     for found in pkgutil.walk_packages(qnp_xp.__path__, "qnp_xp."):
-        # Others have no array functions, and some need PyTorch or numba.
+        # Others have no array functions, and some need PyTorch or llvmlite.
         if not found.name.startswith("qnp_xp._train") and found.name not in _COMPILED:
             yield importlib.import_module(found.name)
 

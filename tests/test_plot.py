@@ -38,6 +38,7 @@ from qnp_xp.plot._draw import draw_spectrum
 from qnp_xp.plot._views import Line, SpectrumView, smooth_flux
 
 matplotlib = pytest.importorskip("matplotlib", reason="matplotlib is not installed")
+import matplotlib.figure  # noqa: E402, F811
 from matplotlib import image  # noqa: E402
 
 from qnp_xp import plot  # noqa: E402
@@ -225,8 +226,9 @@ def test_titles_and_axes_say_what_is_seen(coadd: Path, model: QuasarNP) -> None:
     said = text(axes.figure)
     assert f"TARGETID {TARGETID + 3}, row 3 of coadd-1.fits" in said
     z, confidence = float(row["Z_QN"]), float(row["Z_QN_CONF"])
-    found = f"Z_QN = {z:.4f}, confidence {confidence:.3f}, status: scored"
-    assert f"\nquasar, {found}" in said
+    found = f"Z_QN = {z:.4f}, confidence {confidence:.3f}"
+    bal = f"BAL_CIV {row['C_BAL_CIV']:.2f}"
+    assert f"\nquasar, {found}, {bal}, status: scored" in said
     assert "[10⁻¹⁷ erg s⁻¹ cm⁻² Å⁻¹]" in axes.get_ylabel()
     assert "observed wavelength" in strip.get_xlabel()
     (rest,) = axes.child_axes
@@ -236,7 +238,7 @@ def test_titles_and_axes_say_what_is_seen(coadd: Path, model: QuasarNP) -> None:
         np.multiply(rest.get_xlim(), 1 + z), axes.get_xlim(), rtol=1e-9
     )
     axes, _ = plot.spectrum(coadd, model, row=-1, c_thresh=1)
-    assert f"\nnot a quasar, {found}" in text(axes.figure)
+    assert f"\nnot a quasar, {found}, status: scored" in text(axes.figure)
 
 
 def test_a_spectrum_that_cannot_be_scored_says_why(
@@ -298,6 +300,154 @@ def test_labels_of_lines_do_not_overlap(
     boxes = [label.get_window_extent() for label in labels]
     for i, box in enumerate(boxes):
         assert not any(box.overlaps(other) for other in boxes[:i])
+
+
+def test_a_picture_says_where_the_target_is(inputs: Path, model: QuasarNP) -> None:
+    hdus = coadd_hdus(2)
+    hdus["FIBERMAP"]["TARGET_RA"] = [150.25, np.nan]
+    hdus["FIBERMAP"]["TARGET_DEC"] = [-2.5, 1.0]
+    path = write_hdus(inputs / "coadd-2.fits", hdus)
+    first, second = (plot.spectrum(path, model, row=i) for i in (0, 1))
+    assert "row 0 of coadd-2.fits, RA 150.25000, Dec -2.50000\n" in text(first.figure)
+    assert "RA" not in text(second.figure)
+
+
+def test_a_legend_says_what_is_drawn(coadd: Path, model: QuasarNP) -> None:
+    row = classify(coadd, model)[0]
+    threshold = float(np.median([row[f"C_{name}"] for name in NAMES]))
+    axes, _ = plot.spectrum(coadd, model, c_thresh=threshold)
+    said = [t.get_text() for t in axes.get_legend().get_texts()]
+    assert said[:3] == ["flux of a pixel", "± its standard deviation", "smoothed flux"]
+    assert {*said[3:]} <= {f"line {x} {threshold:g}" for x in ("above", "below")}
+    assert said[3:]
+
+
+def test_no_line_is_drawn_on_what_is_no_quasar(coadd: Path, model: QuasarNP) -> None:
+    axes, strip = plot.spectrum(coadd, model, c_thresh=1)
+    assert upright(axes) == {}
+    assert not axes.child_axes, "no rest wavelengths"
+    assert not re.search(r"\bLYA \d", text(axes))
+    assert "bar:" not in text(strip)
+    assert upright(strip) == {}
+    circles = [line for line in strip.lines if line.get_marker() == "o"]
+    assert len(circles) == model.nlines
+
+
+def test_the_range_of_flux_follows_a_zoom(model: QuasarNP) -> None:
+    wave = np.arange(3600, 9800, 2.0)
+    flux = np.where(wave < 5000, 100.0, 1.0) + 0.1 * np.sin(wave)
+    axes, strip = plot.spectrum((wave, flux, np.ones(wave.size)), model)
+    assert axes.get_ylim()[1] > 100
+    strip.set_xlim(6000, 7000)
+    low, high = axes.get_ylim()
+    assert low < 0
+    assert 1 < high < 2
+    axes.set_xlim(3600, 9800)
+    assert axes.get_ylim()[1] > 100
+    # A range that a user sets stays.
+    axes.set_ylim(-5, 50)
+    axes.set_xlim(6000, 7000)
+    assert axes.get_ylim() == (-5, 50)
+    axes.set_xlim(20, 30)
+    assert_picture(plot.png(axes.figure))
+
+
+def test_labels_follow_a_zoom(coadd: Path, model: QuasarNP) -> None:
+    axes, _ = plot.spectrum(coadd, model, c_thresh=0)
+    axes.set_xlim(6000, 7400)
+    shown = [t for t in axes.texts if t.get_visible()]
+    arms = [t.get_text() for t in shown if t.get_text().startswith("arm ")]
+    assert arms == ["arm R"]
+    assert all(6000 < t.xy[0] < 7400 for t in shown)
+    axes.set_xlim(3000, 11000)
+    shown = [t for t in axes.texts if t.get_visible()]
+    assert {"arm B", "arm R", "arm Z"} <= {t.get_text() for t in shown}
+
+
+def test_several_spectra_are_drawn_below_each_other(
+    coadd: Path, model: QuasarNP
+) -> None:
+    mask = np.array([True, False, False, True])
+    for choice in ({"rows": mask}, {"targetids": [TARGETID, TARGETID + 3]}):
+        panels = plot.spectrum(coadd, model, **choice)
+        assert len(panels) == 4
+        said = [text(panel.figure) for panel in panels[::2]]
+        for row, words in zip((0, 3), said, strict=True):
+            assert f"TARGETID {TARGETID + row}, row {row} of" in words
+        assert panels.figure is panels[0].figure.figure
+        assert panels.figure.get_figheight() > 12
+    assert_picture(plot.png(panels.figure))
+
+
+def test_axes_of_the_users_are_drawn_in(coadd: Path, model: QuasarNP) -> None:
+    figure = matplotlib.figure.Figure(figsize=(8, 6))
+    axes = figure.subplots(2, 2)
+    (top,) = plot.spectrum(coadd, model, row=3, axes=axes[0, 0], c_thresh=0)
+    assert top is axes[0, 0]
+    lines = top.get_title().splitlines()
+    assert len(lines) > 2
+    whole = plot.spectrum(coadd, model, row=3, c_thresh=0).figure._suptitle.get_text()
+    for part in re.split(", |\n", whole):
+        assert any(part in line for line in lines), "broken after commas alone"
+    assert "observed wavelength" in top.get_xlabel()
+    both = plot.spectrum(coadd, model, axes=axes[1])
+    assert tuple(both) == tuple(axes[1])
+    assert "Circle: where a line was found" in axes[1, 1].get_title(loc="left")
+    assert max(map(len, axes[1, 1].get_title(loc="left").splitlines())) < 70
+    assert not axes[0, 1].lines
+    assert len(figure.axes) == 4
+    (panel,) = plot.summary(made_up(), axes=axes[0, 1])
+    assert panel.get_title() == "6 rows, 5 scored, 3 quasars"
+    assert_picture(plot.png(figure))
+
+
+@pytest.mark.parametrize(
+    ("choice", "error", "message"),
+    [
+        ({"count": 3}, ValueError, "axes has 3 of them, .* 2 panels"),
+        ({"axes": [1.5]}, TypeError, "matplotlib, got float"),
+        ({"count": 1, "rows": [0, 1]}, ValueError, "one spectrum, and 2 are"),
+        ({"count": 1, "figure": True}, ValueError, "figure and axes"),
+        ({"rows": [0], "targetid": TARGETID}, ValueError, "targetid and rows"),
+        ({"rows": []}, ValueError, "0 spectra are asked for"),
+        ({"rows": [0] * 21}, ValueError, "21 spectra .* qnp_xp.inspect"),
+        ({"targetids": [5]}, ValueError, "no target 5"),
+    ],
+    ids=str,
+)
+def test_a_choice_that_fits_no_picture_is_an_error(
+    coadd: Path,
+    model: QuasarNP,
+    choice: dict[str, Any],
+    error: type[Exception],
+    message: str,
+) -> None:
+    options = dict(choice)
+    if "count" in options:
+        figure = matplotlib.figure.Figure()
+        options["axes"] = figure.subplots(1, options.pop("count"))
+    if "figure" in options:
+        options["figure"] = figure
+    with pytest.raises(error, match=message):
+        plot.spectrum(coadd, model, **options)
+
+
+def test_a_notebook_shows_a_picture_once(coadd: Path, model: QuasarNP) -> None:
+    panels = plot.spectrum(coadd, model)
+    assert repr(panels) == "<picture of 2 panels>"
+    assert_picture(panels._repr_png_())
+    # pyplot shows its figures itself.
+    from matplotlib.backend_bases import FigureManagerBase
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    figure = matplotlib.figure.Figure()
+    FigureManagerBase(FigureCanvasAgg(figure), 1)
+    assert plot.summary(made_up(), figure=figure)._repr_png_() is None
+
+
+def test_arrays_one_by_one_are_told_the_right_call_of_pictures() -> None:
+    with pytest.raises(TypeError, match=r"spectrum\(\(wave, flux, ivar\)\)"):
+        plot.spectrum(*[np.ones(5)] * 3)
 
 
 def test_a_zoom_leaves_labels_behind(coadd: Path, model: QuasarNP) -> None:
@@ -421,6 +571,42 @@ def test_a_summary_counts_quasars_by_redshift_and_line() -> None:
     assert_picture(plot.png(axes[0].figure))
 
 
+def test_a_summary_goes_by_the_threshold_of_its_table(
+    coadd: Path, model: QuasarNP
+) -> None:
+    table = classify(coadd, model, c_thresh=0.25)
+    assert "above 0.25" in plot.summary(table)[2].get_xlabel()
+    assert "above 0.25" in plot.summary(table[:2])[2].get_xlabel()
+    assert "above 0.7" in plot.summary(table, c_thresh=0.7)[2].get_xlabel()
+    assert "above 0.5" in plot.summary(np.asarray(table))[2].get_xlabel()
+
+
+def test_rows_of_a_table_are_summarized() -> None:
+    flags = made_up()["IS_QSO_QN"]
+    for choice in ({"rows": flags}, {"rows": [0, 1, 2]}, {"targetids": [1, 2, 3]}):
+        assert "3 rows, 3 scored" in text(plot.summary(made_up(), **choice).figure)
+    with pytest.raises(ValueError, match="rows and targetids"):
+        plot.summary(made_up(), rows=[0], targetids=[1])
+    with pytest.raises(ValueError, match="9 of 6 rows"):
+        plot.summary(made_up(), rows=[9])
+    with pytest.raises(ValueError, match="table: has no TARGETIDs"):
+        plot.summary(made_up()[["Z_QN"]], targetids=[1])
+
+
+@pytest.mark.parametrize("quasars", [True, False], ids=["with quasars", "without"])
+def test_thousands_of_rows_are_densities(quasars: bool) -> None:
+    table = np.repeat(made_up(3 if quasars else 6)[0 if quasars else 3 :], 1500)
+    table["Z_QN"][:1000] += np.linspace(0, 1, 1000, dtype="f4")
+    axes = plot.summary(table)[1]
+    assert sum(len(line.get_xdata()) for line in axes.lines) == 2, "the threshold alone"
+    (mesh,) = axes.collections
+    counts = np.ma.filled(np.ma.masked_invalid(mesh.get_array()), 0)
+    scored = np.isfinite(table["Z_QN"]).sum()
+    assert counts.sum() == scored > 2000 if quasars else counts.sum() == scored
+    assert f"1 (pale) to {int(counts.max())} in a cell" in text(axes)
+    assert_picture(plot.png(axes.figure))
+
+
 @pytest.mark.parametrize("n", [0, 3])
 def test_a_summary_without_quasars_says_so(n: int) -> None:
     axes = plot.summary(made_up()[3 : 3 + n])
@@ -467,15 +653,102 @@ def test_only_so_many_are_drawn_unasked(
     assert_pages((here / "plot-coadd-1.pdf").read_bytes(), 2)
 
 
-def test_without_a_quasar_the_first_row_is_drawn(
-    run: Run, coadd: Path, here: Path
+def test_without_a_quasar_the_most_confident_row_is_drawn(
+    run: Run, coadd: Path, model: QuasarNP, here: Path
 ) -> None:
+    confidence = classify(coadd, model)["Z_QN_CONF"]
+    best = int(np.nanargmax(confidence))
     status, out, _ = run("plot", coadd, "--c-thresh", 1)
     assert status == 0
-    assert out == (
-        f"{coadd}: 1 spectrum (the first: there is no quasar) -> plot-coadd-1.png\n"
-    )
-    assert_picture((here / "plot-coadd-1.png").read_bytes())
+    what = f"the most confident, {confidence[best]:.2f}: there is no quasar"
+    assert out == f"{coadd}: 1 spectrum ({what}) -> plot-coadd-1.png\n"
+    drawn = (here / "plot-coadd-1.png").read_bytes()
+    assert_picture(drawn)
+    arguments = ("--rows", best, "--c-thresh", 1, "-o", "row.png")
+    assert run("plot", coadd, *arguments)[0] == 0
+    assert drawn == (here / "row.png").read_bytes()
+
+
+def test_where_nothing_has_a_result_the_first_row_is_drawn(
+    run: Run, inputs: Path, hdus: Hdus, here: Path
+) -> None:
+    for arm in "BRZ":
+        hdus[f"{arm}_IVAR"][:] = 0
+    path = write_hdus(inputs / "coadd-2.fits", hdus)
+    status, out, _ = run("plot", path)
+    assert status == 0
+    what = "1 spectrum (the first: none has a result)"
+    assert out == f"{path}: {what} -> plot-coadd-2.png\n"
+
+
+@pytest.fixture
+def several(inputs: Path) -> list[Path]:
+    """Files of which the second has other targets."""
+    found = [write_coadd(inputs / "coadd-8.fits", 2)]
+    others = coadd_hdus(2, seed=5)
+    others["FIBERMAP"]["TARGETID"] += 100
+    return [*found, write_hdus(inputs / "coadd-9.fits", others)]
+
+
+def test_quasars_of_many_files_are_the_pages_of_one_pdf(
+    run: Run,
+    several: list[Path],
+    inputs: Path,
+    here: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_shared, "MOST_PICTURES", 3)
+    status, out, err = run("plot", *several, "--c-thresh", 0)
+    assert (status, err) == (0, "")
+    what = "2 files: 3 spectra (the first of 4 quasars)"
+    assert out == f"{what} -> plot-spectra.pdf\n"
+    assert_pages((here / "plot-spectra.pdf").read_bytes(), 3)
+    # A bad file loses no other, and one without spectra is skipped.
+    bad = inputs / "bad.fits"
+    bad.write_text("no")
+    beside = inputs / "redrock-8.fits"
+    fitsio.write(str(beside), np.zeros(1, [("Z", "f8")]), extname="REDSHIFTS")
+    arguments = ("--c-thresh", 0, "--overwrite")
+    status, out, err = run("plot", bad, several[0], beside, *arguments)
+    assert status == 1
+    assert out == "3 files, 1 failed: 2 spectra (all quasars) -> plot-spectra.pdf\n"
+    assert f"error: {bad}" in err
+    assert f"skipped: {beside}" in err
+
+
+def test_the_most_confident_row_of_many_files_is_drawn(
+    run: Run, several: list[Path], model: QuasarNP, here: Path
+) -> None:
+    confidence = [classify(path, model)["Z_QN_CONF"].max() for path in several]
+    best = several[int(np.argmax(confidence))].stem
+    status, out, _ = run("plot", *several, "--c-thresh", 1)
+    assert status == 0
+    what = f"the most confident, {max(confidence):.2f}: there is no quasar"
+    assert out == f"2 files: 1 spectrum ({what}) -> plot-{best}.png\n"
+
+
+def test_targets_of_many_files_are_named_in_any_order(
+    run: Run, several: list[Path], here: Path
+) -> None:
+    wanted = [TARGETID + 1, TARGETID + 100]
+    status, out, err = run(*("plot", "--targetid", *wanted, *several, "-o", "q.png"))
+    assert (status, err) == (0, "")
+    assert names(here) == [f"q-{target}.png" for target in wanted]
+    status, out, _ = run("plot", several[0], "--targetid", wanted[0], several[1])
+    assert (status, out) == (0, "2 files: 1 spectrum -> plot-coadd-8.png\n")
+    status, _, err = run("plot", *several, "--targetid", 5)
+    assert (status, err) == (1, "qnp-xp: error: 2 files: no target 5\n")
+
+
+def test_pictures_of_equal_rows_of_files_are_told_apart(
+    run: Run, several: list[Path], here: Path
+) -> None:
+    same = gzipped(several[0])
+    assert run("plot", *several, same, "--rows", 0, "-o", "q.png")[0] == 0
+    first = f"q-{TARGETID}-coadd-8-row0"
+    assert set(names(here)) == {
+        *(f"{first}.png", f"{first}-2.png", f"q-{TARGETID + 100}.png")
+    }
 
 
 def test_several_png_files_are_named_for_their_targets(
@@ -611,6 +884,7 @@ def test_targets_need_targetids(run: Run, inputs: Path, here: Path) -> None:
         (["-o", "no/x.png"], 1, "no: no such folder"),
         (["--summary"], 1, "coadd-1.fits: holds no table"),
         (["--summary", "--rows", "1"], 2, "no --rows"),
+        (["--summary", "more.fits"], 2, "draws one table"),
         (["--rows", "1", "--targetid", "1"], 2, "not allowed with"),
     ],
     ids=str,
@@ -634,14 +908,14 @@ def test_an_input_is_never_replaced(run: Run, inputs: Path, here: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_spectrographs_are_drawn_one_at_a_time(
+def test_spectrographs_of_an_exposure_are_drawn_together(
     run: Run, inputs: Path, here: Path
 ) -> None:
     for spec in (0, 1):
         folder = write_cframes(inputs, coadd_hdus(1), spec_number=spec)
-    status, _, err = run("plot", folder)
-    assert status == 1
-    assert "2 files or spectrographs" in err
+    status, out, _ = run("plot", folder, "--rows", 0)
+    assert status == 0
+    assert out == "2 files: 2 spectra -> plot-spectra.pdf\n"
 
 
 def test_without_matplotlib_the_extra_is_named(

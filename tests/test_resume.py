@@ -329,7 +329,8 @@ def test_resuming_replaces_no_file_that_no_run_wrote(
     (here / name).write_bytes(mine)
     status, _, err = run("classify", coadds[0], *arguments, "--resume")
     assert status == 1
-    assert re.search(rf"{re.escape(name)} exists.* --overwrite", err)
+    how = "did not write it" if arguments[0] == "-o" else "--overwrite"
+    assert re.search(rf"{re.escape(name)} exists.* {how}", err)
     assert (here / name).read_bytes() == mine
 
 

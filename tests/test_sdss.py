@@ -367,7 +367,9 @@ def test_all_spectra_of_boss_are_classified_in_one_command(
     arguments = ["classify", *names, "-m", weights, "--outdir", str(tmp_path / "out")]
     assert cli.main([*arguments, "--c-thresh", "0.8"]) == 0
     out, err = capsys.readouterr()
-    assert len(out.splitlines()) == 80
+    *each, last = out.splitlines()
+    assert len(each) == 80
+    assert last.startswith("82 files, 80 rows, ")
     assert [line.split("/")[-1].split(":")[0] for line in err.splitlines()] == tables
     better = fitsio.read(folder / tables[0], ext=1, columns=["THING_ID", "Z"])
     redshifts = dict(

@@ -9,8 +9,8 @@ import pytest
 
 from qnp_xp.decode import decode
 from qnp_xp.grids import linear_wave, wave
-from qnp_xp.plot._draw import flux_range, stagger
 from qnp_xp.plot._views import box_edges, remove_spikes, smooth_flux
+from qnp_xp.plot._zoom import flux_range, stagger
 from qnp_xp.status import Status, status_words
 
 

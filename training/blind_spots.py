@@ -17,8 +17,19 @@ from objects import (
     quasars,
     starlight,
 )
-from templates import Array, Generator, Ints, draw_shift, redshift
+from templates import (
+    GRID_START,
+    GRID_STEP,
+    Array,
+    Generator,
+    Ints,
+    draw_shift,
+    redshift,
+)
 from world import World
+
+from qnp_xp.grids import nbins
+from qnp_xp.lines import LINES, rest_wavelengths
 
 # Where the arms of DESI meet lies between these wavelengths (Angstrom).
 ARMS = {"b": (3600, 5780), "r": (5780, 7570), "z": (7570, 9900)}
@@ -26,6 +37,8 @@ ARMS |= {"b and r": (3600, 7570), "r and z": (5780, 9900)}
 # A redshift is good within this many times 1 + z.
 CLOSE = 0.02
 COUNT = 1500
+# What is near the edge of a box, in boxes.
+EDGE = 0.05
 
 
 @dataclass(frozen=True)
@@ -157,3 +170,32 @@ def blind_spots(
             one["good"] = round(float((found & good).mean()), 4)
         results[name] = one
     return results
+
+
+def at_edges(judge: Any, world: World, rng: Generator) -> dict[str, float]:
+    """Compare confidences of lines near the edge of a box with those of others.
+
+    Parameters
+    ----------
+    judge, world, rng
+        As for `blind_spots`.
+
+    Returns
+    -------
+    dict
+        Median confidences of all lines of bright quasars that are on the grid.
+    """
+    shift = draw_shift(rng, 0.3, 3.0, 2 * COUNT)
+    clean = _quasars(rng, world, shift)
+    clean = clean / median_flux(clean)[:, None]
+    snr = np.full(shift.size, 20, dtype=np.float32)
+    said = judge(normalise(*observe(rng, clean, world.shapes, snr)))
+    rest = np.array(rest_wavelengths(LINES))[:, None]
+    place = (np.log10(rest * (1 + redshift(shift))) - GRID_START) / GRID_STEP
+    on_grid = (place > 5) & (place < nbins - 5)
+    within = place * judge.model.nboxes / nbins % 1
+    near = np.minimum(within, 1 - within) < EDGE
+    return {
+        name: round(float(np.median(said.c_line[on_grid & which])), 4)
+        for name, which in (("near an edge", near), ("elsewhere", ~near))
+    }

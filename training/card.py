@@ -52,6 +52,15 @@ def _broad(results: dict[str, Any]) -> str:
     return _table(heads, rows)
 
 
+def _spots(results: dict[str, Any]) -> str:
+    heads = ["spectra", "S/N in a bin", "called quasars", "with a good redshift"]
+    rows = []
+    for name, one in results["blind spots"].items():
+        good = f"{one['good']:.1%}" if "good" in one else ""
+        rows.append([name, f"{one['S/N']}", f"{one['found']:.1%}", good])
+    return _table(heads, rows)
+
+
 def fill(card: str, results: dict[str, Any]) -> str:
     """Put a network's figures into the tables of a card.
 
@@ -59,8 +68,8 @@ def fill(card: str, results: dict[str, Any]) -> str:
     ----------
     card : str
         Markdown, in which a comment ``<!-- table: NAME -->`` stands on the line before
-        each table to fill: ``recall at 0.5``, ``recall at 0.8``, ``false positives``
-        and ``broad absorption``.
+        each table to fill: ``recall at 0.5``, ``recall at 0.8``, ``false positives``,
+        ``broad absorption`` and ``blind spots``.
     results : dict
         From `evaluate.evaluate`.
 
@@ -78,6 +87,7 @@ def fill(card: str, results: dict[str, Any]) -> str:
         "recall at 0.8": _recall(results, 0.8),
         "false positives": _false(results),
         "broad absorption": _broad(results),
+        "blind spots": _spots(results),
     }
     for name, table in tables.items():
         mark = f"<!-- table: {name} -->\n"

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 from absorption import BAL_ZMIN
-from blind_spots import CLOSE, blind_spots
+from blind_spots import CLOSE, at_edges, blind_spots
 from card import fill
 from curves import draw_curves
 from ensemble import EVALUATION, KINDS, Ensemble, simulate
@@ -246,15 +246,15 @@ def evaluate(network: Path, world: World, n: int) -> dict[str, Any]:
     for_objects, for_noise, for_spots = np.random.SeedSequence(SEED).spawn(3)
     objects = simulate(for_objects, world.library, n, EVALUATION)
     rng = np.random.default_rng(for_noise)
+    rng_spots = np.random.default_rng(for_spots)
     return {
         "weights_sha256": judge.model.weights_sha256,
         "objects": n,
         "edges": {"S/N": SNR_EDGES, "z": Z_EDGES},
         "quasars by S/N": recall_by_snr(judge, world, objects, rng),
         "mixed": mixed(judge, world, objects, rng),
-        "blind spots": blind_spots(
-            judge, world, np.random.default_rng(for_spots), THRESHOLDS[1]
-        ),
+        "blind spots": blind_spots(judge, world, rng_spots, THRESHOLDS[1]),
+        "at edges": at_edges(judge, world, rng_spots),
         "calibration": calibration(judge, world.observed),
         "desi": desi(judge, reference_folder() / "quasarnp"),
     }

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..io.source import IDENTIFIERS, Source
-from ..plot._draw import view_range
 from ..plot._views import SpectrumView, Trace
+from ..plot._zoom import view_range
 from ..status import status_words
 from ._pack import pack_values, pack_wave, scaled
 

@@ -1,4 +1,4 @@
-"""A network on a CPU in float32, by functions that numba compiles."""
+"""A network on a CPU in float32, by functions that LLVM compiles."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ Plain data between the reader of weights files and the model that computes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,8 +34,8 @@ class Linear:
     """Hold what a convolution and a fully connected layer have in common."""
 
     name: str  #: Of the layer in the file.
-    kernel: Float64  #: Shape ``(..., outputs)``.
-    bias: Float64  #: Shape ``(outputs,)``.
+    kernel: Float64 = field(repr=False)  #: Shape ``(..., outputs)``.
+    bias: Float64 = field(repr=False)  #: Shape ``(outputs,)``.
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import Any
 from .._text import as_ascii
 from ..io._files import atomic_write, ensure_writable
 from ..io._report import csv_content, fits_content
+from ..io._table_forms import Card
 from ..io._truth import open_truth
-from ..io.tables import Card
 from ..plot import new_figure, pdf, png
 from ._compare import Comparison, compare, open_results
 from ._draw import draw_report
@@ -203,8 +203,8 @@ def validate(
     other : as `table`, optional
         Another table to compare with, of old weights for one.
     c_thresh, n_thresh : float, int, optional
-        What makes a quasar, as for `qnp_xp.classify`; by default that of the file, else
-        0.5 and 1.
+        What makes a quasar, as for `qnp_xp.classify`; by default that of the table's
+        header, else 0.5 and 1.
     dz : float
         Largest ``|dz| / (1 + z)`` of a good redshift; 0.01 is 2998 km/s, and
         QuasarNET's limit of 6000 km/s is 0.02.

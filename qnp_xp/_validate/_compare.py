@@ -17,6 +17,7 @@ from ..io._catalog import is_summary
 from ..io._files import different_files
 from ..io._match import match
 from ..io._merge import Part, merge_tables
+from ..io._results import results_of
 from ..io._truth import Bool, Float64, Int64, Kind, Truth
 from ..io._truth_forms import RESULTS, SIGNAL
 from ..io.tables import read_catalog
@@ -92,13 +93,13 @@ class Table:
 
 def open_results(table: Any, c_thresh: float | None, n_thresh: int | None) -> Table:
     """Read a table of results, and find what makes a quasar in it."""
-    name, header = "table", dict[str, Any]()
+    name = "table"
     if isinstance(table, (str, Path)):
         table = [table]
     if isinstance(table, (list, tuple)):
         rows, header, name = _read(table)
     else:
-        rows = np.asarray(table)
+        rows, header = results_of(table)
     lacking = {"TARGETID", *RESULTS} - {*(rows.dtype.names or ())}
     if lacking or rows.ndim != 1:
         lacks = f": it has no column {min(lacking)}" if lacking else ""

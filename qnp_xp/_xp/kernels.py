@@ -1,4 +1,4 @@
-"""Steps that numba compiles, for numpy's arrays on a CPU.
+"""Steps that LLVM compiles, for numpy's arrays on a CPU.
 
 All products are made of one kernel, of as many rows and columns as a processor has
 registers for. It adds the terms of a number one after the other, wherever its row
@@ -8,171 +8,145 @@ it each spectrum needs a product of its own, of few rows, which is half as fast.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from llvmlite import ir
 from numpy.typing import NDArray
 
 from .backend import pad_or_cut
-from .jit import LANES, WIDE, compile_now, make_kernel
+from .jit import (
+    DOUBLE,
+    INT,
+    LANES,
+    SINGLE,
+    WIDE,
+    Function,
+    Int,
+    compile_functions,
+    write_kernel,
+)
 
 Single = NDArray[np.float32]
 
 # Rows, and vectors of columns, of what a kernel computes at once. Products of AVX-512
 # have narrower ones: 100 filters would be filled up to 128.
-_ROWS, _VECTORS = (8, 1) if WIDE else (4, 2)
-_COLUMNS = _VECTORS * LANES
-_multiply = make_kernel(_ROWS, _VECTORS)
-_WIDTH = 2 * LANES
-_POINTS = 4  # that are computed at once, as many as a tile has outputs
-_transform = make_kernel(_POINTS, 2)
-
+_SHAPE = (8, 1) if WIDE else (4, 2)
+_ROWS, _COLUMNS = _SHAPE[0], _SHAPE[1] * LANES
+_OF_TRANSFORMS = (4, 2)  # of as many rows as a tile has outputs
+_WIDTH = _OF_TRANSFORMS[1] * LANES
 OUTPUTS = 4  #: of a tile of Toom-Cook
 
 _NO_FLOOR = np.float32(-np.inf)
 _LARGEST = np.float32(np.finfo(np.float32).max)
 
 
-@compile_now("void(intp,intp,intp,intp,intp,intp,intp,intp,float32)")
-def _product(
-    a: int,
-    a_step: int,
-    rows: int,
-    depth: int,
-    panels: int,
-    c: int,
-    columns: int,
-    bias: int,
-    floor: float,
-) -> None:
-    """Multiply `a` by a matrix in panels; the last panel and rows may overlap others.
+def _write_products(module: ir.Module, name: str, shape: tuple[int, int]) -> None:
+    """Write products of matrices, of each part by those of its pieces.
 
-    What is computed twice has the same bits.
+    Matrices are given by the address of the first, and by numbers from one part, piece
+    or row to the next. A panel of columns of `b` begins `b_panel` numbers after that of
+    its first column. The last panel and rows may overlap others: what is computed twice
+    has the same bits.
     """
-    for first in range(0, columns, _COLUMNS):
-        column = min(first, columns - _COLUMNS)
-        panel = panels + 4 * first * depth
-        for start in range(0, rows, _ROWS):
-            row = min(start, rows - _ROWS)
-            left, to = a + 4 * row * a_step, c + 4 * (row * columns + column)
-            _multiply(
-                left, a_step, panel, _COLUMNS, to, columns, depth, bias + 4 * column,
-                floor,
-            )  # fmt: skip
+    function = Function(module, name, [INT] * 17 + [SINGLE])
+    parts, pieces, a, a_part, a_step, rows, depth, *others = function.arguments
+    b, b_part, b_piece, b_step, packed, c, c_piece, c_step, columns, *cut = others
+    bias, floor = cut
+    builder, (height, vectors) = function.builder, shape
+    width = vectors * LANES
+    with function.loop(parts) as part, function.loop(pieces) as piece:
+        left = a + part * a_part * 4
+        right = b + (part * b_part + piece * b_piece) * 4
+        to = c + (part * pieces + piece) * c_piece * 4
+        with function.loop(columns, width) as first:
+            column = first.least(columns + -width)
+            offset = builder.select(
+                packed.compare("!=", 0), (first * depth).value, column.value
+            )
+            panel = right + Int(builder, offset) * 4
+            with function.loop(rows, height) as start:
+                row = start.least(rows + -height)
+                write_kernel(
+                    builder, shape, left + row * a_step * 4, a_step, panel, b_step,
+                    to + (row * c_step + column) * 4, c_step, depth, bias + column * 4,
+                    floor,
+                )  # fmt: skip
+    builder.ret_void()
 
 
-@compile_now("void(intp,intp,intp,intp,intp,intp,intp,intp,intp,intp,float32)")
-def _convolve(
-    x: int,
-    spectra: int,
-    length: int,
-    step: int,
-    depth: int,
-    panels: int,
-    y: int,
-    outputs: int,
-    filters: int,
-    bias: int,
-    floor: float,
-) -> None:
-    """Multiply the windows of each spectrum, which overlap in memory, by the kernel."""
-    for i in range(spectra):
-        window, to = x + 4 * i * length, y + 4 * i * outputs * filters
-        _product(window, step, outputs, depth, panels, to, filters, bias, floor)
+def _write_sums(module: ir.Module, name: str) -> None:
+    """Write the sums of the pixels of an arm, in their order; see `sum_pixels`."""
+    integers = [kind.as_pointer() for kind in (INT, ir.IntType(8))]
+    singles, doubles = [SINGLE.as_pointer()] * 2, [DOUBLE.as_pointer()] * 2
+    kinds = [INT, INT, INT, *singles, *singles, *doubles, *integers, SINGLE]
+    function = Function(module, name, kinds)
+    n, npix, nbins, flux, ivar, product, weight, *others = function.arguments
+    flux_sum, ivar_sum, bins, cleaned, largest = others
+    for array in (product, weight):
+        array.add_attribute("noalias")
+    builder, item = function.builder, function.item
+    lost, nothing = function.variable(INT), ir.Constant(INT, 0)
+    none, empty = ir.Constant(SINGLE, 0), ir.Constant(DOUBLE, 0)
+    least = builder.fsub(ir.Constant(SINGLE, -0.0), largest)
+    sums = [(product, flux_sum), (weight, ivar_sum)]
+    here = [function.variable(DOUBLE) for _ in sums]
 
-
-@compile_now(f"void({'intp,' * 17}float32)")
-def _toom_cook(
-    x: int,
-    spectra: int,
-    length: int,
-    width: int,
-    tiles: int,
-    tile: int,
-    before: int,
-    points: int,
-    v: int,
-    rows: int,
-    kernel: int,
-    y: int,
-    filters: int,
-    after: int,
-    z: int,
-    bias: int,
-    zeros: int,
-    floor: float,
-) -> None:
-    """Transform what each tile sees, multiply point by point, and transform back."""
-    step = rows * width
-    for i in range(spectra):
-        for t in range(tiles):
-            seen = x + 4 * (i * length + t * tile)
-            to = v + 4 * (i * tiles + t) * width
-            for first in range(0, width, _WIDTH):
-                column = 4 * min(first, width - _WIDTH)
-                for p in range(0, points, _POINTS):
-                    _transform(
-                        before + 4 * p * points, points, seen + column, width,
-                        to + column + 4 * p * step, step, points, zeros, _NO_FLOOR,
-                    )  # fmt: skip
-    panel = 4 * width * _COLUMNS * ((filters + _COLUMNS - 1) // _COLUMNS)
-    for p in range(points):
-        left, right, to = (
-            v + 4 * p * step,
-            kernel + p * panel,
-            y + 4 * p * rows * filters,
+    def is_sound(x: Any) -> Any:
+        above, below = (
+            builder.fcmp_ordered(*c) for c in (("<=", x, largest), (">=", x, least))
         )
-        _product(left, width, rows, width, right, to, filters, zeros, _NO_FLOOR)
-    for row in range(spectra * tiles):
-        for first in range(0, filters, _WIDTH):
-            column = 4 * min(first, filters - _WIDTH)
-            _transform(
-                after, points, y + 4 * row * filters + column, rows * filters,
-                z + 4 * row * OUTPUTS * filters + column, filters, points,
-                bias + column, floor,
-            )  # fmt: skip
+        return builder.and_(above, below)
+
+    with function.loop(n) as i:
+        builder.store(nothing, lost)
+        with function.loop(npix) as j:  # without a branch, for vectors
+            f, w = (builder.load(item(x, i * npix + j)) for x in (flux, ivar))
+            p = builder.fmul(f, w)
+            used = builder.fcmp_ordered(">", w, none)
+            for value in (w, f, p):
+                used = builder.and_(used, is_sound(value))
+            kept = builder.select(used, w, none)
+            builder.store(kept, item(weight, j))
+            builder.store(builder.select(used, p, none), item(product, j))
+            changed = builder.zext(builder.fcmp_unordered("!=", kept, w), INT)
+            builder.store(builder.add(builder.load(lost), changed), lost)
+        with builder.if_then(builder.icmp_signed(">", builder.load(lost), nothing)):
+            builder.store(ir.Constant(ir.IntType(8), 1), item(cleaned, i))
+        for total in here:
+            builder.store(empty, total)
+        with function.loop(npix) as j:
+            for total, (values, _) in zip(here, sums, strict=True):
+                value = builder.fpext(builder.load(item(values, j)), DOUBLE)
+                builder.store(builder.fadd(builder.load(total), value), total)
+            bin_ = Int(builder, builder.load(item(bins, j)))
+            after = Int(builder, builder.load(item(bins, (j + 1).least(npix + -1))))
+            is_end = builder.or_((j + 1).compare("==", npix), after.compare("!=", bin_))
+            with builder.if_then(is_end):
+                with builder.if_then(bin_.compare(">=", 0)):
+                    for total, (_, whole) in zip(here, sums, strict=True):
+                        where = item(whole, i * nbins + bin_)
+                        value = builder.fadd(builder.load(where), builder.load(total))
+                        builder.store(value, where)
+                for total in here:
+                    builder.store(empty, total)
+    builder.ret_void()
 
 
-@compile_now(
-    "void(float32[:,::1],float32[:,::1],intp[::1],float32,float32[::1],float32[::1],"
-    "float64[:,::1],float64[:,::1],boolean[::1])"
-)
-def _sum_pixels(
-    flux: Single,
-    ivar: Single,
-    bins: NDArray[np.intp],
-    largest: float,
-    product: Single,
-    weight: Single,
-    flux_sum: NDArray[np.float64],
-    ivar_sum: NDArray[np.float64],
-    cleaned: NDArray[np.bool_],
-) -> None:
-    """Add the pixels of an arm to sums, in their order; see `sum_pixels`."""
-    for i in range(flux.shape[0]):
-        lost = 0
-        for j in range(bins.size):  # without a branch, for vectors
-            f, w = flux[i, j], ivar[i, j]
-            p = f * w
-            used = (w > 0) & (w <= largest) & (abs(f) <= largest) & (abs(p) <= largest)
-            weight[j] = w if used else np.float32(0)
-            product[j] = p if used else np.float32(0)
-            lost += weight[j] != w
-        cleaned[i] |= lost > 0
-        bin_ = bins[0]
-        flux_here, ivar_here = 0.0, 0.0
-        for j in range(bins.size):
-            if bins[j] != bin_:
-                if bin_ >= 0:
-                    flux_sum[i, bin_] += flux_here
-                    ivar_sum[i, bin_] += ivar_here
-                flux_here, ivar_here, bin_ = 0.0, 0.0, bins[j]
-            flux_here += product[j]
-            ivar_here += weight[j]
-        if bin_ >= 0:
-            flux_sum[i, bin_] += flux_here
-            ivar_sum[i, bin_] += ivar_here
+def _compile() -> tuple[Callable[..., None], Callable[..., None], Callable[..., None]]:
+    """Compile products, transforms and sums of pixels."""
+    module = ir.Module("qnp_xp")
+    _write_products(module, "multiply", _SHAPE)
+    if _SHAPE != _OF_TRANSFORMS:
+        _write_products(module, "transform", _OF_TRANSFORMS)
+    _write_sums(module, "sum_pixels")
+    found = compile_functions(module)
+    multiply = found["multiply"]
+    return multiply, found.get("transform", multiply), found["sum_pixels"]
+
+
+_multiply_all, _transform_all, _sum_pixels = _compile()
 
 
 def sum_pixels(
@@ -186,12 +160,15 @@ def sum_pixels(
     n = arms[0][1].shape[0]
     flux_sum, ivar_sum = np.zeros((n, nbins)), np.zeros((n, nbins))
     cleaned = np.zeros(n, dtype=np.bool_)
+    sums = flux_sum.ctypes.data, ivar_sum.ctypes.data
     for bins, *pixels in arms:
-        flux, ivar = (np.require(x, requirements=["C", "W"]) for x in pixels)
+        flux, ivar = map(np.ascontiguousarray, pixels)
+        where = np.ascontiguousarray(bins, dtype=np.intp)
         scratch = np.empty((2, bins.size), dtype=np.float32)
-        sums = flux_sum, ivar_sum, cleaned
-        if bins.size:
-            _sum_pixels(flux, ivar, bins, _LARGEST, *scratch, *sums)
+        _sum_pixels(
+            *(n, bins.size, nbins, *map(_address, (flux, ivar, *scratch)), *sums),
+            *(where.ctypes.data, cleaned.ctypes.data, _LARGEST),
+        )
     return flux_sum, ivar_sum, cleaned
 
 
@@ -224,7 +201,10 @@ def multiply(x: Single, by: Weights) -> Single:
     x = pad_or_cut(np.ascontiguousarray(x), 0, rows, axis=0)
     y = np.empty((rows, columns), dtype=np.float32)
     x_at, kernel, bias, y_at = map(_address, (x, by.kernel, by.bias, y))
-    _product(x_at, depth, rows, depth, kernel, y_at, columns, bias, by.floor)
+    _multiply_all(
+        1, 1, x_at, 0, depth, rows, depth, kernel, 0, 0, _COLUMNS, True, y_at, 0,
+        columns, columns, bias, by.floor,
+    )  # fmt: skip
     return y[:n]
 
 
@@ -238,8 +218,10 @@ def convolve(x: Single, by: Weights, outputs: int, step: int) -> Single:
     x = pad_or_cut(x, 0, max(x.shape[1], (rows - 1) * step + depth), axis=1)
     y = np.empty((n, rows, columns), dtype=np.float32)
     x_at, kernel, bias, y_at = map(_address, (x, by.kernel, by.bias, y))
-    length = x.shape[1]
-    _convolve(x_at, n, length, step, depth, kernel, y_at, rows, columns, bias, by.floor)
+    _multiply_all(
+        n, 1, x_at, x.shape[1], step, rows, depth, kernel, 0, 0, _COLUMNS, True, y_at,
+        rows * columns, columns, columns, bias, by.floor,
+    )  # fmt: skip
     return y[:, :outputs, :]
 
 
@@ -254,20 +236,30 @@ def toom_cook(
     n, points = x.shape[0], before.shape[0]
     width, columns = by.kernel.shape[2], by.bias.size
     rows = max(n * tiles, _ROWS)
-    padded = -(-points // _POINTS) * _POINTS
+    padded = -(-points // OUTPUTS) * OUTPUTS
     before = pad_or_cut(before, 0, padded, axis=0)
     v = np.empty((padded, rows, width), dtype=np.float32)
     v[:, n * tiles :, :] = 0
     y = np.empty((points, rows, columns), dtype=np.float32)
     z = np.empty((n, tiles * OUTPUTS, columns), dtype=np.float32)
-    arrays = x, before, v, by.kernel, y, after, z, by.bias, np.zeros_like(by.bias)
+    nothing = np.zeros(max(width, columns), dtype=np.float32)
+    arrays = x, before, v, by.kernel, y, after, z, by.bias, nothing
     x_at, before_at, v_at, kernel, y_at, after_at, z_at, bias, zeros = map(
         _address, arrays
     )
-    length = x.shape[1] * x.shape[2]
-    _toom_cook(
-        x_at, n, length, width, tiles, step, before_at, points, v_at, rows, kernel,
-        y_at, columns, after_at, z_at, bias, zeros, by.floor,
+    length, of_point, panels = x.shape[1] * x.shape[2], rows * width, by.kernel[0].size
+    _transform_all(  # what each tile sees, of each spectrum
+        n, tiles, before_at, 0, points, padded, points, x_at, length, step, width,
+        False, v_at, width, of_point, width, zeros, _NO_FLOOR,
+    )  # fmt: skip
+    _multiply_all(  # point by point
+        points, 1, v_at, of_point, width, rows, width, kernel, panels, 0, _COLUMNS,
+        True, y_at, rows * columns, columns, columns, zeros, _NO_FLOOR,
+    )  # fmt: skip
+    _transform_all(  # back to the outputs of each tile
+        n * tiles, 1, after_at, 0, points, OUTPUTS, points, y_at, columns, 0,
+        rows * columns, False, z_at, OUTPUTS * columns, columns, columns, bias,
+        by.floor,
     )  # fmt: skip
     return z
 

@@ -22,7 +22,7 @@ from .._text import explain
 from ..decode import prior_width
 from ..errors import USER_ERRORS, NoSpectraError
 from ..io import tables
-from ..io._catalog import is_current
+from ..io._catalog import current_table
 from ..io._files import (
     atomic_write,
     ensure_apart,
@@ -37,6 +37,7 @@ from ..io._files import (
     remove_output,
 )
 from ..io._merge import without_duplicates
+from ..io._table_forms import Card, table_content
 from ..io.open import joint_name
 from ..io.sdss import with_zbest
 from ..model import QuasarNP
@@ -65,7 +66,8 @@ class Job:
 
     #: One file, or the cframes of one spectrograph in one exposure.
     files: tuple[Path, ...]
-    output: Path
+    #: Its own table; None where its rows go to one of all jobs.
+    output: Path | None
     #: Priors for redrock, where they are wanted.
     priors: Path | None = None
 
@@ -82,7 +84,7 @@ class Job:
     @property
     def outputs(self) -> tuple[Path, ...]:
         """All files that are written."""
-        return (self.output,) if self.priors is None else (self.output, self.priors)
+        return tuple(path for path in (self.output, self.priors) if path is not None)
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ class JobResult:
     outcome: Outcome
     #: Why it is not done.
     message: str = ""
-    #: Without a table where another process did the job: the output has it.
+    #: Without a table where another process wrote it.
     table: NDArray[Any] | None = None
     seconds: float = 0.0
     #: Rows of the table, those of them with a result, and quasars.
@@ -118,6 +120,10 @@ class JobResult:
     stages: dict[str, float] = field(default_factory=dict)
     #: Targets of the table, where targets were asked for.
     targetids: frozenset[int] = frozenset()
+    #: Names of the arms that were used.
+    arms: str = ""
+    #: Hash of the state of the files.
+    stamp: str = ""
     #: What another process logged meanwhile: levels of `logging`, and lines.
     notes: tuple[tuple[int, str], ...] = ()
 
@@ -140,20 +146,19 @@ def run_job(job: Job, model: QuasarNP, config: RunConfig) -> JobResult:
     """Do a job, and put whatever goes wrong into its result."""
     start = time.perf_counter()
     try:
+        stamp = file_stamp(job.inputs)
         identity = tables.identity_cards(
-            *(model, config.options, file_stamp(job.inputs)),
-            *(config.indices, config.targetids),
+            model, config.options, stamp, config.indices, config.targetids
         )
         for path in job.outputs:
             ensure_writable(path, config.overwrite or config.resume)
         if config.resume:
             for path, kind in zip(job.outputs, ("QN", "PRIORS"), strict=False):
                 ensure_own(path, kind)
-        if config.resume and is_current(job.output, identity):
-            if job.priors is not None:
-                table, _ = tables.read_catalog(job.output)
-                _write_priors(job, job.priors, table, model)
-            return JobResult(job, Outcome.KEPT, f"{job.output} is in order")
+        if config.resume and job.output is not None:
+            table = current_table(job.output, identity)
+            if table is not None:
+                return _kept(job, table, model)
         found = _classify(job, model, config, identity)
     except NoSpectraError as err:  # wildcards catch tables that lie beside spectra
         return JobResult(job, Outcome.SKIPPED, str(err))
@@ -174,6 +179,19 @@ def run_job(job: Job, model: QuasarNP, config: RunConfig) -> JobResult:
         quasars=found.quasars,
         stages=found.seconds,
         targetids=frozenset(asked),
+        arms="".join(found.arms),
+        stamp=stamp,
+    )
+
+
+def _kept(job: Job, table: NDArray[Any], model: QuasarNP) -> JobResult:
+    """Keep the table of an earlier run, and see to the priors of its quasars."""
+    if job.priors is not None:
+        _write_priors(job, job.priors, table, model)
+    return JobResult(
+        *(job, Outcome.KEPT, f"{job.output} is in order"),
+        rows=table.size,
+        quasars=int(np.sum(table["IS_QSO_QN"])),
     )
 
 
@@ -196,7 +214,9 @@ def run_elsewhere(job: Job, model: QuasarNP, config: RunConfig) -> JobResult:
         logger.removeHandler(handler)
         logger.propagate = before
     notes = [(record.levelno, handler.format(record)) for record in handler.buffer]
-    return dataclasses.replace(result, table=None, notes=tuple(notes))
+    if job.output is not None:
+        result = dataclasses.replace(result, table=None)
+    return dataclasses.replace(result, notes=tuple(notes))
 
 
 def largest_first(jobs: Iterable[Job]) -> list[Job]:
@@ -212,17 +232,18 @@ def _size(job: Job) -> int:
 
 
 def _classify(
-    job: Job, model: QuasarNP, config: RunConfig, identity: Sequence[tables.Card]
+    job: Job, model: QuasarNP, config: RunConfig, identity: Sequence[Card]
 ) -> Result:
-    """Classify the files of a job, and write its outputs."""
+    """Classify the files of a job, and write its outputs, if it has its own."""
     selection = {"indices": config.indices, "targetids": config.targetids}
     result = classify_file(job.files, model, config.options, **selection)
     if job.priors is not None:
         _write_priors(job, job.priors, result.table, model)
-    cards = tables.header_cards(model, identity, result.name, result.arms)
-    replace = config.overwrite or config.resume
-    # Last, since resuming goes by it.
-    tables.write_catalog(job.output, result.table, cards, overwrite=replace)
+    if job.output is not None:
+        cards = tables.header_cards(model, identity, result.name, result.arms)
+        replace = config.overwrite or config.resume
+        # Last, since resuming goes by it.
+        tables.write_catalog(job.output, result.table, cards, overwrite=replace)
     return result
 
 
@@ -255,4 +276,4 @@ def _priors(targetid: ArrayLike, z: ArrayLike, width: ArrayLike) -> bytes:
     table = np.zeros(np.asarray(targetid).size, dtype=columns)
     table["TARGETID"], table["FUNCTION"] = targetid, b"tophat"
     table["Z"], table["SIGMA"] = z, width
-    return tables.table_content("PRIORS", table)
+    return table_content("PRIORS", table)

@@ -141,8 +141,9 @@ def mpi_results(
         return
     try:
         yield from _deal(ranks, jobs, model, config)
-    except BaseException as err:
-        # Also where the results are not taken any more: the others wait for jobs.
+    except (GeneratorExit, *USER_ERRORS) as err:
+        # The results are not taken any more, or the run would go on in `world`: the
+        # others wait for jobs. What else there is ends them there, after last words.
         _abort(ranks, err)
         raise
 

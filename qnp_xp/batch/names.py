@@ -11,22 +11,14 @@ from ..io.open import stem
 
 
 def output_paths(
-    groups: Sequence[Sequence[Path]],
-    output: str | None,
-    outdir: Path,
-    top: Path | None = None,
+    groups: Sequence[Sequence[Path]], outdir: Path, top: Path | None = None
 ) -> list[Path]:
-    """Name the table of each group of files: `output` for a single one, else qn-*.
+    """Name the table of each group of files, as qn-*.
 
-    Those are in `outdir`; with `top`, in folders below it like those below `top`.
+    They are in `outdir`; with `top`, in folders below it like those below `top`.
     coadd-X.fits and spectra-X.fits become qn-X.fits. Where two inputs would share that
     name, theirs become qn-coadd-X.fits and qn-spectra-X.fits.
     """
-    if output is not None:
-        if len(groups) > 1:
-            msg = "-o names one table, and there are several inputs; use --outdir"
-            raise ValueError(msg)
-        return [Path(output)]
     paths = []
     for group in groups:
         folder = outdir / group[0].parent.relative_to(top) if top else outdir

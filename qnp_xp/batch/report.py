@@ -23,14 +23,16 @@ from .._printing import complain, count, flush, note, say
 from .._text import as_ascii, printable
 from .._version import __version__
 from ..io._files import atomic_write
-from ..io.tables import Card, table_content
+from ..io._table_forms import Card, table_content
 from ..lines import column_names
 from ..model import QuasarNP
+from ..status import status_words
 from .jobs import JobResult, Outcome
 from .names import summary_paths
 
 _log = logging.getLogger(__name__)
 _MOST_ROWS = 30  # of the table of quasars on a terminal
+_MOST_NAMED = 3  # inputs that failed, in the last line
 _STAGES = ("read", "upload", "rebin", "normalise", "predict", "decode", "fit")
 
 
@@ -46,11 +48,13 @@ class Report:
         self.threshold = threshold
         self.results: list[JobResult] = []
         self.outcomes: collections.Counter[Outcome] = collections.Counter()
-        #: Rows, those of them with a result, and quasars of all files.
+        #: Rows, those of them with a result, and quasars of this run.
         self.rows = self.scored = self.quasars = 0
         #: Seconds of each stage, summed over threads, processes and files.
         self.stages = dict.fromkeys(_STAGES, 0.0)
         self.seconds = 0.0
+        #: Whether a list of quasars has been printed, with its heading.
+        self._headed = False
 
     def follow(self, results: Iterable[JobResult], total: int) -> None:
         """Print a line for each file as it is done, beside a bar on a terminal."""
@@ -62,21 +66,42 @@ class Report:
 
                 results = tqdm(results, total=total, unit="file", leave=False)
                 write = _above(tqdm)
-        for result in results:
-            for level, line in result.notes:
-                _log.log(level, "%s", line)
-            self._print(result, write)
-            flush("stdout")  # a log that is watched, or of a run that is killed
-            self._add(result)
-        self.seconds = time.perf_counter() - start
+        try:
+            for result in results:
+                for level, line in result.notes:
+                    _log.log(level, "%s", line)
+                self._print(result, write)
+                flush("stdout")  # a log that is watched, or of a run that is killed
+                self._add(result)
+        finally:
+            self.seconds = time.perf_counter() - start
+
+    def close(self, total: int, end: str) -> None:
+        """Print the last line: what became of so many files, and an end."""
+        done = len(self.results)
+        failed = [r.job for r in self.results if r.outcome is Outcome.FAILED]
+        names = ", ".join(Path(job.name).name for job in failed[:_MOST_NAMED])
+        names += ", ..." if len(failed) > _MOST_NAMED else ""
+        said = [
+            count(total, "file") if done == total else f"{done} of {total} files",
+            count(sum(result.rows for result in self.results), "row"),
+            count(sum(result.quasars for result in self.results), "quasar"),
+            f"{len(failed)} failed" + (f" ({names})" if names else ""),
+            f"{self.outcomes[Outcome.SKIPPED]} skipped",
+        ]
+        if self.outcomes[Outcome.KEPT]:
+            said.append(f"{self.outcomes[Outcome.KEPT]} kept")
+        said.append(f"{self.seconds:.1f} s")
+        say(f"{', '.join(said)}{end}")
 
     def _add(self, result: JobResult) -> None:
         # Tables would fill the memory.
         self.results.append(dataclasses.replace(result, table=None))
         self.outcomes[result.outcome] += 1
-        self.rows += result.rows
-        self.scored += result.scored
-        self.quasars += result.quasars
+        if result.outcome is Outcome.DONE:
+            self.rows += result.rows
+            self.scored += result.scored
+            self.quasars += result.quasars
         for stage in _STAGES:
             self.stages[stage] += result.stages.get(stage, 0.0)
 
@@ -118,14 +143,17 @@ class Report:
                 f"{name}: {count(result.rows, 'row')}, {result.scored} scored,"
                 f" {count(result.quasars, 'quasar')}, {result.seconds:.2f} s,"
                 f" {self.model.weights_name}, threshold {self.threshold}"
-                f" -> {result.job.output}"
+                + ("" if result.job.output is None else f" -> {result.job.output}")
             )
             if self.verbose:
                 times = (f"{k} {1e3 * v:.1f} ms" for k, v in result.stages.items())
                 write("  " + ", ".join(times))
             if result.table is not None and sys.stdout.isatty():
-                lines, above = self.model.lines, self.threshold.value
-                for line in _quasars(result.table, lines, above):
+                # One heading above many small files.
+                headed = result.table.size > 1 or not self._headed
+                self._headed |= result.quasars > 0
+                above = self.threshold.value
+                for line in _quasars(result.table, self.model, above, headed=headed):
                     write(line)
 
     def _table(self) -> NDArray[Any]:
@@ -134,7 +162,7 @@ class Report:
         done = np.array([result.outcome is Outcome.DONE for result in found])
         columns = {
             "NAME": [_cell(result.job.name) for result in found],
-            "OUTPUT": [_cell(str(result.job.output)) for result in found],
+            "OUTPUT": [_cell(str(result.job.output or "")) for result in found],
             "STATE": [_cell(result.outcome.value) for result in found],
             "ROWS": np.where(done, [result.rows for result in found], -1),
             "SCORED": np.where(done, [result.scored for result in found], -1),
@@ -212,22 +240,34 @@ def _above(bar: Any) -> Callable[[str], None]:
 
 
 def _quasars(
-    table: NDArray[Any], lines: tuple[str, ...], c_thresh: float
+    table: NDArray[Any], model: QuasarNP, c_thresh: float, *, headed: bool
 ) -> Iterator[str]:
-    """List the quasars of a file for a terminal."""
+    """List the quasars of a file for a terminal, and count rows of each status."""
     rows = np.flatnonzero(table["IS_QSO_QN"] == 1)
-    # Else the heading would stand above each of many small files.
-    if rows.size and table.size > 1:
-        columns = f"{'row':>5} {'TARGETID':>20} {'Z_QN':>7} {'conf':>6}"
-        yield f"  {columns}  lines above the threshold"
+    names = table.dtype.names or ()
+    sky = [name for name in ("TARGET_RA", "TARGET_DEC") if name in names]
+    bal = [f"C_BAL_{name}" for name in column_names(model.lines_bal)]
+    if rows.size and headed:
+        places = "".join(f" {name[7:]:>9}" for name in sky)
+        columns = f"{'row':>5} {'TARGETID':>20}{places} {'Z_QN':>7} {'conf':>6}"
+        yield f"  {columns} {'BAL':>4}  lines above the threshold"
     for index in rows[:_MOST_ROWS]:
         row = table[index]
-        found = {name: row[f"C_{name}"] for name in column_names(lines)}
+        found = {name: row[f"C_{name}"] for name in column_names(model.lines)}
         above = [f"{name} {c:.2f}" for name, c in found.items() if c > c_thresh]
+        places = "".join(f" {row[name]:9.4f}" for name in sky)
         best = f"{row['Z_QN']:7.4f} {row['Z_QN_CONF']:6.3f}"
-        yield f"  {index:>5} {row['TARGETID']:>20} {best}  {', '.join(above)}"
+        highest = max((float(row[name]) for name in bal), default=0.0)
+        broad = f"{highest:.2f}" if highest > c_thresh else ""
+        remark = status_words(int(row["QN_STATUS"])).removeprefix("scored")
+        text = f"{index:>5} {row['TARGETID']:>20}{places} {best} {broad:>4}"
+        yield f"  {text}  {', '.join(above)}{remark}"
     if rows.size > _MOST_ROWS:
         yield f"  ... and {rows.size - _MOST_ROWS} more"
+    others = table["QN_STATUS"][table["QN_STATUS"] != 0].tolist()
+    if others:
+        times = collections.Counter(map(status_words, others))
+        yield f"  QN_STATUS: {', '.join(f'{n} {words}' for words, n in times.items())}"
 
 
 def _cell(text: str) -> bytes:

@@ -118,11 +118,21 @@ class _Parser(argparse.ArgumentParser):
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse arguments, and refuse those that are not known."""
         options = list(self._option_string_actions)
+        args = list(sys.argv[1:] if args is None else args)
+        if "--targetids" in options:
+            args = _one_by_one(args)
         for arg in itertools.takewhile(lambda arg: arg != "--", args):
             if re.match("-[^-]", arg) and f"-{arg}" in options:
                 # Else -output would be -o with the rest of the word as its value.
                 self.error(f"unrecognized arguments: {arg}; did you mean -{arg}?")
         found, others = super().parse_known_args(args, namespace)
+        many = [
+            a for a in self._actions if not a.option_strings and a.nargs in ("*", "+")
+        ]
+        if many and not any(arg.startswith("-") for arg in others):
+            # Behind an option too: argparse takes those before the first one only.
+            setattr(found, many[0].dest, [*getattr(found, many[0].dest), *others])
+            others = []
         if others:
             names = [arg.partition("=")[0] for arg in others if arg.startswith("-")]
             hints = [_suggest(name, options) for name in names]
@@ -135,6 +145,24 @@ class _Parser(argparse.ArgumentParser):
 
     def _print_message(self, message: str, file: Any = None) -> None:
         show(message, "stdout" if file is sys.stdout else "stderr")
+
+
+def _one_by_one(args: Iterable[str]) -> list[str]:
+    """Give each TARGETID an option of its own, so that a FILE behind them is none."""
+    found: list[str] = []
+    after = ""  # the option that numbers belong to
+    for arg in args:
+        name = arg.partition("=")[0]
+        if name in ("--targetid", "--targetids"):
+            after = name
+            found.append(arg)
+        elif after and re.fullmatch(r"[+-]?\d[\d,+-]*", arg):
+            found += [arg] if found[-1] == after else [f"{after}={arg}"]
+        else:
+            # The value of an option may also be a list in a file.
+            after = after if found and found[-1] == after and arg[:1] == "@" else ""
+            found.append(arg)
+    return found
 
 
 def _suggest(name: str, known: Iterable[str]) -> str:

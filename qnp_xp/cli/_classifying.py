@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from collections.abc import Generator
+import itertools
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from .._classify import as_model
 from .._options import Options
 from .._xp.backend import device_of_rank, permitted
 from ..batch.jobs import Job, JobResult, RunConfig, prepare_outputs, run_job
+from ..batch.joined import JoinedTable, so_far
 from ..batch.mpi import Ranks, mpi_results, serve, world
 from ..batch.names import output_paths, priors_paths, summary_paths
 from ..batch.processes import process_results
 from ..batch.report import Report
 from ..io._basis import read_basis
-from ..io._files import ensure_own, ensure_writable
+from ..io._files import ensure_own, ensure_table_of_classify, ensure_writable
+from ..io._table_forms import form_of
 from ..io.open import coadds_in, group_inputs, read_lists
 from ..io.weights import weights_path
 from ..model import QuasarNP
 from . import _shared
+
+Results: TypeAlias = Generator[JobResult, None, None]
 
 
 def run(args: argparse.Namespace) -> int:
@@ -43,13 +49,14 @@ def run(args: argparse.Namespace) -> int:
             return _run_on(ranks, args)
     plan = _plan(args, args.nproc)
     model = _model(args, plan.device)
-    if plan.workers > 1:
-        results = process_results(
-            plan.jobs, model, plan.config, plan.workers, plan.device
-        )
-    else:
-        results = (run_job(job, model, plan.config) for job in plan.jobs)
-    return _report(args, plan, model, results)
+
+    def do(jobs: list[Job]) -> Results:
+        if plan.workers > 1:
+            workers = plan.workers, plan.device
+            return process_results(jobs, model, plan.config, *workers)
+        return (run_job(job, model, plan.config) for job in jobs)
+
+    return _report(args, plan, model, do)
 
 
 def _run_on(ranks: Ranks, args: argparse.Namespace) -> int:
@@ -70,8 +77,9 @@ def _run_on(ranks: Ranks, args: argparse.Namespace) -> int:
     if not ranks.root:
         serve(ranks, own, plan.config)
         return 0
-    results = mpi_results(ranks, plan.jobs, own, plan.config)
-    return _report(args, plan, own, results)
+    return _report(
+        args, plan, own, lambda jobs: mpi_results(ranks, jobs, own, plan.config)
+    )
 
 
 @dataclass(frozen=True)
@@ -80,6 +88,8 @@ class _Plan:
 
     jobs: list[Job]
     config: RunConfig
+    #: Name of the one table of several files, where one is written.
+    joined: Path | None
     #: Name of the summary, where one is written.
     summary: Path | None
     device: str
@@ -92,15 +102,25 @@ def _plan(args: argparse.Namespace, workers: int) -> _Plan:
     settings = args.c_thresh, args.n_thresh, args.use_mask, args.batch_size
     basis = read_basis(args.fit_basis or args.fit)
     options = Options(*settings, args.coadd, basis)
-    targetids = None if args.targetids is None else _shared.id_list(args.targetids)
+    targetids = _shared.all_ids(args.targetids)
     config = RunConfig(options, args.rows, targetids, args.overwrite, args.resume)
     outdir = Path(args.outdir or ".")
     top = Path(args.specprod) if args.specprod else None
     names = coadds_in(top, args.groups) if top else read_lists(args.files)
     groups = group_inputs(names)
-    outputs = output_paths(groups, args.output, outdir, top)
-    priors = priors_paths(args.priors, outputs, outdir, tree=top is not None)
-    jobs = [Job(*parts) for parts in zip(groups, outputs, priors, strict=True)]
+    joined = None
+    if args.output is None:
+        outputs = output_paths(groups, outdir, top)
+        priors = priors_paths(args.priors, outputs, outdir, tree=top is not None)
+        jobs = [Job(*parts) for parts in zip(groups, outputs, priors, strict=True)]
+    else:
+        output, outdir = Path(args.output), Path(args.output).parent
+        _check_output(output, args, several=len(groups) > 1)
+        if len(groups) > 1:
+            joined = output
+            jobs = [Job(group, None) for group in groups]
+        else:
+            jobs = [Job(groups[0], output, Path(args.priors) if args.priors else None)]
     summary = args.summary
     if summary is None and (args.mpi or top):
         # Of each group one, so that none of several runs replaces another's.
@@ -110,11 +130,29 @@ def _plan(args: argparse.Namespace, workers: int) -> _Plan:
         ensure_writable(path, args.overwrite or args.resume)
         if args.resume:
             ensure_own(path, "FILES" if path.suffix == ".fits" else "")
-    named = [*args.files, args.targetids or ""]
+    others += [] if joined is None else [joined, so_far(joined)]
+    named = [*args.files, *(args.targetids or ())]
     lists = [name[1:] for name in named if name.startswith("@")]
     inputs = [weights_path(args.model), *lists, *(basis.paths if basis else ())]
     prepare_outputs(jobs, inputs, others)
-    return _Plan(jobs, config, summary, permitted(args.device or "cpu"), workers)
+    if args.output and (args.overwrite or args.resume):
+        ensure_table_of_classify(Path(args.output), form_of(Path(args.output)))
+    return _Plan(
+        jobs, config, joined, summary, permitted(args.device or "cpu"), workers
+    )
+
+
+def _check_output(path: Path, args: argparse.Namespace, *, several: bool) -> None:
+    """Refuse a table that -o cannot name, before anything is read."""
+    form = form_of(path)
+    if args.resume and form != ".fits":
+        msg = f"{path}: --resume needs a table that ends in .fits"
+        raise ValueError(msg)
+    if several and args.priors:
+        msg = "--priors needs a table for each FILE: use --outdir instead of -o"
+        raise ValueError(msg)
+    if several:  # those of one file are checked with its job
+        ensure_writable(path, args.overwrite or args.resume)
 
 
 def _model(args: argparse.Namespace, device: str) -> QuasarNP:
@@ -126,14 +164,32 @@ def _report(
     args: argparse.Namespace,
     plan: _Plan,
     model: QuasarNP,
-    results: Generator[JobResult, None, None],
+    do: Callable[[list[Job]], Results],
 ) -> int:
-    """Say what becomes of the files, and sum it up."""
+    """Have the jobs done, say what becomes of the files, and sum it up."""
     threshold = plan.config.options.threshold(model.c_thresh)
     report = Report(model, args.quiet, args.verbose, threshold)
+    table, kept = None, []
+    if plan.joined is not None:
+        table = JoinedTable(plan.joined, plan.jobs, model, plan.config)
+        kept = table.kept() if args.resume else []
+    done = {result.job.files for result in kept}
+    results = do([job for job in plan.jobs if job.files not in done])
+    if table is not None:
+        results = table.collect(results)
     with contextlib.closing(results):  # at once, also where it ends early
-        report.follow(results, len(plan.jobs))
+        try:
+            report.follow(itertools.chain(kept, results), len(plan.jobs))
+            written = table is not None and table.write()
+        except BaseException:
+            resumable = table is None or table.save()
+            how = " instead of --overwrite" if args.overwrite else ""
+            again = f"the same with --resume{how} goes on"
+            end = f"; {again if resumable else 'there is no table'}"
+            report.close(len(plan.jobs), end)
+            raise
     model.backend.release()
     if plan.summary is not None:
         report.write_summary(plan.summary, plan.workers)
+    report.close(len(plan.jobs), f" -> {plan.joined}" if written else "")
     return report.exit_status(plan.config.targetids)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -50,6 +50,12 @@ def add_model(add: Add) -> None:
     )
 
 
+def add_targetids(add: Add, otherwise: str = "") -> None:
+    """Add the option of targets."""
+    meaning = f"TARGETIDs: 1,2,3, or 1 2 3, or @FILE with one a line{otherwise}"
+    add("--targetids --targetid T", meaning, action="append")
+
+
 def add_dtype(add: Add) -> None:
     """Add the option of what is computed in."""
     meaning = "what the network computes in (%(default)s)"
@@ -57,8 +63,8 @@ def add_dtype(add: Add) -> None:
 
 
 def add_compiled(add: Add) -> None:
-    """Add the option of what numba compiles."""
-    meaning = "have numba compile the network (where it is installed, in float32)"
+    """Add the option of what LLVM compiles."""
+    meaning = "have LLVM compile the network (where llvmlite is installed, in float32)"
     add("--compiled", meaning, action=argparse.BooleanOptionalAction)
 
 
@@ -157,6 +163,13 @@ def id_list(text: str) -> NDArray[np.int64]:
             raise ValueError(msg)
         found.append(int(word))
     return np.asarray(found, dtype=np.int64)
+
+
+def all_ids(lists: Sequence[str] | None) -> NDArray[np.int64] | None:
+    """Read all lists of TARGETIDs that were given; None where none was."""
+    import numpy as np
+
+    return None if lists is None else np.concatenate([*map(id_list, lists)])
 
 
 def name_list(text: str) -> list[str]:

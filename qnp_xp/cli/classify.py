@@ -1,6 +1,7 @@
 """Write a table with a row for every row of each FILE.
 
-It is called qn-* for coadd-* and spectra-* and lands in the current folder.
+Each FILE has a table of its own, which is called qn-* and lands in the current folder;
+with -o they have one together, whose column QNINPUT names the FILE of a row.
 """
 
 from __future__ import annotations
@@ -31,7 +32,11 @@ def add_options(p: argparse.ArgumentParser) -> None:
     add("--groups", meaning, action="append", choices=sorted(GROUPS))
     _shared.add_model(add)
     add_either = adder(p.add_mutually_exclusive_group())
-    add_either("-o --output OUT", "table to write (one input)")
+    add_either(
+        "-o --output OUT",
+        "the one table to write, of all FILEs: .fits, .csv, .ecsv or .parquet (the"
+        " latter needs pyarrow, and --resume a .fits)",
+    )
     add_either("--outdir DIR", "folder for the tables, made where it is missing")
     add_either = adder(p.add_mutually_exclusive_group())
     add_either("--overwrite", "replace older outputs")
@@ -44,7 +49,7 @@ def add_options(p: argparse.ArgumentParser) -> None:
     add("--priors PATH", meaning)
     add_either = adder(p.add_mutually_exclusive_group())
     add_either(*_shared.ROWS, type=_shared.row_list)
-    add_either("--targetids TARGETIDS", "TARGETIDs: 1,2,3 or @FILE with one a line")
+    _shared.add_targetids(add_either)
     add("--coadd", "add up the spectra of each target, and write a row for each target")
     _shared.add_thresholds(add)
     _shared.add_lines(add)
@@ -72,7 +77,7 @@ def add_options(p: argparse.ArgumentParser) -> None:
     meaning = "spectra read at a time (%(default)s)"
     add("--batch-size BATCH_SIZE", meaning, type=int, default=256)
     add_either = adder(p.add_mutually_exclusive_group())
-    add_either("-q --quiet", "say errors only")
+    add_either("-q --quiet", "say errors and the last line only")
     add_either("-v --verbose", "say times by stage")
 
 

@@ -29,11 +29,7 @@ def add_options(p: argparse.ArgumentParser) -> None:
     add("-o --output OUT", "page to write (%(default)s)", default="inspect.html")
     add("--overwrite", "replace an older page")
     add_either = adder(p.add_mutually_exclusive_group())
-    add_either(
-        "--targetids --targetid T",
-        "TARGETIDs: 1 2 3, or 1,2,3, or @FILE with one a line (all spectra)",
-        nargs="+",
-    )
+    _shared.add_targetids(add_either, " (all spectra)")
     add_either(*_shared.ROWS, type=_shared.row_list)
     add_either("--quasars", "the quasars")
     meaning = f"spectra whose deciding confidence is within {NEAR} of the threshold"
@@ -50,16 +46,13 @@ def add_options(p: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Run the command."""
-    import numpy as np
-
     from .._inspect._make import make_page
     from .._inspect._rows import Ask
     from ..io._truth import open_truth
     from ..io.open import read_lists
 
-    targetids = truth = None
-    if args.targetids is not None:
-        targetids = np.concatenate([_shared.id_list(text) for text in args.targetids])
+    truth = None
+    targetids = _shared.all_ids(args.targetids)
     if args.disagree is not None:
         truth = open_truth(args.disagree)
     made = make_page(

@@ -1,4 +1,4 @@
-"""Draw the quasars of FILE, or other spectra of it.
+"""Draw the quasars of all FILEs, or other spectra of them.
 
 Several make the pages of a PDF file, or a PNG file each. Needs matplotlib, which
 pip install '.[plot]' brings in a checkout.
@@ -15,24 +15,26 @@ from ._shared import adder
 def add_options(p: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     add = adder(p)
-    meaning = "whatever classify takes; with --summary, a table of classify or merge"
-    add("file FILE", meaning)
+    meaning = (
+        "whatever classify takes, or @LIST, a file with one of these a line; with"
+        " --summary, one table of classify or merge"
+    )
+    add("files FILE", meaning, nargs="+")
     meaning = "draw redshifts, confidences and lines of the quasars of a table instead"
     add("--summary", meaning)
     _shared.add_model(add)
     add(
         "-o --output OUT",
         "picture to write, .png or .pdf (plot-FILE.png for one spectrum, plot-FILE.pdf"
-        " for several)",
+        " for several of one FILE, plot-spectra.pdf for those of several)",
     )
     add("--overwrite", "replace older pictures")
     add_either = adder(p.add_mutually_exclusive_group())
-    add_either(
-        "--targetids --targetid T",
-        "TARGETIDs: 1 2 3, or 1,2,3, or @FILE with one a line (the quasars, at most"
-        f" {_shared.MOST_PICTURES}, or the first row where there is none)",
-        nargs="+",
+    otherwise = (
+        f" (the quasars, at most {_shared.MOST_PICTURES}, or where there is none the"
+        " spectrum of the highest confidence)"
     )
+    _shared.add_targetids(add_either, otherwise)
     add_either(*_shared.ROWS, type=_shared.row_list)
     meaning = "pixels by which the line over the pixels is smoothed (%(default)s)"
     add("--smooth N", meaning, type=float, default=5)

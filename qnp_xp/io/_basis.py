@@ -68,8 +68,7 @@ def _read(paths: list[Path]) -> Basis:
 
 def _templates(file: FitsFile, hdu: int) -> Templates | None:
     """Read an image as Redrock's template files have it; None where it is another."""
-    header = file.header(hdu)
-    start, step = header.get("CRVAL1"), header.get("CDELT1")
+    start, step = file.value(hdu, "CRVAL1"), file.value(hdu, "CDELT1")
     if len(file.image_shape(hdu)) != 2 or start is None or step is None:
         return None
     flux = np.asarray(file.image(hdu).read(), dtype=np.float64)
@@ -79,7 +78,7 @@ def _templates(file: FitsFile, hdu: int) -> Templates | None:
     except (TypeError, ValueError) as err:
         raise file.problem(hdu, "CRVAL1 and CDELT1 are not numbers") from err
     sound = npix > 1 and float(step) > 0 and np.all(np.isfinite(flux))
-    if not header.get("LOGLAM"):
+    if not file.value(hdu, "LOGLAM"):
         sound = sound and edges[0] > 0
         edges = np.log10(np.where(edges > 0, edges, 1))
     if not (sound and 1 <= count <= _MOST and 2 <= edges[0] < edges[-1] <= 6):

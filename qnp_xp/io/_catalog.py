@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import SpectraError
+from ._files import ensure_table_of_classify, ensure_writable
 from ._fits import FitsFile
+from ._table_forms import Card, form_of
 from .source import identify
 
 
@@ -27,16 +29,25 @@ def rows_hash(table: NDArray[Any]) -> str:
     return sha.hexdigest()[:16]
 
 
-def is_current(path: Path, identity: Sequence[tuple[str, Any, str]]) -> bool:
-    """Tell whether a sound table with these cards is there, with the rows it had."""
+def current_table(path: Path, identity: Iterable[Card]) -> NDArray[Any] | None:
+    """Read a sound table with these cards, and the rows it had; None where none is."""
     try:
         with FitsFile(path) as file:
-            cards = file.header("QN")
-            return all(cards.get(key) == value for key, value, _ in identity) and (
-                cards.get("QNHASH") == rows_hash(file.table("QN"))
-            )
+            if any(file.value("QN", key) != value for key, value, _ in identity):
+                return None
+            table = file.table("QN")
+            return table if file.value("QN", "QNHASH") == rows_hash(table) else None
     except (OSError, SpectraError, UnicodeError):
-        return False
+        return None
+
+
+def ensure_output(
+    path: Path, overwrite: bool, inputs: Iterable[str | Path] = ()
+) -> None:
+    """Refuse a table that cannot be written, or that would replace another's file."""
+    form = form_of(path)
+    ensure_writable(path, overwrite, inputs)
+    ensure_table_of_classify(path, form)
 
 
 def is_summary(path: Path) -> bool:
@@ -52,7 +63,7 @@ def is_table_of_classify(path: Path) -> bool:
     """Tell whether a file has a table of results that `merge` did not make."""
     try:
         with FitsFile(path) as file:
-            return "QN" in file and file.header("QN").get("QNTABLES") is None
+            return "QN" in file and file.value("QN", "QNTABLES") is None
     except (OSError, SpectraError):
         return False
 

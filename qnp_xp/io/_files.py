@@ -67,17 +67,52 @@ def is_own(path: Path, kind: str) -> bool:
 
     It may be damaged behind that, and packed by gzip. The text of a summary has no HDU.
     """
+    start = _start(path)
+    if not kind:
+        return not start or start.startswith(b"qnp_xp ")
+    name = f"EXTNAME = '{kind:<8}'".encode()
+    return not start or any(card.startswith(name) for card in _cards(start))
+
+
+def ensure_table_of_classify(path: Path, form: str) -> None:
+    """Raise an error for an older file that is no table of classify in some form."""
+    if not path.is_file():
+        return
+    start = _start(path)
+    if form == ".fits":
+        merged = any(card.startswith(b"QNTABLES=") for card in _cards(start))
+        own = is_own(path, "QN") and not merged
+    else:
+        # Parquet has names of columns at its end.
+        own = not start or b"QN_STATUS" in start + _end(path)
+    if not own:
+        msg = (
+            f"{path} exists, and classify did not write it; name another, or remove it"
+        )
+        raise FileExistsError(msg)
+
+
+def _start(path: Path) -> bytes:
+    """Read the start of a file, unpacked."""
     with path.open("rb") as file:
         start = file.read(_START)
     if start.startswith(b"\x1f\x8b"):
         with contextlib.suppress(zlib.error):
             start = zlib.decompressobj(31).decompress(start, _START)
-    if not kind:
-        return not start or start.startswith(b"qnp_xp ")
+    return start
+
+
+def _end(path: Path) -> bytes:
+    """Read the end of a file."""
+    with path.open("rb") as file:
+        file.seek(max(path.stat().st_size - _START, 0))
+        return file.read()
+
+
+def _cards(start: bytes) -> list[bytes]:
+    """Cut the header of the first table out of the start of a FITS file."""
     header = start[_BLOCK:].split(b"END".ljust(80))[0]
-    cards = (header[i : i + 80] for i in range(0, len(header), 80))
-    name = f"EXTNAME = '{kind:<8}'".encode()
-    return not start or any(card.startswith(name) for card in cards)
+    return [header[i : i + 80] for i in range(0, len(header), 80)]
 
 
 def ensure_not_input(outputs: Iterable[Path], inputs: Iterable[str | Path]) -> None:

@@ -7,10 +7,12 @@ tiles, and unpacks a tile whether there is room for it or not.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import re
 import struct
+from dataclasses import dataclass, field
 from typing import IO
 
 from ._packed import FIRST, most_unpacked
@@ -18,148 +20,205 @@ from ._packed import FIRST, most_unpacked
 _BLOCK, _CARD = 2880, 80  # bytes
 _LONGEST = 10_000  # blocks of a header
 _NEXT = b"XTENSION="  # the first bytes of every HDU but the first
-_KEY = re.compile(rb"[A-Z0-9_ -]{8}")
-_WANTED = re.compile(
-    rb"BITPIX|[PG]COUNT|Z?NAXIS\d*|ZTILE\d+|ZIMAGE|ZCMPTYPE|THEAP|T(TYPE|FORM)\d+"
+_KEY = re.compile("[A-Z0-9_ -]{8}")
+_OF_TILES = re.compile(r"ZNAXIS\d*|ZTILE\d+|ZIMAGE|ZCMPTYPE")
+_POSITIVE = re.compile(r"\+?0*[1-9]\d{0,8}")
+# What follows a keyword, where nothing can be misunderstood.
+_VALUE = re.compile(
+    r"= *(?:'((?:[^']|'')*)'|([TF])|([+-]?\d{1,18})"
+    r"|([+-]?(?:\d+\.\d*|\.\d+|\d+(?=E))(?:E[+-]?\d{1,2})?)) *(?:/.*)?"
 )
-_POSITIVE = re.compile(rb"\+?0*[1-9]\d{0,8}")
-# Bytes of a value in a column of a table, by the letter of its type.
-_WIDTHS = dict(zip("LBAIJKEDCMPQ", (1, 1, 1, 2, 4, 8, 4, 8, 8, 16, 8, 16), strict=True))
+#: Bytes of a value in a column of a table, by the letter of its type.
+WIDTHS = dict(zip("LBAIJKEDCMPQ", (1, 1, 1, 2, 4, 8, 4, 8, 8, 16, 8, 16), strict=True))
 _LAYOUTS = {"P": ">2i", "Q": ">2q"}  # of the length and the start of a stream
 _FORM = re.compile(r"'(\d*)([LBAIJKEDCMPQ])([BIJ]?)")
 _PLANES = 64  # of bits that the numbers of HCOMPRESS may have
-_Cards = dict[str, str]
 
 
-def check_headers(file: IO[bytes]) -> list[_Cards]:
-    """Raise an OSError for the first HDU that cfitsio might not survive.
+@dataclass
+class Header:
+    """Cards of a header, whose values are read when they are asked for."""
 
-    Some cards of each header are returned.
+    #: What follows a keyword, from the ``=`` on; of two cards the first.
+    cards: dict[str, str] = field(default_factory=dict)
+    #: Keywords with two cards that differ.
+    twice: set[str] = field(default_factory=set)
+    #: Where its data start and end, and what may follow starts.
+    start: int = 0
+    end: int = 0
+
+    def value(self, key: str) -> str | bool | int | float | None:
+        """Read the value of a keyword, None where it is not there.
+
+        What cfitsio might read in another way is a ValueError.
+        """
+        card = self.cards.get(key)
+        if card is None:
+            return None
+        found = _parse(card)
+        if found is None or key in self.twice:
+            raise ValueError(f"{key} has a value that may mean several")
+        return found
+
+    def text(self, key: str) -> str:
+        """Give what stands after a keyword as it is; empty where it is not there."""
+        text = self.cards.get(key, "=")[1:].split("/")[0].strip()
+        return re.sub("[^ -~]", "?", text)
+
+
+@functools.lru_cache(4096)
+def _parse(card: str) -> str | bool | int | float | None:
+    """Read a value; None for what cfitsio might read in another way.
+
+    Files of one kind share most of their cards.
     """
+    match = _VALUE.fullmatch(card) if card.isascii() and card.isprintable() else None
+    if match is None:
+        return None
+    text, logical, integer, real = match.groups()
+    if text is not None:
+        text = text.replace("''", "'").rstrip(" ")
+        return None if text.endswith("&") else text  # which the next card goes on with
+    if logical:
+        return logical == "T"
+    return int(integer) if integer else float(real)
+
+
+def check_headers(file: IO[bytes]) -> list[Header]:
+    """Read headers, and raise an OSError for one that cfitsio might not survive."""
     end = file.seek(0, 2)
-    number, offset = 0, 0
-    headers: list[_Cards] = []
+    offset = 0
+    headers: list[Header] = []
     try:
-        while cards := _header(file, offset, _NEXT if number else FIRST):
-            offset = file.tell()
-            size = _data_size(cards)
-            _check_claims(cards, size, end, end - offset)
-            if "ZIMAGE" in cards:
-                _check_tiles(cards, end)
-                _check_streams(file, cards, offset)
-            number, offset = number + 1, offset + -(-size // _BLOCK) * _BLOCK
-            headers.append(cards)
+        while header := _header(file, offset, _NEXT if headers else FIRST):
+            size = _data_size(header)
+            _check_claims(header, size, end, end - header.start)
+            if "ZIMAGE" in header.cards:
+                _check_tiles(header, end)
+                _check_streams(file, header, header.start)
+            offset = header.end = header.start + -(-size // _BLOCK) * _BLOCK
+            headers.append(header)
     except (LookupError, ValueError, struct.error) as err:
-        raise OSError(f"HDU {number}: {err}") from err
+        raise OSError(f"HDU {len(headers)}: {err}") from err
     return headers
 
 
-def _header(file: IO[bytes], offset: int, first: bytes) -> _Cards:
-    """Read the values of some keywords of a header; none where there is no header."""
+def _header(file: IO[bytes], offset: int, first: bytes) -> Header | None:
+    """Read a header; there is none where the file does not go on with `first`."""
     file.seek(offset)
-    cards: _Cards = {}
+    header = Header()
+    cards = header.cards
     for count in range(_LONGEST):
         block = file.read(_BLOCK)
         if count == 0 and not block.startswith(first):
-            return {}
-        lines = [block[start : start + _CARD] for start in range(0, len(block), _CARD)]
-        if len(block) < _BLOCK or not any(_KEY.match(line) for line in lines):
+            return None
+        text = block.decode("latin-1")
+        lines = [text[start : start + _CARD] for start in range(0, len(text), _CARD)]
+        if len(block) < _BLOCK or not any(map(_KEY.match, lines)):
             break
         for line in lines:
-            name = line[:8].rstrip()
-            if name == b"END":
-                return cards
-            if _WANTED.fullmatch(name) and line[8:9] == b"=":
-                key, value = name.decode(), line[9:].split(b"/")[0].strip()
-                text = re.sub("[^ -~]", "?", value.decode("latin-1"))
+            key, card = line[:8].rstrip(), line[8:]
+            if key == "END":
+                header.start = file.tell()
+                return header
+            if card[:1] == "=" and cards.setdefault(key, card) != card:
+                header.twice.add(key)
                 # Of two, cfitsio takes one here and the other there.
-                if cards.setdefault(key, text) != text and key.startswith("Z"):
+                other = Header({key: card}).text(key)
+                if _OF_TILES.fullmatch(key) and header.text(key) != other:
                     raise ValueError(f"{key} has two values")
     raise ValueError("the file ends within its header")
 
 
-def _integer(cards: _Cards, key: str, default: int | None = None) -> int:
+def _integer(header: Header, key: str, default: int | None = None) -> int:
     """Read an integer in a header."""
-    if default is not None and key not in cards:
+    if default is not None and key not in header.cards:
         return default
-    if not re.fullmatch(r"[+-]?\d{1,19}", text := cards.get(key, "")):
+    if not re.fullmatch(r"[+-]?\d{1,19}", text := header.text(key)):
         raise ValueError(f"{key} = {text}, where an integer is needed")
     return int(text)
 
 
-def _data_size(cards: _Cards) -> int:
+def _data_size(header: Header) -> int:
     """Count the bytes of data after a header."""
-    axes = range(1, _integer(cards, "NAXIS") + 1)
-    shape = [_integer(cards, f"NAXIS{axis}") for axis in axes]
-    count = _integer(cards, "PCOUNT", 0) + (math.prod(shape) if shape else 0)
-    width = abs(_integer(cards, "BITPIX")) // 8
-    return max(width * _integer(cards, "GCOUNT", 1) * count, 0)
+    axes = range(1, _integer(header, "NAXIS") + 1)
+    shape = [_integer(header, f"NAXIS{axis}") for axis in axes]
+    count = _integer(header, "PCOUNT", 0) + (math.prod(shape) if shape else 0)
+    width = abs(_integer(header, "BITPIX")) // 8
+    return max(width * _integer(header, "GCOUNT", 1) * count, 0)
 
 
-def _check_claims(cards: _Cards, size: int, end: int, left: int) -> None:
+def _check_claims(header: Header, size: int, end: int, left: int) -> None:
     """Raise a ValueError where a header claims more than the file can hold."""
     if size > left:
         raise ValueError(f"cut short, {left} of {size} bytes are there")
     # Rows of no width, and compressed pixels, need no bytes of their own.
-    for key in cards:
-        if re.fullmatch(r"Z?NAXIS\d+", key) and _integer(cards, key) > end:
-            raise ValueError(f"{key} = {cards[key]}, in a file of {end} bytes")
+    for key in header.cards:
+        named = "NAXIS" in key and re.fullmatch(r"Z?NAXIS\d+", key)
+        if named and _integer(header, key) > end:
+            text = header.text(key)
+            raise ValueError(f"{key} = {text}, in a file of {end} bytes")
 
 
-def _check_tiles(cards: _Cards, end: int) -> None:
+def _check_tiles(header: Header, end: int) -> None:
     """Raise a ValueError where tiles make no sense, or unpack to far too much."""
-    for key, text in cards.items():
-        if re.match("Z(NAXIS|TILE)", key) and not _POSITIVE.fullmatch(text.encode()):
+    for key in header.cards:
+        text = header.text(key)
+        if re.fullmatch(r"Z(NAXIS\d*|TILE\d+)", key) and not _POSITIVE.fullmatch(text):
             raise ValueError(f"{key} = {text}, where a positive number is needed")
-    claimed = 8 * math.prod(max(sizes) for sizes in _tiling(cards))
+    claimed = 8 * math.prod(max(sizes) for sizes in _tiling(header))
     if claimed > most_unpacked(end):
         raise ValueError(f"claims {claimed} bytes, in a file of {end} bytes")
 
 
-def _tiling(cards: _Cards) -> list[tuple[int, int]]:
+def _tiling(header: Header) -> list[tuple[int, int]]:
     """Give the size of an image and of its tiles along each axis, the fastest first."""
-    sizes = [_integer(cards, f"ZNAXIS{i + 1}") for i in range(int(cards["ZNAXIS"]))]
+    sizes = [
+        _integer(header, f"ZNAXIS{i + 1}") for i in range(int(header.text("ZNAXIS")))
+    ]
     rows = [sizes[0], *[1] * (len(sizes) - 1)]
-    tiles = [_integer(cards, f"ZTILE{i + 1}", row) for i, row in enumerate(rows)]
+    tiles = [_integer(header, f"ZTILE{i + 1}", row) for i, row in enumerate(rows)]
     return list(zip(sizes, tiles, strict=True))
 
 
-def _check_streams(file: IO[bytes], cards: _Cards, offset: int) -> None:
+def _check_streams(file: IO[bytes], header: Header, offset: int) -> None:
     """Raise a ValueError where a tile unpacks to more than its size.
 
     Of HCOMPRESS and PLIO, cfitsio writes or reads as much as the tile itself says.
     """
-    kind = cards.get("ZCMPTYPE", "").strip("' ")
+    kind = header.text("ZCMPTYPE").strip("' ")
     is_sound = {"HCOMPRESS_1": _is_hcompress, "PLIO_1": _is_plio}.get(kind)
     if is_sound is None:
         return
-    parts = [[min(t, n - i) for i in range(0, n, t)] for n, t in _tiling(cards)]
+    parts = [[min(t, n - i) for i in range(0, n, t)] for n, t in _tiling(header)]
     sizes = map(math.prod, itertools.product(*reversed(parts)))
-    if math.prod(map(len, parts)) != _integer(cards, "NAXIS2"):
+    if math.prod(map(len, parts)) != _integer(header, "NAXIS2"):
         raise ValueError("has another number of tiles than its image")
-    for pixels, (start, length) in zip(sizes, _tiles(file, cards, offset), strict=True):
+    for pixels, (start, length) in zip(
+        sizes, _tiles(file, header, offset), strict=True
+    ):
         file.seek(start)
         if length and not is_sound(file.read(min(length, 25)), length, pixels):
             raise ValueError(f"a tile of its image, at byte {start}, is damaged")
 
 
-def _tiles(file: IO[bytes], cards: _Cards, offset: int) -> list[tuple[int, int]]:
+def _tiles(file: IO[bytes], header: Header, offset: int) -> list[tuple[int, int]]:
     """List where the stream of each tile starts, and how many bytes it has."""
     before = 0
     column = 1
     while True:
-        form = _FORM.match(cards.get(f"TFORM{column}", ""))
+        form = _FORM.match(header.text(f"TFORM{column}"))
         if form is None:
             raise ValueError("has no streams in a column COMPRESSED_DATA")
-        if cards.get(f"TTYPE{column}", "").strip("' ") == "COMPRESSED_DATA":
+        if header.text(f"TTYPE{column}").strip("' ") == "COMPRESSED_DATA":
             break
         column += 1
-        before += int(form[1] or 1) * _WIDTHS[form[2]]
-    width, rows = _integer(cards, "NAXIS1"), _integer(cards, "NAXIS2")
-    heap = offset + _integer(cards, "THEAP", width * rows)
+        before += int(form[1] or 1) * WIDTHS[form[2]]
+    width, rows = _integer(header, "NAXIS1"), _integer(header, "NAXIS2")
+    heap = offset + _integer(header, "THEAP", width * rows)
     file.seek(offset)
     table = file.read(width * rows)
-    layout, unit = _LAYOUTS[form[2]], _WIDTHS[form[3]]
+    layout, unit = _LAYOUTS[form[2]], WIDTHS[form[3]]
     found = [struct.unpack_from(layout, table, i * width + before) for i in range(rows)]
     return [(heap + max(start, 0), max(length, 0) * unit) for length, start in found]
 

@@ -12,10 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import SpectraError
-from .tables import Card, is_setting, missing_value
+from ._table_forms import Card
+from .source import IDENTIFIERS
+from .tables import is_setting, missing_value
 
 # Keywords that are about one table: its input and its rows.
 _OF_ONE_FILE = ("QNSTAMP", "QNHASH")
+# What they begin with that are about the inputs of one run.
+_OF_ONE_RUN = ("QNFILES", "QNFAIL", "QNSKIP", "QNBAD")
 _MOST_NAMED = 3  # duplicates in an error, and files of each
 
 
@@ -146,6 +150,7 @@ def _columns(parts: Sequence[Part]) -> dict[str, np.dtype[Any]]:
             if own != dtype:
                 msg = f"{part.path}: {name} is {own}, and {dtype} in others"
                 raise SpectraError(msg)
+    optional.sort(key=list(IDENTIFIERS).index)  # whichever table comes first
     order = dict.fromkeys(["TARGETID", *optional, *known])
     return {name: known[name] for name in order}
 
@@ -153,8 +158,9 @@ def _columns(parts: Sequence[Part]) -> dict[str, np.dtype[Any]]:
 def _common_cards(parts: Sequence[Part]) -> list[Card]:
     """Keep the cards that all tables share, and every version of a library."""
     cards: list[Card] = []
-    header = {k: v for k, v in parts[0].header.items() if k not in _OF_ONE_FILE}
-    for keyword, (value, comment) in header.items():
+    for keyword, (value, comment) in parts[0].header.items():
+        if keyword in _OF_ONE_FILE or keyword.startswith(_OF_ONE_RUN):
+            continue
         values = [part.value(keyword) for part in parts]
         if all(other == value for other in values):
             cards.append((keyword, value, comment))

@@ -11,7 +11,7 @@ import fitsio
 import numpy as np
 from numpy.typing import NDArray
 
-from .tables import Card
+from ._table_forms import Card
 
 
 def fits_content(tables: Mapping[str, NDArray[Any]], cards: Sequence[Card]) -> bytes:

@@ -48,7 +48,7 @@ def cframe_source(files: Sequence[FitsFile], name: str) -> Source:
         if not is_cframe(file):
             what = "is no cframe: it needs FLUX, IVAR and WAVELENGTH"
             raise SpectraError(f"{file.path}: {what}")
-        camera = str(file.header("FLUX").get("CAMERA") or "").strip()
+        camera = str(file.value("FLUX", "CAMERA") or "").strip()
         match = CFRAME.fullmatch(file.path.name)
         if camera:
             match = re.fullmatch(r"([BRZbrz])\d?", camera)

@@ -196,9 +196,8 @@ def _ensure_survey(file: FitsFile) -> None:
     """Refuse a file that says it is of another survey than DESI or SDSS."""
     hdus: list[str | int] = [0, *filter(_FLUX_HDU.fullmatch, file.indices)]
     for hdu in hdus:
-        header = file.header(hdu)
         for key in ("TELESCOP", "ORIGIN", "SURVEY", "INSTRUME"):
-            name = str(header.get(key) or "").strip()
+            name = str(file.value(hdu, key) or "").strip()
             unknown = key == "TELESCOP" and name and not _TELESCOPES.search(name)
             if unknown or _OTHERS.search(name):
                 what = f"{key}={name!r}, and spectra of DESI or SDSS are needed"

@@ -81,7 +81,7 @@ def is_spplate(file: FitsFile) -> bool:
 
 def _is_log(file: FitsFile) -> bool:
     """Tell whether the first header has a spacing in log10."""
-    return file.header(_FLUX).get("COEFF1") is not None
+    return file.value(_FLUX, "COEFF1") is not None
 
 
 def spec_source(file: FitsFile) -> Source:
@@ -121,7 +121,7 @@ def spspec_source(file: FitsFile) -> Source:
     ivar_rows, mask = (HeldRows(x, name) for x in rows)
     wave = _grid(file, image.shape[1])
     arm = Arm("SDSS", wave, flux, ivar_rows, mask, bad_bits=_BAD)
-    objtype = file.header(_FLUX).get("OBJTYPE")
+    objtype = file.value(_FLUX, "OBJTYPE")
     known = {} if objtype is None else {"OBJTYPE": np.asarray([str(objtype)])}
     return _source(file, arm, known, _FLUX)
 
@@ -143,13 +143,12 @@ def spplate_source(file: FitsFile) -> Source:
 
 def _bunit(file: FitsFile, hdu: int) -> str:
     """Give the unit that the header of an HDU names; empty where there is none."""
-    return str(file.header(hdu).get("BUNIT") or "").strip()
+    return str(file.value(hdu, "BUNIT") or "").strip()
 
 
 def _grid(file: FitsFile, npix: int) -> NDArray[np.float64]:
     """Make the wavelengths that a header gives by their start and spacing in log10."""
-    header = file.header(_FLUX)
-    start, step = header.get("COEFF0"), header.get("COEFF1")
+    start, step = file.value(_FLUX, "COEFF0"), file.value(_FLUX, "COEFF1")
     if not all(isinstance(value, (int, float)) for value in (start, step)):
         raise file.problem(_FLUX, "COEFF0 and COEFF1 must be numbers")
     return _power(start + step * np.arange(npix, dtype=np.float64))
@@ -174,12 +173,12 @@ def with_zbest(paths: Iterable[Path]) -> list[Path]:
 
 def _thing_ids(plate: FitsFile) -> dict[int, int]:
     """Read THING_ID by FIBERID from the ``spZbest`` file beside an ``spPlate`` file."""
-    beside, header = zbest_path(plate.path), plate.header(_FLUX)
+    beside = zbest_path(plate.path)
     if beside == plate.path or not beside.exists():
         return {}
     with FitsFile(beside) as file:
         for name, key in (("PLATE", "PLATEID"), ("MJD", "MJD")):
-            wanted = header.get(key)
+            wanted = plate.value(_FLUX, key)
             for values in file.columns(1, [name]).values():
                 if isinstance(wanted, int) and np.any(values != wanted):
                     what = f"has another {name} than {wanted} of {plate.path.name}"
@@ -197,11 +196,11 @@ def _source(
     file: FitsFile, arm: Arm, columns: Mapping[str, NDArray[Any]], hdu: int
 ) -> Source:
     """Make a source of an arm, and of what an HDU and the first header say of it."""
-    n, header = arm.flux.shape[0], file.header(0)
+    n = arm.flux.shape[0]
     found = {_NAMES.get(name, name): values for name, values in columns.items()}
     for key in _KEYWORDS:
-        if header.get(key) not in (None, ""):
-            found.setdefault(_NAMES.get(key, key), np.full(n, header.get(key)))
+        if (value := file.value(0, key)) not in (None, ""):
+            found.setdefault(_NAMES.get(key, key), np.full(n, value))
     things = found.pop("THING_ID", None)
     if things is not None:
         found["TARGETID"] = things

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import fitsio
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -29,37 +28,12 @@ from ..status import Status
 from ._catalog import checked, rows_hash
 from ._files import atomic_write, ensure_writable
 from ._fits import FitsFile
+from ._results import UNITS, ResultTable
+from ._table_forms import Card, catalog_content, form_of
 from .source import IDENTIFIERS, Source
 
 __all__ = ["read_catalog"]
 
-#: Keyword, value and comment of a header.
-Card = tuple[str, Any, str]
-
-_NOTES = {
-    "TARGETID": "target, -1 where the input has none",
-    "TARGET_RA": "right ascension",
-    "TARGET_DEC": "declination",
-    "PLATE": "plate of SDSS",
-    "MJD": "its night, modified Julian date",
-    "FIBERID": "fiber on the plate, from 1",
-    "FIELD": "field of SDSS-V",
-    "CATALOGID": "object in the catalogue of SDSS-V",
-    "SDSS_ID": "object in all catalogues of SDSS-V",
-    "SPECID": "spectrum, as SPARCL has it",
-    "SPARCL_ID": "record of SPARCL",
-    "QNINPUT": "file of the spectrum",
-    "IS_QSO_QN": "1 is a quasar by C_THRESH, N_THRESH",
-    "Z_QN": "redshift of the most confident line",
-    "Z_QN_CONF": "confidence of that line, 0 to 1",
-    "N_LINES_QN": "lines above C_THRESH where there are pixels",
-    "Z_FIT": "redshift fitted near Z_QN, of quasars",
-    "ZERR_FIT": "its standard deviation",
-    "CHI2_FIT": "its chi-square per degree of freedom",
-    "DZ_WARN": "1 where the fit leaves the 4100 km/s",
-    "QN_STATUS": "0 is scored, else bits: see QNBITnn",
-}
-_UNITS = {"TARGET_RA": "deg", "TARGET_DEC": "deg"}
 #: Keywords of weights and settings, which tables that are merged must share.
 _SETTING = re.compile(
     r"QNSHA256|QNDTYPE|[CN]_THRESH|USEMASK|QNCOADD|QNFIT|QNFITSHA|QNLINE\d+|QNBAL\d+"
@@ -82,8 +56,8 @@ def table_dtype(
     names = column_names(lines)
     columns: list[tuple[str, str]] = [("TARGETID", "i8")]
     known = set(identifiers) - {"TARGETID"}
-    if not known.issuperset(_UNITS):  # one coordinate alone says nothing
-        known.difference_update(_UNITS)
+    if not known.issuperset(UNITS):  # one coordinate alone says nothing
+        known.difference_update(UNITS)
     columns += [(name, dtype) for name, dtype in IDENTIFIERS.items() if name in known]
     columns += [("IS_QSO_QN", "i2"), ("Z_QN", "f4"), ("Z_QN_CONF", "f4")]
     columns += [("N_LINES_QN", "i2"), *(FIT_COLUMNS.items() if fitted else ())]
@@ -171,7 +145,7 @@ def _setting_cards(model: QuasarNP, options: Options) -> list[Card]:
     return [
         ("QNSHA256", model.weights_sha256, "SHA-256 of the weights file"),
         ("QNDTYPE", model.dtype, "what the network computed in"),
-        ("QNCOMPIL", model.compiled, "by functions that numba compiled"),
+        ("QNCOMPIL", model.compiled, "by functions that LLVM compiled"),
         ("C_THRESH", c_thresh, f"lines count above it ({origin})"),
         ("N_THRESH", int(options.n_thresh), "lines that make a quasar"),
         ("USEMASK", bool(options.use_mask), "pixels with MASK left out"),
@@ -239,7 +213,7 @@ def _version(library: str) -> str:
     return next(versions, "unknown")  # array-api-compat may be missing
 
 
-def read_catalog(path: str | Path) -> tuple[NDArray[Any], dict[str, tuple[Any, str]]]:
+def read_catalog(path: str | Path) -> tuple[ResultTable, dict[str, tuple[Any, str]]]:
     """Read a table of results.
 
     Parameters
@@ -249,8 +223,8 @@ def read_catalog(path: str | Path) -> tuple[NDArray[Any], dict[str, tuple[Any, s
 
     Returns
     -------
-    table : numpy.ndarray
-        Structured, with the columns of `qnp_xp.classify`.
+    table : ResultTable
+        With the columns of `qnp_xp.classify`, and `header`.
     header : dict of str to (value, str)
         Values and comments by keyword, without those that describe columns and bits.
 
@@ -289,7 +263,7 @@ def read_catalog(path: str | Path) -> tuple[NDArray[Any], dict[str, tuple[Any, s
         for card in cards
         if card["name"].startswith(_OF_THE_RUN) and not card["name"].startswith("QNBIT")
     }
-    return table, header
+    return ResultTable(table, header), header
 
 
 def write_catalog(
@@ -298,47 +272,28 @@ def write_catalog(
     header: Sequence[Card],
     *,
     overwrite: bool = False,
+    inputs: NDArray[Any] | None = None,
 ) -> None:
-    """Write a table of results as HDU QN, whole or not at all."""
+    """Write a table of results in the form that its name ends in, whole or not at all.
+
+    In FITS it is HDU QN, and the table `inputs` is HDU INPUTS.
+    """
+    form = form_of(Path(path))
     ensure_writable(Path(path), overwrite)
+    write_rows(Path(path), form, table, header, inputs)
+
+
+def write_rows(
+    path: Path,
+    form: str,
+    table: NDArray[Any],
+    header: Sequence[Card],
+    inputs: NDArray[Any] | None = None,
+) -> None:
+    """Write a table of results in some form, whatever is there."""
     note = "hash of the columns and rows below"
     cards = [*header, ("QNHASH", rows_hash(table), note)]
     for bit in (status for status in Status if status != Status.UNSCORED):
         note = f"bit of value {int(bit)} in QN_STATUS"
         cards.append((f"QNBIT{bit.bit_length() - 1:02d}", bit.name, note))
-    atomic_write(Path(path), table_content("QN", table, cards, described=True))
-
-
-def table_content(
-    name: str,
-    table: NDArray[Any],
-    header: Sequence[Card] = (),
-    *,
-    described: bool = False,
-) -> bytes:
-    """Make a file of a table as an HDU, its columns described or not."""
-    cards = [{"name": key, "value": v, "comment": note} for key, v, note in header]
-    columns = table.dtype.names or ()
-    units = [_UNITS.get(column, "") for column in columns] if described else None
-    # In memory first: of what goes wrong on the disk Python says more than cfitsio.
-    with fitsio.FITS("mem://", "rw") as f:
-        f.write(table, extname=name, header=cards, units=units)
-        for number, column in enumerate(columns if described else (), start=1):
-            f[name].write_key(f"TTYPE{number}", column, comment=_note(column))
-        content: bytes = f.read_raw()
-    for key, value, note in header:
-        if isinstance(value, float) and float(f"{value:.15g}") != value:
-            # cfitsio writes 15 digits, of the 17 that a number may have.
-            start = content.index(f"{key:<8}= ".encode())
-            card = f"{key:<8}= {repr(float(value)).upper():>20} / {note}"[:80].ljust(80)
-            content = content[:start] + card.encode() + content[start + 80 :]
-    return content
-
-
-def _note(column: str) -> str:
-    """Say what a column of results is."""
-    if column in _NOTES:
-        return _NOTES[column]
-    what = "confidence of" if column.startswith("C_") else "redshift from"
-    line = re.sub("^[CZ]_(BAL_)?", "", column)
-    return f"{what} {'broad absorption in ' if '_BAL_' in column else ''}{line}"
+    atomic_write(path, catalog_content(form, table, cards, inputs))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from ..status import Status, status_words
-from ._views import Float64, Line, Saliency, SpectrumView, SummaryView
+from ._views import Line, Saliency, SpectrumView
+from ._zoom import Labels, follow_zoom, show_flux
 
 # Those of matplotlib, which only `qnp_xp.plot` itself imports.
 Axes = Any
@@ -18,23 +20,25 @@ Figure = Any
 # Colours of Okabe and Ito, which colour-blind people can tell apart; in print the
 # arms are told by where they are, and everything else by its lines and markers.
 BLUE, VERMILION, GREEN, _PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
-_SKY, _ORANGE, GREY, _BLACK = "#56B4E9", "#E69F00", "#888888", "#000000"
+_SKY, ORANGE, GREY, _BLACK = "#56B4E9", "#E69F00", "#888888", "#000000"
 _ARMS = {"b": BLUE, "r": VERMILION, "z": GREEN}
-_OTHERS = (BLUE, VERMILION, GREEN, _PURPLE, _ORANGE, _SKY)
+_OTHERS = (BLUE, VERMILION, GREEN, _PURPLE, ORANGE, _SKY)
 
-_SMALL, _FONT, _LARGE = 8.5, 10, 11.5
+SMALL, FONT, LARGE = 8.5, 10, 11.5
+_JOINT = "\N{NO-BREAK SPACE}"  # within what stays on one line
+_LETTER = 0.5  # width of a letter, as a part of its size
 _PIXELS = {"color": GREY, "alpha": 0.35, "linewidth": 0.5, "zorder": 2}
 _BAND = {"alpha": 0.25, "linewidth": 0, "zorder": 3}
 _BOXES = {"cmap": "Blues", "vmin": 0, "vmax": 1, "edgecolors": "#BBBBBB"}
-_BARS = {"edgecolor": _BLACK, "linewidth": 0.6}
+BARS = {"edgecolor": _BLACK, "linewidth": 0.6}
 _WEIGHTS = {True: "bold", False: "normal"}  # by whether a line counts
-_BESIDE = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": _SMALL}
+_BESIDE = {"xycoords": ("axes fraction", "data"), "va": "center", "fontsize": SMALL}
 # At a wavelength, and at a height that a zoom leaves alone.
 _LABEL: dict[str, Any] = {
     "xycoords": ("data", "axes fraction"),
     "textcoords": "offset points",
     "ha": "center",
-    "fontsize": _SMALL,
+    "fontsize": SMALL,
     # What a user zooms away from is clipped: it would take room from the rest.
     "annotation_clip": True,
     "bbox": {"facecolor": "white", "edgecolor": "none", "pad": 1.0},
@@ -44,91 +48,135 @@ _LABEL: dict[str, Any] = {
 # Letters and no formulas: matplotlib's parser of these is not made for threads.
 _PHYSICAL = "flux [10⁻¹⁷ erg s⁻¹ cm⁻² Å⁻¹]"
 _OBSERVED = "observed wavelength [Å]"
+_TRACE = ["flux of a pixel", "± its standard deviation", "smoothed flux"]
 _REASONS = {
     Status.NO_GOOD_PIXEL: "no pixel on the network's grid has a positive inverse"
     " variance",
     Status.ZERO_VARIANCE: "the spectrum is constant, or too large to be normalised",
 }
 
-# Of the smoothed spectrum, in per cent: the peaks of lines are to be seen.
-_LOW, _HIGH = 0.5, 99.95
-_NOISY = 5  # times the usual noise, as at the ends of an arm
-
 
 def draw_spectrum(
     view: SpectrumView, figure: Figure, *, physical: bool
 ) -> tuple[Axes, ...]:
-    """Draw a spectrum, whose flux is in DESI's unit if it is `physical`."""
+    """Draw a spectrum, whose flux is in DESI's unit if it is `physical`.
+
+    The axes are those of the spectrum, of its boxes, and of the saliency if there is.
+    """
     heights = [4.0, max(1.0, len(view.lines) / 4)]
     if view.saliency is not None:
         heights.insert(1, 1.5)
     ratios = {"height_ratios": heights, "width_ratios": [70, 1]}
     grid = figure.add_gridspec(len(heights), 2, **ratios)
     top = figure.add_subplot(grid[0, 0])
-    strip = figure.add_subplot(grid[-1, 0], sharex=top)
+    panels = [top, figure.add_subplot(grid[-1, 0], sharex=top)]
+    scale = figure.add_subplot(grid[-1, 1])
+    if view.saliency is not None:
+        panels.append(figure.add_subplot(grid[1, 0], sharex=top))
+    draw_panels(view, panels, scale, physical=physical)
+    for panel in (top, *panels[2:]):
+        panel.set_xlabel("")
+        panel.tick_params(labelbottom=False)
+    _draw_legend(top)
+    title = fitted(spectrum_title(view), figure.bbox, figure.dpi, LARGE)
+    figure.suptitle(title, fontsize=LARGE, parse_math=False)
+    return tuple(panels)
+
+
+def set_title(axes: Axes, text: str, size: float = SMALL, loc: str = "left") -> None:
+    """Write above axes, in as many lines as are needed."""
+    text = fitted(text, axes.get_window_extent(), axes.figure.dpi, size)
+    axes.set_title(text, loc=loc, fontsize=size, parse_math=False)
+
+
+def fitted(text: str, box: Any, dpi: float, size: float) -> str:
+    """Break the lines of a text that are wider than a box on a figure."""
+    letters = int(box.width / dpi * 72 / (_LETTER * size))
+    lines = (textwrap.wrap(line, max(letters, 20)) for line in text.splitlines())
+    return "\n".join(part for line in lines for part in line).replace(_JOINT, " ")
+
+
+def draw_panels(
+    view: SpectrumView,
+    panels: Sequence[Axes],
+    scale: Axes | None = None,
+    *,
+    physical: bool,
+) -> None:
+    """Draw a spectrum on axes, as many as there are, and the colours of its boxes."""
+    top, *others = panels
     waves = np.concatenate([view.edges, *(trace.wave for trace in view.traces)])
     margin = 0.01 * (waves.max() - waves.min())
-    top.set_xlim(waves.min() - margin, waves.max() + margin)
-    label_axes(top, y=_PHYSICAL if physical else "flux")
-    top.tick_params(labelbottom=False)
-    label_axes(strip, x=_OBSERVED)
-    strip.set_ylim(len(view.lines), 0)
-    middles = np.arange(len(view.lines)) + 0.5
-    strip.set_yticks(middles, [line.name for line in view.lines])
-    scale = figure.add_subplot(grid[-1, 1])
-    _draw_arms(top, view)
-    if view.scored:
-        _draw_lines(top, view)
-        _draw_rest_axis(top, float(view.row["Z_QN"]))
-        _draw_boxes(strip, scale, view)
-    else:
+    for panel in panels:
+        panel.set_xlim(waves.min() - margin, waves.max() + margin)
+        label_axes(panel, x=_OBSERVED)
+    top.set_ylabel(_PHYSICAL if physical else "flux", fontsize=FONT)
+    labels = [_draw_arms(top, view)]
+    if not view.scored:
         _say_why_unscored(top, int(view.row["QN_STATUS"]))
-        write_in_middle(strip, "no activations", _FONT)
+    elif view.is_quasar:
+        labels.append(_draw_lines(top, view))
+        _draw_rest_axis(top, float(view.row["Z_QN"]))
+    follow_zoom(panels, view, labels)
+    if others:
+        _draw_strip(others[0], scale, view)
+    if len(others) > 1 and view.saliency is not None:
+        line = view.lines[view.saliency.line]
+        _draw_saliency(others[1], view.saliency, line, view.is_quasar)
+
+
+def _draw_strip(axes: Axes, scale: Axes | None, view: SpectrumView) -> None:
+    """Draw a row for each line, with its boxes if the spectrum has a result."""
+    axes.set_ylim(len(view.lines), 0)
+    middles = np.arange(len(view.lines)) + 0.5
+    axes.set_yticks(middles, [line.name for line in view.lines])
+    if view.scored:
+        _draw_boxes(axes, scale, view)
+        return
+    write_in_middle(axes, "no activations", FONT)
+    if scale is not None:
         scale.set_axis_off()
-    figure.suptitle(_title(view), fontsize=_LARGE, parse_math=False)
-    if view.saliency is None:
-        return top, strip
-    panel = figure.add_subplot(grid[1, 0], sharex=top)
-    _draw_saliency(panel, view.saliency, view.lines[view.saliency.line])
-    return top, strip, panel
 
 
 def label_axes(axes: Axes, x: str = "", y: str = "") -> None:
     """Say what the axes are, in letters of the size that all pictures have."""
-    axes.set_xlabel(x, fontsize=_FONT)
-    axes.set_ylabel(y, fontsize=_FONT)
-    axes.tick_params(labelsize=_SMALL)
+    axes.set_xlabel(x, fontsize=FONT)
+    axes.set_ylabel(y, fontsize=FONT)
+    axes.tick_params(labelsize=SMALL)
 
 
-def _draw_arms(axes: Axes, view: SpectrumView) -> None:
-    """Draw the pixels of each arm, the smoothed flux, and the noise about it."""
-    low, high = view_range(view)
+def _draw_arms(axes: Axes, view: SpectrumView) -> Labels:
+    """Draw the pixels of each arm, the smoothed flux, the noise about it, and names."""
+    low, high = show_flux(axes, view, sorted(axes.get_xlim()))
     span = high - low
-    # Room for the labels of lines; what is far outside would slow the drawing down.
-    axes.set_ylim(low - 0.08 * span, high + 0.35 * span)
+    # What is far outside would slow the drawing down.
     limits = (low - 9 * span, high + 9 * span)
     axes.axhline(0, color=_BLACK, linewidth=0.6, linestyle=":", zorder=1)
+    names = []
     for number, trace in enumerate(view.traces):
         x, smooth, colour = trace.wave, trace.smooth, arm_colour(trace.name, number)
         pixels = np.clip(trace.flux, *limits)
         band = np.clip([smooth - trace.sigma, smooth + trace.sigma], *limits)
         smooth = np.clip(smooth, *limits)
-        axes.plot(x, pixels, rasterized=True, **_PIXELS)
-        axes.fill_between(x, *band, color=colour, rasterized=True, **_BAND)
-        axes.plot(x, smooth, color=colour, linewidth=1.3, zorder=4, label=trace.name)
-    if len(view.traces) > 1:
-        _name_arms(axes, view)
+        said = _TRACE if number == 0 else ["_"] * len(_TRACE)
+        axes.plot(x, pixels, rasterized=True, label=said[0], **_PIXELS)
+        style = {"color": colour, "label": said[1], **_BAND}
+        axes.fill_between(x, *band, rasterized=True, **style)
+        axes.plot(x, smooth, color=colour, linewidth=1.3, zorder=4, label=said[2])
+        if len(view.traces) > 1 and x.size:
+            where = {"xytext": (0, 0), "color": colour, "va": "bottom"}
+            text = axes.annotate(f"arm {trace.name}", (x[0], 0.02), **where, **_LABEL)
+            names.append((float(x[0]), float(x[-1]), text))
+    return Labels(names, 0.07, 14)
 
 
-def _name_arms(axes: Axes, view: SpectrumView) -> None:
-    """Write the name of each arm below it: a legend would cover labels of lines."""
-    left, right = axes.get_xlim()
-    shown = [(n, trace) for n, trace in enumerate(view.traces) if trace.wave.size]
-    middles = [float(trace.wave[[0, -1]].mean()) for _, trace in shown]
-    levels = stagger(middles, 0.07 * (right - left))
-    for (number, trace), x, level in zip(shown, middles, levels, strict=True):
-        style = {"xytext": (0, 14 * level), "color": arm_colour(trace.name, number)}
-        axes.annotate(f"arm {trace.name}", (x, 0.02), va="bottom", **style, **_LABEL)
+def _draw_legend(axes: Axes) -> None:
+    """Say below the axes what is drawn: inside, it would cover labels of lines."""
+    if not axes.get_legend_handles_labels()[0]:  # there is no arm
+        return
+    where = {"loc": "upper left", "bbox_to_anchor": (0, -0.02), "borderaxespad": 0}
+    row = {"ncol": 8, "handlelength": 1.4, "columnspacing": 1.1, "frameon": False}
+    axes.legend(fontsize=SMALL, **where, **row)
 
 
 def arm_colour(name: str, number: int) -> str:
@@ -136,21 +184,25 @@ def arm_colour(name: str, number: int) -> str:
     return _ARMS.get(name.lower(), _OTHERS[number % len(_OTHERS)])
 
 
-def _draw_lines(axes: Axes, view: SpectrumView) -> None:
-    """Draw each line at the redshift of the spectrum, with its confidence."""
+def _draw_lines(axes: Axes, view: SpectrumView) -> Labels:
+    """Draw each line at the redshift of the quasar, with its confidence."""
     left, right = axes.get_xlim()
-    # Broad absorption is where its emission line is, and seldom there.
     inside = [line for line in view.lines if left < line.wave < right]
+    # Broad absorption is where its emission line is, and seldom there.
     shown = [line for line in inside if line.above or not line.name.startswith("BAL_")]
-    width = 0.09 * (right - left)
-    levels = stagger([line.wave for line in shown], width)
-    for line, level in zip(shown, levels, strict=True):
+    labels, known = [], {"_"}
+    for line in shown:
         colour, dashes = (_BLACK, "-") if line.counts else (GREY, "--")
-        axes.axvline(line.wave, color=colour, linestyle=dashes, linewidth=1, zorder=2.5)
-        x = min(max(line.wave, left + width / 2), right - width / 2)
+        what = f"line {'above' if line.counts else 'below'} {view.c_thresh:g}"
+        style = {"linestyle": dashes, "linewidth": 1, "zorder": 2.5}
+        style["label"] = "_" if what in known else what
+        known.add(what)
+        axes.axvline(line.wave, color=colour, **style)
         text = f"{line.name} {line.confidence:.2f}{_no_pixels(line)}"
-        style = {"xytext": (0, -14 * level), "fontweight": _WEIGHTS[line.counts]}
-        axes.annotate(text, (x, 0.97), va="top", **style, **_LABEL)
+        where = {"xytext": (0, 0), "va": "top", "fontweight": _WEIGHTS[line.counts]}
+        label = axes.annotate(text, (line.wave, 0.97), **where, **_LABEL)
+        labels.append((line.wave, line.wave, label))
+    return Labels(labels, 0.09, -14)
 
 
 def _no_pixels(line: Line) -> str:
@@ -166,13 +218,14 @@ def _draw_rest_axis(axes: Axes, z: float) -> None:
     label_axes(rest, x=f"rest wavelength [Å] at z = {z:.4f}")
 
 
-def _draw_boxes(axes: Axes, scale: Axes, view: SpectrumView) -> None:
+def _draw_boxes(axes: Axes, scale: Axes | None, view: SpectrumView) -> None:
     """Draw the activations of the boxes of each line, and where it was found."""
+    bar = " bar: where Z_QN puts it;" if view.is_quasar else ""
     title = (
-        "Boxes of each line. Circle: where it was found; bar: where Z_QN puts it;"
-        f" solid: confidence above {view.c_thresh:g}; hollow: no pixels there."
+        f"Boxes. Circle: where a line was found;{bar} solid: above {view.c_thresh:g};"
+        " hollow: no pixels there"
     )
-    axes.set_title(title, loc="left", fontsize=_SMALL)
+    set_title(axes, title)
     rows = np.arange(len(view.lines) + 1)
     mesh = axes.pcolormesh(view.edges, rows, view.boxes, linewidth=0.5, **_BOXES)
     for row, line in enumerate(view.lines):
@@ -183,40 +236,42 @@ def _draw_boxes(axes: Axes, scale: Axes, view: SpectrumView) -> None:
         axes.plot([line.found], [middle], "o", zorder=4, **circle)
         text = f"{line.confidence:.2f}"
         axes.annotate(text, (1.005, middle), fontweight=weight, **_BESIDE)
-        upright = [line.wave, line.wave], [row, row + 1]
-        axes.plot(*upright, color=VERMILION, linestyle=dashes, linewidth=2)
-    bar = axes.figure.colorbar(mesh, cax=scale)
-    bar.set_label("activation", fontsize=_SMALL)
-    bar.ax.tick_params(labelsize=_SMALL)
+        if view.is_quasar:
+            upright = [line.wave, line.wave], [row, row + 1]
+            axes.plot(*upright, color=VERMILION, linestyle=dashes, linewidth=2)
+    if scale is not None:
+        colours = axes.figure.colorbar(mesh, cax=scale)
+        colours.set_label("activation", fontsize=SMALL)
+        scale.tick_params(labelsize=SMALL)
 
 
-def _draw_saliency(axes: Axes, saliency: Saliency, line: Line) -> None:
+def _draw_saliency(axes: Axes, saliency: Saliency, line: Line, is_quasar: bool) -> None:
     """Draw how the confidence of a line changes with the flux in each bin."""
-    axes.tick_params(labelbottom=False)
-    label_axes(axes, y="saliency")
+    axes.set_ylabel("saliency", fontsize=FONT)
     if not np.any(np.isfinite(saliency.slopes)):
         axes.set_yticks([])
-        write_in_middle(axes, "no gradient", _FONT)
+        write_in_middle(axes, "no gradient", FONT)
         return
     title = (
         f"Saliency of {line.name}: change of its confidence, {line.confidence:.2f}, for"
-        " one rms more flux in a bin. Dashed: where Z_QN puts it."
+        f" one rms more flux in a bin.{' Dashed: where Z_QN puts it.' * is_quasar}"
     )
-    axes.set_title(title, loc="left", fontsize=_SMALL)
+    set_title(axes, title)
     axes.yaxis.set_major_formatter("{x:.2g}")
     axes.locator_params(axis="y", nbins=4)
     axes.axhline(0, color=_BLACK, linewidth=0.6)
     for colour, limits in ((BLUE, (0, None)), (VERMILION, (None, 0))):
         part = np.clip(saliency.slopes, *limits)
         axes.stairs(part, saliency.edges, fill=True, color=colour)
-    axes.axvline(line.wave, color=GREY, linestyle="--", linewidth=1, zorder=0)
+    if is_quasar:
+        axes.axvline(line.wave, color=GREY, linestyle="--", linewidth=1, zorder=0)
 
 
 def _say_why_unscored(axes: Axes, status: int) -> None:
     """Write why a spectrum has no result."""
     reason = next(text for bit, text in _REASONS.items() if status & int(bit))
     box = {"facecolor": "white", "edgecolor": _BLACK}
-    write_in_middle(axes, f"cannot be scored:\n{reason}", _LARGE, zorder=6, bbox=box)
+    write_in_middle(axes, f"cannot be scored:\n{reason}", LARGE, zorder=6, bbox=box)
 
 
 def write_in_middle(axes: Axes, text: str, size: float, **style: Any) -> None:
@@ -225,16 +280,26 @@ def write_in_middle(axes: Axes, text: str, size: float, **style: Any) -> None:
     axes.text(0.5, 0.5, text, fontsize=size, **where, **style)
 
 
-def _title(view: SpectrumView) -> str:
+def spectrum_title(view: SpectrumView) -> str:
     """Name the spectrum, and say what the network found."""
-    row, name = view.row, f"{view.label}, " if view.label else ""
-    first = f"{name}row {view.index} of {plain(Path(view.name).name)}"
+    row = view.row
+    place = "" if view.place is None else "RA {:.5f}, Dec {:+.5f}".format(*view.place)
+    parts = [view.label, f"row {view.index} of {plain(Path(view.name).name)}", place]
+    first = _joined([part for part in parts if part])
     status = f"status: {status_words(int(row['QN_STATUS']))}"
     if not view.scored:
         return f"{first}\n{status}"
-    kind = "quasar" if row["IS_QSO_QN"] else "not a quasar"
+    kind = "quasar" if view.is_quasar else "not a quasar"
     z, confidence = float(row["Z_QN"]), float(row["Z_QN_CONF"])
-    return f"{first}\n{kind}, Z_QN = {z:.4f}, confidence {confidence:.3f}, {status}"
+    bal = [line for line in view.lines if line.name.startswith("BAL_")]
+    said = [f"{line.name} {line.confidence:.2f}" for line in bal if view.is_quasar]
+    found = [kind, f"Z_QN = {z:.4f}", f"confidence {confidence:.3f}", *said, status]
+    return f"{first}\n{_joined(found)}"
+
+
+def _joined(parts: Sequence[str]) -> str:
+    """Join parts by commas, after which alone a line may end."""
+    return ", ".join(part.replace(" ", _JOINT) for part in parts)
 
 
 def plain(name: str) -> str:
@@ -242,93 +307,3 @@ def plain(name: str) -> str:
     name = name.encode("ascii", "backslashreplace").decode()
     name = "".join(c if c.isprintable() else "?" for c in name)
     return name if len(name) <= 60 else f"{name[:57]}..."
-
-
-def view_range(view: SpectrumView) -> tuple[float, float]:
-    """Find the range of flux that a picture of a spectrum is to show."""
-    parts = [(trace.wave, trace.despiked, trace.sigma) for trace in view.traces]
-    wave, flux, sigma = np.hstack([np.empty((3, 0)), *parts])
-    return flux_range(wave, flux, sigma, view.edges[0], view.edges[-1])
-
-
-def flux_range(
-    wave: Float64, flux: Float64, sigma: Float64, low: float, high: float
-) -> tuple[float, float]:
-    """Find the range of zero and of nearly all flux between two wavelengths."""
-    known = np.isfinite(flux) & np.isfinite(sigma)
-    inside = known & (wave >= low) & (wave <= high)
-    chosen = inside if np.any(inside) else known
-    values, noise = flux[chosen], sigma[chosen]
-    if not values.size:
-        return -1.0, 1.0
-    # An arm may end in pixels of noise far above the rest.
-    values = values[noise <= _NOISY * np.median(noise)]
-    bottom, top = np.percentile(values, [_LOW, _HIGH])
-    bottom, top = min(float(bottom), 0.0), max(float(top), 0.0)
-    return (bottom, top) if top > bottom else (-1.0, 1.0)
-
-
-def stagger(positions: Sequence[float], width: float) -> list[int]:
-    """Give labels of one width the lowest levels at which none covers another."""
-    levels = [0] * len(positions)
-    ends: list[float] = []
-    for number in sorted(range(len(positions)), key=positions.__getitem__):
-        start = positions[number] - width / 2
-        free = (level for level, end in enumerate(ends) if end <= start)
-        level = next(free, len(ends))
-        ends[level : level + 1] = [start + width]
-        levels[number] = level
-    return levels
-
-
-def draw_summary(view: SummaryView, figure: Figure, title: str) -> tuple[Axes, ...]:
-    """Draw what a table holds, under its name."""
-    axes = tuple(figure.subplots(2, 2).ravel())
-    redshifts, confidences, line_counts, lines = axes
-    quasars = int(view.quasar.sum())
-    above = f"with a confidence above {view.c_thresh:g}"
-    _draw_redshifts(redshifts, view)
-    _draw_confidences(confidences, view)
-    numbers = [str(number) for number in range(len(view.names) + 1)]
-    counts = np.bincount(view.above.sum(axis=0)[view.quasar], minlength=len(numbers))
-    label_axes(line_counts, f"lines {above}", "quasars")
-    _draw_bars(line_counts, numbers, counts, color=BLUE)
-    label_axes(lines, f"line, {above}", "quasars")
-    _draw_bars(lines, view.names, view.above.sum(axis=1), color=_ORANGE, hatch="//")
-    if not quasars:
-        for panel in (redshifts, line_counts, lines):
-            write_in_middle(panel, "no quasar", _LARGE)
-    first = f"{plain(title)}: " if title else ""
-    text = f"{first}{view.total} rows, {view.z.size} scored, {quasars} quasars"
-    figure.suptitle(text, fontsize=_LARGE, parse_math=False)
-    return axes
-
-
-def _draw_redshifts(axes: Axes, view: SummaryView) -> None:
-    """Draw how many quasars there are in each tenth of redshift."""
-    z = view.z[view.quasar]
-    low, high = np.floor(10 * z.min(initial=0)), np.ceil(10 * z.max(initial=1))
-    axes.hist(z, bins=np.arange(low, high + 1) / 10, color=GREEN, **_BARS)
-    label_axes(axes, "Z_QN of the quasars", "quasars")
-    axes.yaxis.get_major_locator().set_params(integer=True)
-
-
-def _draw_confidences(axes: Axes, view: SummaryView) -> None:
-    """Draw the confidence of each row by its redshift."""
-    style = {"markersize": 4, "alpha": 0.7, "rasterized": True}
-    z, confidence, quasar = view.z, view.confidence, view.quasar
-    other = ~quasar
-    axes.plot(z[other], confidence[other], "x", color=GREY, label="others", **style)
-    axes.plot(z[quasar], confidence[quasar], "o", color=BLUE, label="quasars", **style)
-    axes.axhline(view.c_thresh, color=VERMILION, linestyle="--", label="threshold")
-    axes.set_ylim(-0.03, 1.05)
-    label_axes(axes, "Z_QN", "Z_QN_CONF")
-    axes.legend(fontsize=_SMALL, loc="best")
-
-
-def _draw_bars(axes: Axes, names: Sequence[str], counts: Any, **style: Any) -> None:
-    """Draw a bar of each count, with its name below and its number above."""
-    bars = axes.bar(range(len(names)), counts, **style, **_BARS)
-    axes.bar_label(bars, fmt="%d", padding=1, fontsize=_SMALL)
-    axes.set_xticks(range(len(names)), names)
-    axes.set_ylim(0, 1.15 * max(1, int(counts.max(initial=0))))

@@ -89,6 +89,20 @@ class SpectrumView:
         return not int(self.row["QN_STATUS"]) & int(Status.UNSCORED)
 
     @property
+    def is_quasar(self) -> bool:
+        """Whether it is called a quasar."""
+        return bool(self.row["IS_QSO_QN"])
+
+    @property
+    def place(self) -> tuple[float, float] | None:
+        """Right ascension and declination in degrees, where they are known."""
+        names = ("TARGET_RA", "TARGET_DEC")
+        if not set(names) <= set(self.row.dtype.names):
+            return None
+        ra, dec = (float(self.row[name]) for name in names)
+        return (ra, dec) if np.isfinite(ra) and np.isfinite(dec) else None
+
+    @property
     def label(self) -> str:
         """The target's name: TARGETID, or plate, night and fiber; empty without."""
         row, plate = self.row, ("PLATE", "MJD", "FIBERID")

@@ -70,8 +70,8 @@ def load_model(
         Threads to predict with on a CPU; by default ``$OMP_NUM_THREADS``, or the cores
         that the process was granted. Results do not depend on it.
     compiled : bool, optional
-        Have numba compile the network, which is for float32 on a CPU: True, False, or
-        None for True where numba is installed. Both give the same to some 1e-6.
+        Have LLVM compile the network, which is for float32 on a CPU: True, False, or
+        None for True where llvmlite is installed. Both give the same to some 1e-6.
 
     Returns
     -------
@@ -81,8 +81,8 @@ def load_model(
     Raises
     ------
     FileNotFoundError, DeviceError, MissingLibraryError
-        If there is no such file, or the device cannot be used, or there is no numba to
-        compile with.
+        If there is no such file, or the device cannot be used, or there is no llvmlite
+        to compile with.
     WeightsError
         If the file is damaged, or holds a network of another kind, or of another grid
         than `wave`.
@@ -99,9 +99,8 @@ def load_model(
     path = weights_path(filename)
     if filename is None and path == data_file(EMBEDDED_NETWORK):
         _log.warning(
-            "no network named (-m, $QN_MODEL_FILE): using the one that ships with the"
-            " package, trained on simulations and not for survey catalogues; with it a"
-            " threshold of 0.8 (--c-thresh, c_thresh) is advised"
+            "the bundled network is used, which was trained on simulations; a threshold"
+            " of 0.8 is advised"
         )
     weights = read_weights(path)
     network, own = weights.network(), weights.attributes
