@@ -42,7 +42,7 @@ numpydoc_validation_checks = {"EX01", "GL08", "PR01", "PR02", "PR04", "RT01", "Y
 # Classes list their attributes, and names for extensions need a sentence.
 numpydoc_validation_exclude = {
     r"\.errors\.",
-    r"\.(Decoded|Grid|QuasarNP|Status|Validation)",
+    r"\.(Decoded|Grid|Panels|QuasarNP|ResultTable|Status|Validation)",
     r"\.(lines|selection|status)\.",
     r"\.io\.(desi|memory|open|sdss|source)\.",
     r"\.(cli\.main|weights\.weights_path)$",
