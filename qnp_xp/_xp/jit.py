@@ -25,6 +25,8 @@ _C_TYPES = {SINGLE: ctypes.c_float}  # addresses are integers
 class Int:
     """An integer of a function that is being written, with Python's operators."""
 
+    zero = ir.Constant(INT, 0)
+
     def __init__(self, builder: Any, value: Any) -> None:
         self.builder = builder
         self.value = ir.Constant(INT, value) if isinstance(value, int) else value
@@ -34,6 +36,9 @@ class Int:
 
     def __mul__(self, other: Int | int) -> Int:
         return Int(self.builder, self.builder.mul(self.value, self._value(other)))
+
+    def __mod__(self, other: Int | int) -> Int:
+        return Int(self.builder, self.builder.srem(self.value, self._value(other)))
 
     def compare(self, sign: str, other: Int | int) -> Any:
         """Compare with another integer."""

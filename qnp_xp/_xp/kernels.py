@@ -60,19 +60,33 @@ def _write_products(module: ir.Module, name: str, shape: tuple[int, int]) -> Non
         left = a + part * a_part * 4
         right = b + (part * b_part + piece * b_piece) * 4
         to = c + (part * pieces + piece) * c_piece * 4
-        with function.loop(columns, width) as first:
+
+        def write_panel(shape: tuple[int, int], first: Int, skipped: int) -> None:
+            """Write all rows of the panel that begins with a column, or its end."""
             column = first.least(columns + -width)
             offset = builder.select(
                 packed.compare("!=", 0), (first * depth).value, column.value
             )
-            panel = right + Int(builder, offset) * 4
-            with function.loop(rows, height) as start:
-                row = start.least(rows + -height)
+            panel = right + (Int(builder, offset) + skipped) * 4
+            column = column + skipped
+            with function.loop(rows, shape[0]) as start:
+                row = start.least(rows + -shape[0])
                 write_kernel(
                     builder, shape, left + row * a_step * 4, a_step, panel, b_step,
                     to + (row * c_step + column) * 4, c_step, depth, bias + column * 4,
                     floor,
                 )  # fmt: skip
+
+        # Of a last panel with columns for one vector, no more than that is computed.
+        rest, fewest = columns % width, LANES if vectors > 1 else 0
+        is_narrow = builder.and_(rest.compare(">", 0), rest.compare("<=", fewest))
+        is_narrow = builder.and_(is_narrow, rows.compare(">=", height * vectors))
+        narrow = Int(builder, builder.select(is_narrow, rest.value, Int.zero))
+        whole = columns + narrow * -1
+        with function.loop(whole, width) as first:
+            write_panel(shape, first, 0)
+        with builder.if_then(is_narrow):
+            write_panel((height * vectors, 1), whole, width - LANES)
     builder.ret_void()
 
 

@@ -14,9 +14,6 @@ from .._printing import count, say
 from ..errors import MissingLibraryError
 from ._shared import DEVICE, adder
 
-#: Confidence above which the network that ships with the package is to be believed.
-_ADVISED = 0.8
-
 
 def add_options(p: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
@@ -51,7 +48,8 @@ def run(args: argparse.Namespace) -> int:
         ensure_writable(coadd, args.overwrite, inputs)
         atomic_write(coadd, inputs[0].read_bytes())
     model = as_model(inputs[1], permitted(args.device))
-    options = Options(c_thresh=_ADVISED)
+    options = Options()
+    c_thresh = options.threshold(model.c_thresh).value
     identity = identity_cards(model, options, file_stamp(inputs[:1]), None, None)
     with open_spectra(inputs[0]) as source:
         result = classify_source(source, model, options)
@@ -73,10 +71,10 @@ def run(args: argparse.Namespace) -> int:
         say(f"spectra -> {coadd}")
     say(f"network: {model.weights_name}, trained on simulations")
     # The quasar with the most lines is drawn.
-    lines = [table[f"C_{name}"] > _ADVISED for name in column_names(model.lines)]
+    lines = [table[f"C_{name}"] > c_thresh for name in column_names(model.lines)]
     index = int(np.argmax(np.sum(lines, axis=0)))
     try:
-        axes = spectrum(inputs[0], model, row=index, c_thresh=_ADVISED)
+        axes = spectrum(inputs[0], model, row=index)
     except MissingLibraryError as err:
         say(f"no picture: {err}")
     else:

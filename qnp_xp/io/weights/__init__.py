@@ -99,8 +99,8 @@ def load_model(
     path = weights_path(filename)
     if filename is None and path == data_file(EMBEDDED_NETWORK):
         _log.warning(
-            "the bundled network is used, which was trained on simulations; a threshold"
-            " of 0.8 is advised"
+            "the bundled network is used, which was trained on simulations and is not"
+            " for survey catalogues"
         )
     weights = read_weights(path)
     network, own = weights.network(), weights.attributes
