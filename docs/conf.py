@@ -13,7 +13,7 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.viewcode",
     "sphinx_argparse_cli",
-    "sphinxcontrib.mermaid",
+    "sphinx_copybutton",
 ]
 exclude_patterns = ["_build", "**.ipynb_checkpoints", "jupyter_execute"]
 html_theme = "furo"
@@ -23,17 +23,18 @@ html_css_files = ["site.css"]
 
 myst_enable_extensions = ["fieldlist"]
 myst_heading_anchors = 3
-myst_fence_as_directive = ["mermaid"]  # as GitHub has it
 
 # The notebook holds its outputs, and tests/docs runs it and compares them.
 nb_execution_mode = "off"
 nb_merge_streams = True
 
-# The one thing that a reader's browser fetches from elsewhere, of a fixed version.
-# The table beside each diagram says the same to a reader without a network.
-mermaid_version = "11.12.1"
-mermaid_fullscreen = False
-mermaid_height = "auto"
+# A button for what a reader types, and none for what is printed.
+copybutton_selector = ", ".join(
+    f"div.highlight-{language} pre"
+    for language in ("bash", "python", "ipython3", "default")
+)
+copybutton_prompt_text = r">>> |\.\.\. "
+copybutton_prompt_is_regexp = True
 
 numpydoc_show_class_members = False
 # Public names: each parameter with its type, what is returned, and an example.
@@ -41,7 +42,7 @@ numpydoc_validation_checks = {"EX01", "GL08", "PR01", "PR02", "PR04", "RT01", "Y
 # Classes list their attributes, and names for extensions need a sentence.
 numpydoc_validation_exclude = {
     r"\.errors\.",
-    r"\.(Decoded|Grid|QuasarNP|Status|Validation)",
+    r"\.(Decoded|Grid|Panels|QuasarNP|ResultTable|Status|Validation)",
     r"\.(lines|selection|status)\.",
     r"\.io\.(desi|memory|open|sdss|source)\.",
     r"\.(cli\.main|weights\.weights_path)$",

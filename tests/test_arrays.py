@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import collections
+import runpy
+import sys
+from inspect import signature
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -699,6 +702,23 @@ def test_records_of_sparclclient_are_taken(
     retrieved.hdr, retrieved.client = {}, client
     retrieved.recs = [results._AttrDict(record) for record in records(hdus)]
     assert_close(classify(retrieved, model), table)
+
+
+def test_the_client_that_pages_are_run_with_has_the_names_of_the_real_one() -> None:
+    real = pytest.importorskip("sparcl.client", reason="sparclclient is not installed")
+    path = Path(__file__).parent / "docs" / "stand_in" / "sparcl" / "client.py"
+    stand_in = runpy.run_path(str(path))["SparclClient"]
+    for name in ("__init__", "find", "retrieve", "retrieve_by_specid"):
+        ours, theirs = (
+            {n: p.kind for n, p in signature(getattr(c, name)).parameters.items()}
+            for c in (stand_in, real.SparclClient)
+        )
+        assert ours.items() <= theirs.items()
+    fields = {"sparcl_id": "a", "specid": 1, "_dr": "DESI-DR1"}
+    client = SimpleNamespace(fields=SimpleNamespace(_science_name=lambda name, _: name))
+    found = sys.modules["sparcl.Results"].Found([{"status": {}}, fields], client)
+    ours = runpy.run_path(str(path))["answer"]([fields], ["specid"], ["DESI-DR1"])
+    assert (found.count, found.ids, found.records) == (1, ours.ids, ours.records)
 
 
 def test_results_go_straight_into_a_table_of_astropy(table: NDArray[Any]) -> None:

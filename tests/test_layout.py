@@ -25,7 +25,8 @@ from qnp_xp._xp.compat import NumpyAlone, compat
 
 PACKAGE = Path(qnp_xp.__file__).parent
 ROOT = Path(__file__).parents[1]
-API = (ROOT / "docs" / "api.md").read_text("utf-8")
+PAGES = [ROOT / "docs" / "api.md", *sorted((ROOT / "docs" / "api").glob("*.md"))]
+API = "\n".join(page.read_text("utf-8") for page in PAGES)
 MODULES = sorted(m.name for m in pkgutil.walk_packages([str(PACKAGE)], "qnp_xp."))
 PUBLIC = [name for name in MODULES if "._" not in name]
 #: Modules that need another library as soon as they are imported.
@@ -44,7 +45,7 @@ def lacks(module: str) -> bool:
 
 
 def documented() -> dict[str, Any]:
-    """Find the objects that the API page documents, by their paths."""
+    """Find the objects that the API pages document, by their paths."""
     text = re.sub(r"\n +:(?!members:)[^\n]*", "", API)
     paths = re.findall(r"(?:autofunction|autoclass|py:data):: qnp_xp\.(\S+)", text)
     for module, members in re.findall(
@@ -62,7 +63,7 @@ def test_the_api_page_lists_the_modules_without_underscore() -> None:
 
 
 @pytest.mark.parametrize("module", ["qnp_xp", *PUBLIC])
-def test_names_of_public_modules_are_on_the_api_page(module: str) -> None:
+def test_names_of_public_modules_are_on_the_api_pages(module: str) -> None:
     found = importlib.import_module(module)
     on_page = documented()
     lacking = []

@@ -45,10 +45,10 @@ _COMMANDS = {
         "compare tables with truth: purity, completeness, redshifts",
     ),
     "demo": (demo, "classify the simulated coadd that ships with the package"),
-    "benchmark": (benchmark, "say how fast this machine classifies, by stage"),
-    "info": (info, "say what a weights file holds"),
+    "benchmark": (benchmark, "measure how fast this machine classifies"),
+    "info": (info, "describe a weights file"),
     "train": (train, "train a network on your own labels, or tune one"),
-    "convert": (convert, "write a weights file anew, for Keras 3 or as ONNX"),
+    "convert": (convert, "write the network of a weights file for Keras 3 or as ONNX"),
     "embed-grid": (embed_grid, "copy a weights file and add its wavelength grid"),
 }
 

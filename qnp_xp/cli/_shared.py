@@ -45,49 +45,54 @@ def add_model(add: Add) -> None:
     """Add the option of the weights."""
     add(
         "-m --model WEIGHTS",
-        "weights file; without it $QN_MODEL_FILE is used, else the network that ships"
-        " with the package",
+        "weights file (default: $QN_MODEL_FILE, else the network that ships with the"
+        " package)",
     )
 
 
 def add_targetids(add: Add, otherwise: str = "") -> None:
     """Add the option of targets."""
-    meaning = f"TARGETIDs: 1,2,3, or 1 2 3, or @FILE with one a line{otherwise}"
+    meaning = f"TARGETIDs: 1,2,3, or 1 2 3, or @FILE with one on each line{otherwise}"
     add("--targetids --targetid T", meaning, action="append")
 
 
 def add_dtype(add: Add) -> None:
     """Add the option of what is computed in."""
-    meaning = "what the network computes in (%(default)s)"
+    meaning = "precision of the network (default: %(default)s)"
     add("--dtype", meaning, choices=("float32", "float64"), default="float32")
 
 
 def add_compiled(add: Add) -> None:
     """Add the option of what LLVM compiles."""
-    meaning = "have LLVM compile the network (where llvmlite is installed, in float32)"
+    meaning = (
+        "let LLVM compile the network (default: in float32, if llvmlite is installed)"
+    )
     add("--compiled", meaning, action=argparse.BooleanOptionalAction)
 
 
 def add_thresholds(add: Add, of_table: str = "") -> None:
     """Add the options that say which pixels count, and what a quasar is."""
     add("--use-mask", "leave out pixels whose MASK is set")
-    meaning = f"confidence of a line (the network's own, or 0.5{of_table})"
+    meaning = (
+        "confidence above which a line counts (default: that of the network, else"
+        f" 0.5{of_table})"
+    )
     add("--c-thresh C_THRESH", meaning, type=float)
-    meaning = "lines that make a quasar (%(default)s)"
+    meaning = "number of such lines that a quasar has at least (default: %(default)s)"
     add("--n-thresh N_THRESH", meaning, type=int, default=1)
 
 
 def add_lines(add: Add) -> None:
     """Add the options that name the lines of other networks."""
     default = ",".join(LINES)
-    meaning = f"emission lines of the network, where these are not DESI's {default}"
+    meaning = f"emission lines of the network, if they are not DESI's {default}"
     add("--lines LINES", meaning, type=name_list)
     add("--lines-bal LINES_BAL", "BAL lines of the network", type=name_list)
 
 
 #: Names and meanings of other options that several commands have.
-DEVICE = "--device DEVICE", "cpu, gpu, gpu:N or auto (cpu)"
-ROWS = "--rows ROWS", "row numbers from 0: 0,3,5-9"
+DEVICE = "--device DEVICE", "cpu, gpu, gpu:N or auto (default: cpu)"
+ROWS = "--rows ROWS", "row numbers, which begin with 0: 0,3,5-9"
 
 
 #: What `wave_grid` takes.

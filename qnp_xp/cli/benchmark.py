@@ -1,6 +1,6 @@
-"""Classify the spectra of FILE over and over, and say how long each stage takes.
+"""Classify the spectra of FILE again and again, and print how long each stage takes.
 
-Nothing is written.
+No file is written.
 """
 
 from __future__ import annotations
@@ -18,10 +18,20 @@ from ._shared import DEVICE, add_compiled, add_dtype, add_model, adder
 def add_options(p: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     add = adder(p)
-    add("file FILE", "coadd; the simulated one by default", nargs="?")
+    add("file FILE", "coadd (default: the simulated one)", nargs="?")
     add_model(add)
-    add("--spectra SPECTRA", "at a time (%(default)s)", type=int, default=500)
-    add("--repeats REPEATS", "rounds (%(default)s)", type=int, default=5)
+    add(
+        "--spectra SPECTRA",
+        "number of spectra in a round (default: %(default)s)",
+        type=int,
+        default=500,
+    )
+    add(
+        "--repeats REPEATS",
+        "number of rounds (default: %(default)s)",
+        type=int,
+        default=5,
+    )
     add(*DEVICE, default="cpu")
     add_dtype(add)
     add_compiled(add)

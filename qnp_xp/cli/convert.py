@@ -1,9 +1,9 @@
-"""Write the network of the weights file IN anew, for Keras 3 or as ONNX.
+"""Write the network of the weights file IN to a new file, for Keras 3 or as ONNX.
 
-Keras 3 cannot load the Lambda layers of DESI's kind of files; here they become
-Rescaling layers. OUT has the wavelength grid, the names of the lines and the threshold
-in it, and is compared with IN before it is there. Keras files need Keras 3 and PyTorch,
-which pip install '.[train]' brings in a checkout; ONNX needs '.[onnx]'.
+Keras 3 cannot load the Lambda layers of files like DESI's. In OUT they are Rescaling
+layers. OUT also has the wavelength grid, the names of the lines and the threshold. Its
+outputs are compared with those of IN before it is written. Keras files need Keras 3 and
+PyTorch: pip install '.[train]' in a checkout. ONNX needs '.[onnx]'.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from ._shared import adder
 def add_options(p: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     add = adder(p)
-    add("source IN", "weights file: Keras 2 or 3 HDF5, or .keras")
-    add("target OUT", "file to write, which ends in .keras, .h5 or .onnx")
-    meaning = f"grid of a network whose file holds none: {_shared.GRIDS}"
+    add("source IN", "weights file: HDF5 of Keras 2 or 3, or .keras")
+    add("target OUT", "file to write, whose name ends in .keras, .h5 or .onnx")
+    meaning = f"wavelength grid, if IN holds none: {_shared.GRIDS}"
     add("--grid GRID", meaning)
     _shared.add_lines(add)
-    meaning = "threshold of this network (the one in IN, if there is one)"
+    meaning = "threshold of this network (default: the one in IN, if there is one)"
     add("--c-thresh C_THRESH", meaning, type=float)
     add("--overwrite", "replace OUT")
 

@@ -1,7 +1,7 @@
 """Classify the simulated coadd that ships with the package.
 
-The network that ships with it is used. What was found is printed beside what was
-simulated, and a picture is drawn, which needs matplotlib.
+It uses the network that ships with the package. It prints what was found beside what
+was simulated, and draws a picture, which needs matplotlib.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ def add_options(p: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     add = adder(p)
     default = "qn-demo-coadd.fits"
-    add("-o --output OUT", "table to write (%(default)s)", default=default)
-    add("--keep-coadd", f"write the coadd too, as {DEMO_COADD} beside OUT")
-    add("--overwrite", "replace what is there")
+    add("-o --output OUT", "table to write (default: %(default)s)", default=default)
+    add("--keep-coadd", f"also write the coadd, as {DEMO_COADD} beside OUT")
+    add("--overwrite", "replace older files")
     add(*DEVICE, default="cpu")
 
 

@@ -1,4 +1,4 @@
-"""Copy the weights file IN to OUT with the wavelength grid of its network.
+"""Copy the weights file IN to OUT, with the wavelength grid of its network in OUT.
 
 QuasarNP's post_process_weights.py does the same.
 """
@@ -17,8 +17,8 @@ def add_options(p: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     add = adder(p)
     add("source IN", "weights file")
-    add("target OUT", "the copy")
-    meaning = f"{_shared.GRIDS} (%(default)s)"
+    add("target OUT", "copy to write")
+    meaning = f"wavelength grid: {_shared.GRIDS} (default: %(default)s)"
     add("--grid GRID", meaning, default="log")
     add("--overwrite", "replace OUT")
 

@@ -1,4 +1,4 @@
-"""Say what network is in a weights file: layers, lines, boxes and wavelength grid."""
+"""Describe the network in a weights file: layers, lines, boxes and wavelength grid."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from .._printing import say
 def add_options(p: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     meaning = (
-        "Keras .h5 or .keras file; without it $QN_MODEL_FILE is used, else the network"
-        " that ships with the package"
+        "Keras .h5 or .keras file (default: $QN_MODEL_FILE, else the network that ships"
+        " with the package)"
     )
     p.add_argument("weights", metavar="WEIGHTS", nargs="?", help=meaning)
 

@@ -1,7 +1,7 @@
 """Make a page to look at spectra and judge them.
 
-It is one file that any browser opens, without a network. Judgements are saved as the
-csv that DESI's prospect writes. Needs Bokeh, which pip install '.[inspect]' brings in a
+The page is one file, which any browser opens without a network. Judgements are saved as
+a csv in the form of DESI's prospect. This needs Bokeh: pip install '.[inspect]' in a
 checkout.
 """
 
@@ -18,29 +18,47 @@ from ._shared import adder
 def add_options(p: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     add = adder(p)
-    meaning = "whatever classify takes, or @LIST, which names one a line"
+    meaning = (
+        "any file that classify takes, or @LIST, a file with one of these on each line"
+    )
     add("files FILE", meaning, nargs="+")
     _shared.add_model(add)
     meaning = (
-        "table of classify or merge whose results are shown, those of a column Z_FIT"
-        " too (the spectra are classified)"
+        "show the results in this table of classify or merge, with its column Z_FIT"
+        " (default: the spectra are classified)"
     )
     add("--table QN", meaning)
-    add("-o --output OUT", "page to write (%(default)s)", default="inspect.html")
+    add(
+        "-o --output OUT",
+        "page to write (default: %(default)s)",
+        default="inspect.html",
+    )
     add("--overwrite", "replace an older page")
     add_either = adder(p.add_mutually_exclusive_group())
-    _shared.add_targetids(add_either, " (all spectra)")
+    _shared.add_targetids(add_either, " (default: all spectra)")
     add_either(*_shared.ROWS, type=_shared.row_list)
-    add_either("--quasars", "the quasars")
-    meaning = f"spectra whose deciding confidence is within {NEAR} of the threshold"
+    add_either("--quasars", "only the quasars")
+    meaning = (
+        f"only spectra whose deciding confidence is within {NEAR} of the threshold"
+    )
     add_either("--near-threshold", meaning)
-    meaning = "spectra of which a table says otherwise: no quasar, or another redshift"
+    meaning = "only spectra whose class or redshift is another one in the table TRUTH"
     add_either("--disagree TRUTH", meaning)
-    meaning = "most spectra that are not named one by one (%(default)s)"
+    meaning = (
+        "largest number of spectra, if you do not name them (default: %(default)s)"
+    )
     add("--limit N", meaning, type=int, default=300)
     add("--use-mask", "leave out pixels whose MASK is set")
-    add("--c-thresh C_THRESH", "confidence of a line (0.5, or the table's)", type=float)
-    add("--n-thresh N_THRESH", "lines that make a quasar (1, or the table's)", type=int)
+    meaning = (
+        "confidence above which a line counts (default: that of the table or the"
+        " network, else 0.5)"
+    )
+    add("--c-thresh C_THRESH", meaning, type=float)
+    meaning = (
+        "number of such lines that a quasar has at least (default: that of the table,"
+        " else 1)"
+    )
+    add("--n-thresh N_THRESH", meaning, type=int)
     _shared.add_lines(add)
 
 

@@ -1,6 +1,6 @@
-"""Write the rows of tables of qnp-xp classify to one table, in the order given.
+"""Write the rows of several tables of qnp-xp classify to one table, in the order given.
 
-All must be of one network and one set of options.
+All tables must have been made with the same network and the same options.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ def add_options(p: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     add = adder(p)
     add("output OUT", "table to write")
-    meaning = "qn-* table, or @LIST, a file with one of these a line"
+    meaning = "qn-* table, or @LIST, a file with one of these on each line"
     add("files FILE", meaning, nargs="+")
     add(
         "--duplicates",
-        "where a TARGETID is in several rows: keep all, or the one of the highest"
-        " Z_QN_CONF; an error without this option",
+        "if a TARGETID has several rows, keep all of them, or the one with the highest"
+        " Z_QN_CONF (default: an error)",
         choices=("keep", "best"),
     )
     add("--overwrite", "replace OUT")

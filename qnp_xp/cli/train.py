@@ -1,7 +1,7 @@
 """Train a network on your own labels, or tune one.
 
-Each --data is followed by its --truth. Needs Keras 3 and PyTorch, which pip install
-'.[train]' brings in a checkout.
+Give a --truth after each --data. This needs Keras 3 and PyTorch: pip install '.[train]'
+in a checkout.
 """
 
 from __future__ import annotations
@@ -26,46 +26,54 @@ _SETTINGS = (
 def add_options(p: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     add = adder(p)
-    meaning = "files of spectra, or @LIST, which holds one a line; may be given again"
-    add("--data FILE", meaning, nargs="+", action="append", required=True)
     meaning = (
-        "what is known of these: any table that validate takes; one for each --data"
+        "files of spectra, or @LIST, a file with one on each line; may be given again"
     )
+    add("--data FILE", meaning, nargs="+", action="append", required=True)
+    meaning = "table of what is known of these, as for validate; one for each --data"
     add("--truth TRUTH", meaning, action="append", required=True)
-    meaning = "files of spectra of which none is a quasar"
+    meaning = "files of spectra without any quasar"
     add("--negatives FILE", meaning, nargs="+", default=[])
     meaning = (
-        "weights to begin with, of any kind that classify takes, or bundled, for those"
-        " that ship with the package (random weights)"
+        "begin with these weights, of any kind that classify takes, or with bundled for"
+        " those that ship with the package (default: random weights)"
     )
     add("--from WEIGHTS", meaning, dest="start")
     meaning = "weights file to write, .h5 or .keras; the curve is drawn beside it"
     add("-o --output OUT", meaning, required=True)
-    add("--overwrite", "replace what is there")
-    add("--dry-run", "say what would be trained on, and end")
+    add("--overwrite", "replace older files")
+    add("--dry-run", "print what the training would use, and end")
     add_either = adder(p.add_mutually_exclusive_group())
-    meaning = "number of batches (600 with --from, else 6000)"
+    meaning = "number of batches (default: 600 with --from, else 6000)"
     add_either("--steps N", meaning, type=int)
-    add_either("--epochs N", "passes over the spectra instead", type=float)
-    add("--minutes N", "time after which training ends", type=float)
-    meaning = "share of the targets that is held out (%(default)s)"
+    add_either(
+        "--epochs N",
+        "number of passes over the spectra, instead of --steps",
+        type=float,
+    )
+    add("--minutes N", "number of minutes after which training ends", type=float)
+    meaning = "fraction of the targets that is held out (default: %(default)s)"
     add("--held FRACTION", meaning, type=float, default=0.2)
-    meaning = "seed of all that is random (%(default)s)"
+    meaning = "seed of the random numbers (default: %(default)s)"
     add("--seed N", meaning, type=int, default=0)
-    meaning = "largest learning rate (1e-4 with --from, else 2e-3)"
+    meaning = "largest learning rate (default: 1e-4 with --from, else 2e-3)"
     add("--rate RATE", meaning, type=float)
-    meaning = "spectra of a batch, half of them quasars (%(default)s)"
+    meaning = (
+        "number of spectra in a batch, of which half are quasars (default: %(default)s)"
+    )
     add("--batch-size N", meaning, type=int, default=64)
-    meaning = "the most that errors are multiplied by, with noise added (%(default)s)"
+    meaning = "largest factor by which noise makes errors larger (default: %(default)s)"
     add("--noise FACTOR", meaning, type=float, default=3.0)
-    meaning = "the most bins that spectra are moved by in redshift (%(default)s)"
+    meaning = "largest shift of a spectrum in redshift, in bins (default: %(default)s)"
     add("--shift BINS", meaning, type=int, default=30)
-    meaning = "threads of PyTorch; others give another network (%(default)s)"
+    meaning = (
+        "number of PyTorch's threads; it changes the network (default: %(default)s)"
+    )
     add("--threads N", meaning, type=int, default=1)
     add("--use-mask", "leave out pixels whose MASK is set")
     add("--coadd", "add up the spectra of each target")
     _shared.add_lines(add)
-    add("-q --quiet", "print what is held out alone")
+    add("-q --quiet", "print only the results on what is held out")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -1,8 +1,8 @@
-"""Compare tables with truth: purity, completeness, redshifts, and what disagrees.
+"""Compare tables with truth: purity, completeness, redshifts, and rows that disagree.
 
-TRUTH is a table of visual inspections, of redrock or of SDSS' pipeline, a catalogue of
-quasars, or a text with TARGETID, Z and SPECTYPE. Each TABLE is of qnp-xp classify or
-merge; several of one network are taken together.
+TRUTH is a table of visual inspections, of redrock or of SDSS' pipeline, or a catalogue
+of quasars, or a text with TARGETID, Z and SPECTYPE. Each TABLE is one of qnp-xp
+classify or merge. Several tables must be of the same network, and are counted together.
 """
 
 from __future__ import annotations
@@ -18,25 +18,34 @@ from ._shared import adder
 def add_options(p: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
     add = adder(p)
-    meaning = "table of classify or merge, or @LIST, a file with one of these a line"
+    meaning = (
+        "table of classify or merge, or @LIST, a file with one of these on each line"
+    )
     add("files TABLE", meaning, nargs="+")
-    add("--truth TRUTH", "what is known of the objects: FITS or text", required=True)
-    meaning = "other tables to compare with, of old weights for one"
+    add(
+        "--truth TRUTH",
+        "table of what is known of the objects: FITS or text",
+        required=True,
+    )
+    meaning = "second set of tables to compare with, such as those of older weights"
     add("--compare TABLE", meaning, nargs="+")
     meaning = (
-        "report to write: .fits has all tables, .csv the rows that disagree, .png or"
-        " .pdf the pictures; a name without ending makes OUT.fits and OUT.png"
+        "report to write: .fits for all tables, .csv for the rows that disagree, .png"
+        " or .pdf for the pictures; without an ending, OUT.fits and OUT.png"
     )
     add("-o --output OUT", meaning)
     add("--overwrite", "replace older reports")
-    meaning = "find the lowest threshold that gives this purity, 0 to 1"
+    meaning = "find the lowest threshold that gives this purity, which is 0 to 1"
     add("--purity PURITY", meaning, type=float)
-    meaning = "confidence of a line (that of the table)"
+    meaning = "confidence above which a line counts (default: that of the table)"
     add("--c-thresh C_THRESH", meaning, type=float)
-    meaning = "lines that make a quasar (that of the table)"
+    meaning = (
+        "number of such lines that a quasar has at least (default: that of the table)"
+    )
     add("--n-thresh N_THRESH", meaning, type=int)
     meaning = (
-        "how far dz/(1+z) of a good redshift may be from 0 (%(default)s, 2998 km/s)"
+        "how far from 0 dz/(1+z) of a good redshift may be (default: %(default)s, which"
+        " is 2998 km/s)"
     )
     add("--dz DZ", meaning, type=float, default=0.01)
 

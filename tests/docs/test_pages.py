@@ -41,7 +41,8 @@ from qnp_xp import cli
 
 ROOT = Path(__file__).parents[2]
 TUTORIAL = ROOT / "docs" / "tutorial.ipynb"
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md")), *sorted(DOCS.glob("api/*.md"))]
 #: Pages on scripts beside the package, whose code must be code, but is not run.
 SCRIPTS = [ROOT / "benchmarks" / "README.md", ROOT / "training" / "README.md"]
 
@@ -49,6 +50,7 @@ SCRIPTS = [ROOT / "benchmarks" / "README.md", ROOT / "training" / "README.md"]
 REASONS = (
     "installs packages",
     "needs a checkout",
+    "needs a network",
     "needs a GPU",
     "needs Keras",
     "needs ONNX",
@@ -64,8 +66,11 @@ FOLLOWED_REASONS = ("installs packages", "needs PyTorch", "runs nox")
 #: What is run where a library is installed.
 NEEDED = {"needs Keras": "keras", "needs ONNX": "onnxruntime", "needs PyTorch": "torch"}
 
+#: What answers in the place of a network, of which tests have none.
+STAND_IN = str(Path(__file__).with_name("stand_in"))
+
 CODE = ("bash", "python")
-OTHER_LANGUAGES = ("text", "toml", "yaml", "bibtex", "ini", "diff", "mermaid")
+OTHER_LANGUAGES = ("text", "toml", "yaml", "bibtex", "ini", "diff")
 _FENCED = re.compile(
     r"(?:^ *<!-- (?P<mark>[^\n]*) -->\n)?"
     r"^(?P<indent> *)(?P<fence>`{3,}|~{3,}) *(?P<language>[^\s`]*)[^\n]*\n"
@@ -195,7 +200,7 @@ def environment(home: Path) -> dict[str, str]:
     env = {k: v for k, v in os.environ.items() if not k.startswith(set_here)}
     package = str(Path(qnp_xp.__file__).parents[1])
     paths = [str(Path(p).absolute()) for p in env.get("PYTHONPATH", "").split(":") if p]
-    env["PYTHONPATH"] = ":".join([package, *paths])
+    env["PYTHONPATH"] = ":".join([package, *paths, STAND_IN])
     env["PATH"] = f"{Path(sys.executable).parent}:{env['PATH']}"
     env.update(HOME=str(home), OMP_NUM_THREADS="1")
     # A cache in an empty home would be filled anew, with the fonts of the system.
@@ -406,3 +411,25 @@ def test_links_to_files_and_pictures_lead_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)", text):
         if not re.match(r"\w+:", target):
             assert (page.parent / target).exists(), target
+
+
+def anchors_of(page: Path) -> set[str]:
+    """The anchors that GitHub and MyST give to the headings of a page."""
+    text = re.sub(
+        r"^ *(```+|~~~+).*?^ *\1 *$",
+        "",
+        page.read_text("utf-8"),
+        flags=re.DOTALL | re.M,
+    )
+    headings = re.findall(r"^#+ +(.+?) *$", text, re.M)
+    found = {re.sub(r"[^\w -]", "", h).lower().replace(" ", "-") for h in headings}
+    if page == DOCS / "cli.md":  # whose sections come from the parser
+        found |= {f"qnp-xp-{command}" for command in subparsers()}
+    return found
+
+
+@every_page
+def test_links_to_headings_lead_to_one(page: Path) -> None:
+    text = re.sub(r"`[^`]*`", "", page.read_text("utf-8"))
+    for target, anchor in re.findall(r"\]\(([^)#:\s]*\.md|)#([^)\s]+)\)", text):
+        assert anchor in anchors_of(page.parent / target if target else page), anchor

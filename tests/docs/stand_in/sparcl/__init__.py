@@ -1,0 +1,1 @@
+"""Stands in for sparclclient where pages are run, since tests have no network."""
