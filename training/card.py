@@ -61,6 +61,17 @@ def _spots(results: dict[str, Any]) -> str:
     return _table(heads, rows)
 
 
+def _fits(results: dict[str, Any]) -> str:
+    heads = ["spectra", "z", "this network: spectra", "Z_QN", "Z_FIT"]
+    heads += ["QuasarNP's test network: spectra", "Z_QN", "Z_FIT"]
+    rows = []
+    for sample in ("calibration", "simulated"):
+        for z, by_network in results["fits"][sample].items():
+            figures = [f"{x:,}" for own in by_network.values() for x in own]
+            rows.append([sample, z, *figures])
+    return _table(heads, rows)
+
+
 def fill(card: str, results: dict[str, Any]) -> str:
     """Put a network's figures into the tables of a card.
 
@@ -69,7 +80,7 @@ def fill(card: str, results: dict[str, Any]) -> str:
     card : str
         Markdown, in which a comment ``<!-- table: NAME -->`` stands on the line before
         each table to fill: ``recall at 0.5``, ``recall at 0.8``, ``false positives``,
-        ``broad absorption`` and ``blind spots``.
+        ``broad absorption``, ``blind spots`` and ``fitted redshifts``.
     results : dict
         From `evaluate.evaluate`.
 
@@ -88,6 +99,7 @@ def fill(card: str, results: dict[str, Any]) -> str:
         "false positives": _false(results),
         "broad absorption": _broad(results),
         "blind spots": _spots(results),
+        "fitted redshifts": _fits(results),
     }
     for name, table in tables.items():
         mark = f"<!-- table: {name} -->\n"

@@ -22,6 +22,7 @@ from blind_spots import CLOSE, at_edges, blind_spots
 from card import fill
 from curves import draw_curves
 from ensemble import EVALUATION, KINDS, Ensemble, simulate
+from fits import fits
 from noise import draw_snr, normalise, observe
 from parents import Observed
 from templates import C_KMS
@@ -243,10 +244,13 @@ def evaluate(network: Path, world: World, n: int) -> dict[str, Any]:
     dict
     """
     judge = Judge(load_model(network))
-    for_objects, for_noise, for_spots = np.random.SeedSequence(SEED).spawn(3)
+    seeds = np.random.SeedSequence(SEED).spawn(5)
+    for_objects, for_noise, for_spots, for_fits, for_fit_noise = seeds
     objects = simulate(for_objects, world.library, n, EVALUATION)
     rng = np.random.default_rng(for_noise)
     rng_spots = np.random.default_rng(for_spots)
+    other = Judge(load_model(reference_folder() / "quasarnp" / "test_weights.h5"))
+    judges = {"this": (judge, THRESHOLDS[1]), "QuasarNP's test": (other, THRESHOLDS[0])}
     return {
         "weights_sha256": judge.model.weights_sha256,
         "objects": n,
@@ -255,6 +259,7 @@ def evaluate(network: Path, world: World, n: int) -> dict[str, Any]:
         "mixed": mixed(judge, world, objects, rng),
         "blind spots": blind_spots(judge, world, rng_spots, THRESHOLDS[1]),
         "at edges": at_edges(judge, world, rng_spots),
+        "fits": fits(judges, world, for_fits, np.random.default_rng(for_fit_noise)),
         "calibration": calibration(judge, world.observed),
         "desi": desi(judge, reference_folder() / "quasarnp"),
     }
