@@ -153,6 +153,60 @@ def test_headers_in_doubt_are_left_to_cfitsio(
     assert asked
 
 
+@pytest.mark.parametrize(
+    "card",
+    [
+        *(
+            "TSCAL1 = 2.0",
+            "TSCAL1=2.0",
+            "TSCAL01 = 2.0",
+            "TZERO+1 = 2",
+            "TFORM01 = '1J'",
+        ),
+        *("HIERARCH TSCAL1 = 2.0", "HIERARCH  TZERO1 = 1", "HIERARCH ORIGIN OF = 'x'"),
+        *("HISTORY TSCAL1 = 2.0", "COMMENT", "tscal1  = 2.0"),
+    ],
+)
+def test_cards_of_other_forms_mean_what_they_mean_to_cfitsio(
+    tmp_path: Path, card: str
+) -> None:
+    path = tmp_path / "table.fits"
+    fitsio.write(path, np.arange(3).astype([("a", "f4")]), clobber=True)
+    before, end, after = path.read_bytes().rpartition(b"END".ljust(80))
+    path.write_bytes(before + card.ljust(80).encode() + end + after[80:])
+    expected = fitsio.read(path)["a"]
+    with FitsFile(path) as file:
+        found = file.columns(1, ["A"])["A"]
+    assert found.dtype == expected.dtype.newbyteorder("=")
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("card", ["TSCAL2  = 2.0", "TZERO2  = 10", "TSCAL2  = 0.5"])
+@pytest.mark.parametrize("kind", ["u1", "i2", "i4"])
+def test_scaled_integers_are_refused(tmp_path: Path, card: str, kind: str) -> None:
+    path = tmp_path / "table.fits"
+    fitsio.write(path, np.ones(3, [("PLAIN", "i4"), ("SCALED", kind)]), clobber=True)
+    before, end, after = path.read_bytes().rpartition(b"END".ljust(80))
+    path.write_bytes(before + card.ljust(80).encode() + end + after[80:])
+    with FitsFile(path) as file:
+        assert file.columns(1, ["PLAIN"])["PLAIN"].tolist() == [1, 1, 1]
+        with pytest.raises(SpectraError, match=r"table\.fits.*SCALED.*TSCAL"):
+            file.columns(1, ["SCALED"])
+        with pytest.raises(SpectraError, match=r"table\.fits.*SCALED.*TSCAL"):
+            file.table(1)
+
+
+@pytest.mark.parametrize("card", ["BSCALE = 2", "HIERARCH BZERO = 2", "bscale  = 2"])
+def test_images_are_scaled_where_cfitsio_does(tmp_path: Path, card: str) -> None:
+    path = tmp_path / "image.fits"
+    fitsio.write(path, np.arange(6, dtype="i2").reshape(2, 3), clobber=True)
+    before, end, after = path.read_bytes().partition(b"END".ljust(80))
+    path.write_bytes(before + card.ljust(80).encode() + end + after[80:])
+    with FitsFile(path) as file:
+        found = file.image(0).read_rows(np.arange(2))
+    np.testing.assert_array_equal(found, fitsio.read(path))
+
+
 def test_a_table_that_is_changed_while_it_is_read_is_refused(tmp_path: Path) -> None:
     path = write_hdus(tmp_path / "coadd.fits", coadd_hdus(2, arms="R", step=40))
     with FitsFile(path) as file:

@@ -111,6 +111,12 @@ def test_rows_that_are_chosen_keep_the_header(table: ResultTable, way: str) -> N
     assert found.tobytes() == expected.tobytes()
 
 
+def test_the_header_of_chosen_rows_is_their_own(table: ResultTable) -> None:
+    table[:2].header["QNINPUT"] = ("other.fits", "")
+    table.copy().header.clear()
+    assert table.header["QNINPUT"][0] == "demo-coadd.fits"
+
+
 def test_tables_that_are_put_together_have_no_header(table: ResultTable) -> None:
     both = np.concatenate([table, table])
     assert both.size == 50

@@ -35,6 +35,8 @@ _DAMAGE: tuple[type[Exception], ...] = (
     *(ArithmeticError, AttributeError, LookupError, MemoryError, OSError),
     *(RuntimeError, TypeError, ValueError, fitsio.FITSFormatError),
 )
+# Types of integers in cfitsio, and what TZERO makes of them with or without a sign.
+_SIGNS = {(11, 12), (21, 20), (41, 40), (81, 80)}
 _TAPE = 28_800  # bytes of a record of a tape, which is filled up with zeros
 _cfitsio = threading.Lock()  # its messages are of all threads
 
@@ -216,7 +218,7 @@ class FitsFile:
                 table = read_plain(self.content, layout, present.values())
             else:
                 names = [column.name for column in present.values()]
-                table = self.fits[index].read(columns=names)
+                table = self._read_table(hdu, self.fits[index], names)
             if rows is not None and len(table) != rows:
                 raise self.problem(hdu, f"has {len(table)} rows for {rows} spectra")
             return {name: _native(table[x.name]) for name, x in present.items()}
@@ -224,7 +226,20 @@ class FitsFile:
     def table(self, hdu: str | int) -> NDArray[Any]:
         """Read a whole table, in the byte order of the machine."""
         with self.reading(hdu, "a table is expected") as index:
-            return _native(self.fits[index].read())
+            return _native(self._read_table(hdu, self.fits[index], None))
+
+    def _read_table(
+        self, hdu: str | int, found: Any, names: list[str] | None
+    ) -> NDArray[Any]:
+        """Read columns, or all, through fitsio, which reads scaled integers wrongly."""
+        for column in found.get_info().get("colinfo", ()):
+            name, types = column["name"], (column["type"], column["eqtype"])
+            asked = names is None or name in names
+            if asked and types[0] != types[1] and types not in _SIGNS:
+                what = f"column {name} has integers scaled by TSCAL or TZERO"
+                raise self.problem(hdu, f"{what}, which are not supported")
+        table: NDArray[Any] = found.read(columns=names)
+        return table
 
 
 def open_files(paths: Sequence[Path]) -> list[FitsFile]:

@@ -19,6 +19,9 @@ from ._packed import FIRST, most_unpacked
 
 _BLOCK, _CARD = 2880, 80  # bytes
 _LONGEST = 10_000  # blocks of a header
+# Cards without a value that cfitsio takes for nothing else: it also reads ``BZERO = 1``
+# of no standard form, and the last word of HIERARCH where it is as short as a keyword.
+_TEXTS = re.compile(" {8}|COMMENT|HISTORY|CONTINUE|HIERARCH(?! +[^ =]{1,8} *=)")
 _NEXT = b"XTENSION="  # the first bytes of every HDU but the first
 _KEY = re.compile("[A-Z0-9_ -]{8}")
 _OF_TILES = re.compile(r"ZNAXIS\d*|ZTILE\d+|ZIMAGE|ZCMPTYPE")
@@ -43,6 +46,8 @@ class Header:
     cards: dict[str, str] = field(default_factory=dict)
     #: Keywords with two cards that differ.
     twice: set[str] = field(default_factory=set)
+    #: Whether there are cards of other forms, in which cfitsio might find values.
+    odd: bool = False
     #: Where its data start and end, and what may follow starts.
     start: int = 0
     end: int = 0
@@ -52,6 +57,8 @@ class Header:
 
         What cfitsio might read in another way is a ValueError.
         """
+        if self.odd:
+            raise ValueError("has cards that are not as the standard has them")
         card = self.cards.get(key)
         if card is None:
             return None
@@ -121,7 +128,11 @@ def _header(file: IO[bytes], offset: int, first: bytes) -> Header | None:
             if key == "END":
                 header.start = file.tell()
                 return header
-            if card[:1] == "=" and cards.setdefault(key, card) != card:
+            if card[:1] != "=":
+                header.odd |= _TEXTS.match(line) is None
+                continue
+            header.odd |= key != key.upper()
+            if cards.setdefault(key, card) != card:
                 header.twice.add(key)
                 # Of two, cfitsio takes one here and the other there.
                 other = Header({key: card}).text(key)

@@ -24,6 +24,8 @@ _VARIABLE = re.compile(r"'\s*\d*[PQ]", re.IGNORECASE)
 _TYPES = {"B": "u1", "I": ">i2", "J": ">i4", "K": ">i8", "E": ">f4", "D": ">f8"}
 # Keywords by which the values of a column are other than those in the file.
 _CHANGES = ("TSCAL", "TZERO", "TNULL", "TDIM")
+# cfitsio reads other spellings of their numbers, too.
+_SPELT = re.compile("T(?:TYPE|FORM|SCAL|ZERO|NULL|DIM)[^1-9]")
 _LETTERS = string.ascii_uppercase
 _CHUNK = 1 << 24  # bytes of a table that are read at a time
 
@@ -118,6 +120,8 @@ def _columns(
     Files of one kind share them.
     """
     header = Header(dict(about), set(twice))
+    if any(map(_SPELT.match, header.cards)):
+        raise ValueError("has numbers of columns that are not as the standard has them")
     columns: list[Column] = []
     offset = 0
     changed = {key.lstrip(_LETTERS) for key in header.cards if key.startswith(_CHANGES)}

@@ -103,7 +103,8 @@ class ResultTable(np.ndarray[Any, np.dtype[Any]]):
         return made
 
     def __array_finalize__(self, origin: Any) -> None:
-        self.header = getattr(origin, "header", {})
+        # Its own: rows that were chosen may be changed and written for themselves.
+        self.header = dict(getattr(origin, "header", {}))
 
     def __reduce__(self) -> Any:
         made: Any = super().__reduce__()
