@@ -667,7 +667,7 @@ def test_without_a_network_the_one_that_ships_is_used_and_said_so(
     monkeypatch.delenv("QN_MODEL_FILE")
     status, out, _ = run("classify", path)
     assert status == 0
-    assert f", {EMBEDDED_NETWORK}, threshold 0.5 (the default) -> " in out
+    assert f", {EMBEDDED_NETWORK}, threshold 0.8 (the network's own) -> " in out
     (record,) = caplog.records
     assert "bundled network" in record.getMessage()
     header = fitsio.FITS(str(here / "qn-0.fits"))["QN"].read_header()
