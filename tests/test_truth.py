@@ -301,7 +301,19 @@ def truth_of(**columns: Any) -> Truth:
     return open_truth({"Z": np.ones(n), "SPECTYPE": np.full(n, "QSO"), **columns})
 
 
-def test_targets_are_matched_by_targetid_first() -> None:
+def test_spectra_of_one_target_are_matched_by_their_fibers(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    fibers = {"PLATE": [1, 1, 1], "MJD": [5, 6, 5], "FIBERID": [1, 1, 2]}
+    truth = truth_of(TARGETID=[7, 7, 8], SPECTYPE=["QSO", "STAR", "QSO"], **fibers)
+    rows = {"TARGETID": np.asarray([7, 7, 7]), "PLATE": np.asarray([1, 1, 1])}
+    rows |= {"MJD": np.asarray([6, 5, 9]), "FIBERID": np.asarray([1, 1, 1])}
+    # Of a third spectrum nobody says what it is, and the two others contradict.
+    assert match(rows, truth).tolist() == [1, 0, -1]
+    assert "for 1 of 3 rows" in caplog.text
+
+
+def test_targets_are_matched_by_targetid() -> None:
     truth = truth_of(TARGETID=TARGETID + np.asarray([3, 1, 2]))
     rows = {"TARGETID": TARGETID + np.arange(4)}
     assert match(rows, truth).tolist() == [-1, 1, 2, 0]

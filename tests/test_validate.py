@@ -182,7 +182,7 @@ def test_rows_that_disagree_are_listed_with_what_is_wrong() -> None:
     rows = validate(TABLE, TRUTH).disagreeing
     assert rows["ROW"].tolist() == [1, 2, 3, 4]
     assert rows["PROBLEM"].tolist() == [b"redshift", b"false", b"false", b"missed"]
-    expected = [b"QUASAR", b"STAR", b"GALAXY", b"QUASAR"]
+    expected = [b"QSO", b"STAR", b"GALAXY", b"QSO"]
     assert rows["TRUE_CLASS"].tolist() == expected
     assert rows["TRUE_Z"].tolist() == [2.6, 0.0, 0.3, 1.5]
     assert rows["DV"][0] == pytest.approx(LIGHT_SPEED * -0.1 / 3.6)

@@ -268,6 +268,7 @@ def _disagreeing(
     problems = np.select(conditions, [b"missed", b"false", b"redshift"], b"")
     chosen = np.flatnonzero(problems != b"")
     classes = {int(known): known.name.encode() for known in Kind}
+    classes[int(Kind.QUASAR)] = b"QSO"
     columns = {
         "ROW": numbers[chosen],
         "PROBLEM": problems[chosen].astype("S8"),

@@ -16,8 +16,8 @@ _log = logging.getLogger(__name__)
 
 #: What identifies an object, the surest first: columns of truth and of a table.
 _KEYS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
-    (("TARGETID",), ("TARGETID",)),
     (FIBER, FIBER),
+    (("TARGETID",), ("TARGETID",)),
     (("THING_ID",), ("TARGETID",)),  # what tables of SDSS' spectra have there
     (("SDSS_ID",), ("SDSS_ID",)),
 )
@@ -30,10 +30,11 @@ _NONE, _REFUSED = -1, -2  # for rows of truth
 def match(table: Any, truth: Truth) -> Int64:
     """Find the row of truth of each row of a table, -1 where there is none.
 
-    Objects are matched by TARGETID, else by PLATE, MJD and FIBERID, else by THING_ID or
-    SDSS_ID, else by their places in the sky within an arcsecond. `table` is an array
-    with columns or a mapping of them. Of several rows of truth that agree a sure one is
-    taken; targets whose rows contradict each other are left out, with a warning.
+    Objects are matched by PLATE, MJD and FIBERID, which tell spectra of one target
+    apart, else by TARGETID, else by THING_ID or SDSS_ID, else by their places in the sky
+    within an arcsecond. `table` is an array with columns or a mapping of them. Of several
+    rows of truth that agree a sure one is taken; targets whose rows contradict each other
+    are left out, with a warning.
     """
     names = table.dtype.names if isinstance(table, np.ndarray) else table
     columns = {name: np.asarray(table[name]) for name in names}
@@ -54,7 +55,7 @@ def match(table: Any, truth: Truth) -> Int64:
         if "TARGETID" in columns:
             first = f"TARGETID {columns['TARGETID'][refused[0]]}"
         _log.warning(
-            "%s: labels contradict each other for %d of %d targets, which are left out"
+            "%s: labels contradict each other for %d of %d rows, which are left out"
             " (%s first)",
             *(truth.name, refused.size, n, first),
         )
