@@ -31,10 +31,10 @@ def match(table: Any, truth: Truth) -> Int64:
     """Find the row of truth of each row of a table, -1 where there is none.
 
     Objects are matched by PLATE, MJD and FIBERID, which tell spectra of one target
-    apart, else by TARGETID, else by THING_ID or SDSS_ID, else by their places in the sky
-    within an arcsecond. `table` is an array with columns or a mapping of them. Of several
-    rows of truth that agree a sure one is taken; targets whose rows contradict each other
-    are left out, with a warning.
+    apart, else by TARGETID, else by THING_ID or SDSS_ID, else by their places in the
+    sky within an arcsecond. `table` is an array with columns or a mapping of them. Of
+    several rows of truth that agree a sure one is taken; targets whose rows contradict
+    each other are left out, with a warning.
     """
     names = table.dtype.names if isinstance(table, np.ndarray) else table
     columns = {name: np.asarray(table[name]) for name in names}
