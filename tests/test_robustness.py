@@ -609,6 +609,21 @@ def test_integer_pixels_with_blank(case: Case) -> None:
     case.refuses(path, SpectraError, r"\[B_FLUX\].*BLANK")
 
 
+def test_a_column_of_integers_that_tscal_or_tzero_scales(case: Case) -> None:
+    path = case.file(write_spec(case.folder / "spec.fits").read_bytes(), "scaled.fits")
+    content = path.read_bytes()
+    table = fitsio.read(path, ext=2)
+    number = 1 + list(table.dtype.names).index("THING_ID")
+    start = content.rindex(f"TTYPE{number:<3}=".encode())
+    end = content.index(b"END".ljust(80), start)
+    card = f"TSCAL{number:<3}= 2.0".ljust(80).encode()
+    path.write_bytes(
+        content[:end] + card + content[end : end + 80] + content[end + 160 :]
+    )
+    assert fitsio.read(path, ext=2)["THING_ID"] != 2 * table["THING_ID"]
+    case.refuses(path, SpectraError, "THING_ID")
+
+
 def test_integer_or_scaled_pixels(case: Case) -> None:
     def edit(hdus: Hdus) -> None:
         hdus["B_FLUX"] = np.round(10 * hdus["B_FLUX"]).astype("i2")

@@ -187,7 +187,7 @@ def test_targets_are_written_once_and_contradictions_not_at_all(
     assert sorted(read_truth([path])) == [7, 9]
     unnamed, contradicting = caplog.messages
     assert "1 of 6 rows have no THING_ID" in unnamed
-    assert "1 of 3 targets" in contradicting
+    assert "1 of 3 rows" in contradicting
 
 
 @pytest.mark.parametrize(

@@ -222,8 +222,8 @@ def _draw_boxes(axes: Axes, scale: Axes | None, view: SpectrumView) -> None:
     """Draw the activations of the boxes of each line, and where it was found."""
     bar = " bar: where Z_QN puts it;" if view.is_quasar else ""
     title = (
-        f"Boxes. Circle: where a line was found;{bar} solid: above {view.c_thresh:g};"
-        " hollow: no pixels there"
+        f"Boxes. Circle: where a line was found; black: above {view.c_thresh:g};"
+        f" hollow: no pixels there;{bar}".rstrip(";")
     )
     set_title(axes, title)
     rows = np.arange(len(view.lines) + 1)
@@ -231,8 +231,8 @@ def _draw_boxes(axes: Axes, scale: Axes | None, view: SpectrumView) -> None:
     for row, line in enumerate(view.lines):
         middle, weight = row + 0.5, _WEIGHTS[line.counts]
         edge, dashes = (_BLACK, "-") if line.counts else (GREY, ":")
-        fill = "white" if line.on_pixels else "none"
-        circle = {"color": fill, "markeredgecolor": edge, "markersize": 5}
+        fill, rim = (edge, "white") if line.on_pixels else ("none", edge)
+        circle = {"color": fill, "markeredgecolor": rim, "markersize": 5.5}
         axes.plot([line.found], [middle], "o", zorder=4, **circle)
         text = f"{line.confidence:.2f}"
         axes.annotate(text, (1.005, middle), fontweight=weight, **_BESIDE)
