@@ -1,8 +1,8 @@
 """Steps along the orthogonal part of the gradient, for matrices and kernels.
 
 Muon (K. Jordan et al. 2024, https://kellerjordan.github.io/posts/muon/) gives every
-direction of a layer's update the same size. In trials of 600 steps it found 0.762 of the
-quasars at a S/N of 4, and AdamW 0.729.
+direction of a layer's update the same size. In trials of 600 steps it found 0.762 of
+the quasars at a S/N of 4, and AdamW 0.729.
 """
 
 from collections.abc import Iterable
