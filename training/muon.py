@@ -60,12 +60,19 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrix: Tensor) -> Tensor:
-    """Bring all singular values of a matrix near 1, and leave its directions."""
+    """Bring all singular values of a matrix near 1, and leave its directions.
+
+    Each iteration multiplies the matrix by a polynomial of its products of rows. Those
+    are small and square, so that the matrix itself is multiplied only at the end.
+    """
     a, b, c = QUINTIC
     x = matrix / (matrix.norm() + 1e-7)
     tall = len(x) > x.shape[1]
     x = x.T if tall else x
+    products, total = x @ x.T, torch.eye(len(x))
     for _ in range(ITERATIONS):
-        square = x @ x.T
-        x = a * x + (b * square + c * square @ square) @ x
+        change = a * torch.eye(len(x)) + b * products + c * products @ products
+        total = change @ total
+        products = change @ products @ change
+    x = total @ x
     return x.T if tall else x
