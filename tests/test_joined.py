@@ -270,6 +270,20 @@ def test_resuming_does_what_failed_or_was_changed_or_is_new(
     assert len(asked) == 3
 
 
+def test_resuming_without_a_file_says_that_its_rows_are_left_out(
+    run: Run, coadds: list[Path], here: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert run("classify", *coadds, "-o", "all.fits")[0] == 0
+    moved = coadds[0].rename(coadds[0].with_name("coadd-moved.fits"))
+    assert run("classify", moved, coadds[2], "-o", "all.fits", "--resume")[0] == 0
+    assert caplog.messages == [
+        "all.fits: rows of 2 files are left out, as these are not named now: "
+        f"{coadds[0]}, {coadds[1]}"
+    ]
+    table, _ = read_catalog("all.fits")
+    assert set(column(table, "QNINPUT")) == {"coadd-moved.fits", "coadd-2.fits"}
+
+
 def test_an_interrupted_run_without_rows_says_that_there_is_no_table(
     run: Run, coadds: list[Path], here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

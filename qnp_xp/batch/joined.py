@@ -8,7 +8,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from .._text import explain
+from .._text import as_ascii, explain, printable
 from ..io import tables
 from ..io._files import file_stamp
 from ..io._joined import Input, join_tables, read_joined
@@ -46,12 +46,22 @@ class JoinedTable:
 
     def kept(self) -> list[JobResult]:
         """Take over what an earlier run did, of files that are as they were."""
+        by_stamp = {file_stamp(job.inputs): job for job in self._jobs}
+        named = {as_ascii(printable(job.name)) for job in self._jobs}
         for path in (self.output, so_far(self.output)):
-            known = {x.stamp: x for x in read_joined(path, self._identity)}
-            for job in self._jobs:
-                found = known.get(file_stamp(job.inputs))
-                if found:
-                    self._found.setdefault(job.files, replace(found, name=job.name))
+            left_out = []
+            for known in read_joined(path, self._identity):
+                job = by_stamp.get(known.stamp)
+                if job:
+                    self._found.setdefault(job.files, replace(known, name=job.name))
+                elif known.name not in named:
+                    left_out.append(known.name)
+            if left_out:
+                some = ", ".join(left_out[:3]) + ", ..." * (len(left_out) > 3)
+                _log.warning(
+                    "%s: rows of %d files are left out, as these are not named now: %s",
+                    *(path, len(left_out), some),
+                )
         return [
             JobResult(
                 *(job, Outcome.KEPT, f"its rows are in {self.output}"),
