@@ -306,7 +306,7 @@ def test_spectra_near_the_threshold_are_shown(
     )
     settings = {"c_thresh": 0.85, "n_thresh": n_thresh}
     if n_thresh > len(lines):
-        with pytest.raises(ValueError, match=r"demo-coadd\.fits: no spectrum"):
+        with pytest.raises(ValueError, match=r"demo-coadd\.fits: no spectrum has a"):
             inspect(demo, output=page, near_threshold=True, **settings)
         return
     near = np.abs(lines[-n_thresh] - 0.85) <= 0.2

@@ -79,7 +79,7 @@ def make_page(
     found, count = (sum(p.indices.size for p in each) for each in (parts, shown))
     if not count:
         others = f" and {len(parts) - 1} more" if len(parts) > 1 else ""
-        msg = f"{parts[0].result.name}{others}: no spectrum is as asked for"
+        msg = f"{parts[0].result.name}{others}: no spectrum {ask.wanted}"
         raise ValueError(msg)
     targets = _targets(shown, network, options, ask.truth)
     physical = groups is not None

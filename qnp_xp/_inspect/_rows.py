@@ -53,6 +53,17 @@ class Ask:
         """Whether the spectra are asked for one by one."""
         return self.rows is not None or self.targetids is not None
 
+    @property
+    def wanted(self) -> str:
+        """What is asked of each spectrum, to say that none is so."""
+        if self.quasars:
+            return "is called a quasar"
+        if self.near_threshold:
+            return f"has a confidence within {NEAR} of the threshold"
+        if self.truth is not None:
+            return f"disagrees with {self.truth.name}"
+        return "is as asked for"
+
     def indices(self, source: Source) -> Indices | None:
         """Find the rows of a source that are named, each once; None for all."""
         if self.targetids is not None:
