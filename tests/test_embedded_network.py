@@ -36,7 +36,7 @@ numpy.save(sys.argv[3], model.predict(spectra[..., None], verbose=0))
 
 
 def test_it_is_small_and_has_all_that_the_package_asks_of_a_network() -> None:
-    assert NETWORK.stat().st_size < 4e6
+    assert NETWORK.stat().st_size < 5e6
     with h5py.File(NETWORK) as f:
         stored = f["model_grid"][()]
         assert f.attrs["grid_spacing"] == "logarithmic"
@@ -91,5 +91,5 @@ def test_it_finds_the_real_quasars_that_it_was_calibrated_on(reference: Path) ->
         close = abs(row["Z_QN"] - z) < 0.02 * (1 + z)
         good += int(row["IS_QSO_QN"] and close)
     assert quasars == 78
-    assert found >= 76
-    assert good >= 76
+    assert found >= 77
+    assert good >= 77
