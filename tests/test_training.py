@@ -197,6 +197,23 @@ def test_orthogonal_steps_have_the_directions_of_the_matrix(
         assert (inner - torch.diag(inner.diagonal())).abs().max() < 1e-3
 
 
+def test_a_quasar_without_a_line_on_pixels_teaches_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    demand("torch", "keras")
+    monkeypatch.syspath_prepend(str(TRAINING))
+    any_line = importlib.import_module("train").any_line
+    ivar = np.zeros((4, wave.size))
+    ivar[:, 100] = 1
+    place = np.full((4, 7), -5.0)
+    place[:, 3] = (102.9, 103.0, 98.0, -1.0)
+    assert any_line(place, ivar).tolist() == [True, False, True, False]
+    # At the ends of the grid there are no bins beyond.
+    ivar = np.ones((2, wave.size))
+    place[:2, 3] = (0.0, wave.size - 0.1)
+    assert any_line(place[:2], ivar).tolist() == [True, True]
+
+
 def test_quick_trainings_beat_chance_and_give_the_same_network_after_a_cut(
     tools: dict[str, Any], reference: Path, tmp_path: Path
 ) -> None:

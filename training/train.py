@@ -37,7 +37,14 @@ from world import ROOT, World, read_world
 
 from qnp_xp._train._keras import save_network
 from qnp_xp._train._loop import Batch, State, adamw, descend
-from qnp_xp._train._network import ConvShape, Layout, QuasarNet, labels, settle_norms
+from qnp_xp._train._network import (
+    UNKNOWN,
+    ConvShape,
+    Layout,
+    QuasarNet,
+    labels,
+    settle_norms,
+)
 from qnp_xp.grids import Grid, nbins, wave
 from qnp_xp.io._files import atomic_path
 from qnp_xp.lines import LINES, LINES_BAL, rest_wavelengths
@@ -45,7 +52,7 @@ from qnp_xp.lines import LINES, LINES_BAL, rest_wavelengths
 SEED = 20251125
 # Numbers of glibc's <malloc.h>.
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
-SKY = KINDS.index("SKY")
+QSO, SKY = KINDS.index("QSO"), KINDS.index("SKY")
 GRID = Grid(GRID_START, GRID_STEP, nbins, log=True)
 Seeds = np.random.SeedSequence
 
@@ -71,7 +78,7 @@ class Recipe:
     """
 
     objects: int = 500_000
-    steps: int = 10_000
+    steps: int = 13_000
     batch: int = 256
     step: float = 0.02
     rate: float = 2e-3
@@ -116,6 +123,7 @@ def batches(
     print(f"simulated {recipe.objects} objects", flush=True)
     rest = rest_wavelengths([*LINES, *LINES_BAL])
     box, offset = labels(objects.z, objects.bal, rest, GRID, layout)
+    place = ((box + offset) * (nbins / layout.nboxes)).numpy()
     numbers = itertools.count(first)
 
     def make() -> Batch:
@@ -123,10 +131,34 @@ def batches(
         rng = np.random.default_rng(Seeds(for_noise.entropy, spawn_key=key))
         pick = rng.integers(0, len(objects.z), recipe.batch)
         snr = draw_snr(rng, objects.kind[pick], SKY, BRIGHTEST)
-        noisy = observe(rng, objects.flux[pick], world.shapes, snr, PARTIAL)
-        return torch.from_numpy(normalise(*noisy)), box[pick], offset[pick]
+        flux, ivar = observe(rng, objects.flux[pick], world.shapes, snr, PARTIAL)
+        unseen = ~any_line(place[pick], ivar) & (objects.kind[pick] == QSO)
+        taught = torch.where(torch.from_numpy(unseen)[:, None], UNKNOWN, box[pick])
+        return torch.from_numpy(normalise(flux, ivar)), taught, offset[pick]
 
     return make
+
+
+def any_line(place: np.ndarray, ivar: np.ndarray) -> np.ndarray:
+    """Say of which spectra a line lies within two bins of one with weight.
+
+    A quasar of which no line is seen looks like anything without lines, and must not
+    teach that such things are quasars.
+
+    Parameters
+    ----------
+    place : ndarray, shape (n, lines), float
+        Bin of each line; negative where it is not on the grid.
+    ivar : ndarray, shape (n, nbins)
+        Inverse variance.
+
+    Returns
+    -------
+    ndarray, shape (n,), bool
+    """
+    near = place[..., None].astype(int) + np.arange(-2, 3)
+    weight = ivar[np.arange(len(ivar))[:, None, None], np.clip(near, 0, nbins - 1)]
+    return np.any((weight > 0).any(axis=2) & (place >= 0), axis=1)
 
 
 def keep_memory() -> None:
