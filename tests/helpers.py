@@ -395,6 +395,12 @@ def expected_input(
     return x[kept], np.array(kept, dtype=np.int64)
 
 
+NUMPY_STANDS_IN = pytest.mark.skipif(
+    importlib.util.find_spec("array_api_compat") is None,
+    reason="without array-api-compat, numpy is imported to stand in for it",
+)
+
+
 def demand(*names: str) -> None:
     """Skip a test without these libraries; fail where they are asked for."""
     missing = [name for name in names if importlib.util.find_spec(name) is None]

@@ -19,6 +19,7 @@ import h5py
 import numpy as np
 import pytest
 from helpers import (
+    NUMPY_STANDS_IN,
     TARGETID,
     Run,
     coadd_hdus,
@@ -112,6 +113,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@NUMPY_STANDS_IN
 @pytest.mark.parametrize(
     ("options", "status"),
     [

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers import NUMPY_STANDS_IN
 
 import qnp_xp
 from qnp_xp import (
@@ -82,6 +83,7 @@ def test_importing_the_rest_loads_the_readers_of_files_alone(module: str) -> Non
     assert loaded.isdisjoint(set(OPTIONAL) - {"fitsio", "h5py"})
 
 
+@NUMPY_STANDS_IN
 def test_importing_the_command_loads_no_library() -> None:
     loaded = loaded_by("import qnp_xp.cli")
     assert loaded.isdisjoint({*OPTIONAL, "numpy"})

@@ -14,7 +14,7 @@ from pathlib import Path
 import fitsio
 import numpy as np
 import pytest
-from helpers import COMMAND, names, stalled, wait_for, write_coadd
+from helpers import COMMAND, names, split_closing, stalled, wait_for, write_coadd
 
 from qnp_xp.io import embed_grid
 
@@ -147,6 +147,9 @@ def test_ranks_write_what_one_process_writes_beside_a_file_that_fails(
     )
     assert last == f"qnp-xp: error: 1 of {COUNT + 1} inputs failed"
     # One line for each file, and those of other ranks from the root.
+    said, closing = split_closing(said)
+    assert closing.startswith(f"{COUNT + 1} files, ")
+    assert "1 failed (coadd-bad.fits)" in closing
     lines = sorted(line.split(":")[0] for line in said.splitlines())
     assert lines == [f"coadd-{i:02d}.fits" for i in range(COUNT)]
     assert_same_tables(out, given.single)
