@@ -353,6 +353,18 @@ def torch() -> Any:
     return torch
 
 
+def test_a_training_that_was_done_makes_no_batch_more(torch: Any) -> None:
+    loop = importlib.import_module("qnp_xp._train._loop")
+    model = torch.nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.1, total_steps=3)
+    states = [part.state_dict() for part in (model, optimizer, schedule)]
+    made: list[int] = []
+    done = loop.State(3, 1.0, states)
+    loop.descend(model, 3, [optimizer], lambda: made.append(1), lambda *_: True, done)
+    assert not made
+
+
 def test_what_labels_say_is_what_decoding_finds(torch: Any) -> None:
     from qnp_xp._train._network import ABSENT, Layout, labels
 

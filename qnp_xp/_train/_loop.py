@@ -79,6 +79,8 @@ def descend(
         for part, state in zip(parts, start.parts, strict=True):
             part.load_state_dict(state)
         first, running = start.step + 1, start.loss
+    if first > steps:
+        return  # of a batch that is made for nothing, the next one would be another
     # One thread makes the next batch in the meantime; one alone keeps the order.
     with ThreadPoolExecutor(1) as pool:
         following = pool.submit(make)
