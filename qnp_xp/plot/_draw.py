@@ -193,7 +193,9 @@ def _draw_lines(axes: Axes, view: SpectrumView) -> Labels:
     labels, known = [], {"_"}
     for line in shown:
         colour, dashes = (_BLACK, "-") if line.counts else (GREY, "--")
-        what = f"line {'above' if line.counts else 'below'} {view.c_thresh:g}"
+        what = f"line above {view.c_thresh:g}"
+        if not line.counts:
+            what = f"line below {view.c_thresh:g}, or without pixels"
         style = {"linestyle": dashes, "linewidth": 1, "zorder": 2.5}
         style["label"] = "_" if what in known else what
         known.add(what)
