@@ -698,7 +698,8 @@ def test_the_header_says_what_the_table_was_made_with(
     assert versions["numpy"] == np.__version__
     for name in ("fitsio", "h5py"):
         assert versions[name] == importlib.metadata.version(name)
-    here = {d.name: d.version for d in importlib.metadata.distributions()}
+    every = importlib.metadata.distributions()
+    here = {d.name.replace("_", "-"): d.version for d in every}
     assert versions["array-api-compat"] == here.get("array-api-compat", "unknown")
     bits = {value: key for key, value in found.items() if key.startswith("QNBIT")}
     assert bits == {
