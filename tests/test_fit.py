@@ -257,10 +257,7 @@ def test_a_quasar_outside_of_the_window_has_a_warning() -> None:
     flux, ivar, start, absorbed = simulate(noise=0.02)
     start = start * 0 + [(1 + z) * (1 + 0.02) - 1 for z, *_ in OBJECTS]  # 6,000 km/s
     near = start < 1.4
-    found = on_host(flux, ivar, start, absorbed)[:, near]
-    away = np.abs(found[0] - start[near]) / (1 + start[near]) * LIGHT_SPEED
-    assert np.all((found[3] == 1) | (away < 4140))
-    assert np.any(found[3] == 1)
+    assert np.all(on_host(flux, ivar, start, absorbed)[3, near] == 1)
 
 
 def test_numbers_of_any_size_are_fitted() -> None:
