@@ -53,7 +53,7 @@ class Result:
     #: Names of the arms that were used.
     arms: tuple[str, ...]
     #: Time by stage, summed over threads: read, upload, rebin, normalise, predict,
-    #: decode.
+    #: decode, fit.
     seconds: dict[str, float] = field(default_factory=dict)
     #: Activations of each row, shape ``(n, nlines, nboxes)``, where they are kept; NaN
     #: where a row cannot be scored.
@@ -198,8 +198,8 @@ def classify(
         IS_QSO_QN, Z_QN, Z_QN_CONF, N_LINES_QN (lines above the threshold where there
         are pixels), C_* and Z_* for each line, C_BAL_CIV and Z_BAL_CIV, QN_STATUS (bits
         of `qnp_xp.Status`). Rows that cannot be scored hold NaN. With `fit` also Z_FIT,
-        ZERR_FIT, CHI2_FIT (per degree of freedom) and DZ_WARN; they are NaN for other
-        objects than quasars, and where the fit leaves the window, which DZ_WARN says.
+        ZERR_FIT, CHI2_FIT (per degree of freedom) and DZ_WARN. The first three are NaN
+        for other objects than quasars, and where the fit fails, which DZ_WARN says.
         Of many files, QNINPUT names the file of each row; what cannot be read is
         logged, and lacks in the table.
 

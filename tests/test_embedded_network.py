@@ -45,6 +45,7 @@ def test_it_is_small_and_has_all_that_the_package_asks_of_a_network() -> None:
     np.testing.assert_allclose(grid, wave, rtol=1e-15)  # powers differ by a last place
     assert (model.lines, model.lines_bal) == (LINES, LINES_BAL)
     assert model.nboxes == 13
+    assert model.c_thresh == THRESHOLD
 
 
 def test_it_says_what_it_says_in_keras(reference: Path, tmp_path: Path) -> None:
@@ -84,7 +85,7 @@ def test_it_finds_the_real_quasars_that_it_was_calibrated_on(reference: Path) ->
         (about,) = fitsio.read(str(path), ext=2, columns=columns)
         if str(about["CLASS"].astype("U")).strip() != "QSO":
             continue
-        row = classify(path, model, c_thresh=THRESHOLD)[0]
+        row = classify(path, model)[0]
         z = better.get(about["THING_ID"], about["Z"])
         quasars += 1
         found += int(row["IS_QSO_QN"])

@@ -107,6 +107,6 @@ def fill(card: str, results: dict[str, Any]) -> str:
             msg = f"the card has {card.count(mark)} lines {mark.strip()!r}, not one"
             raise ValueError(msg)
         start = card.index(mark) + len(mark)
-        old = re.compile(r"(\|.*\n)*").match(card, start)
-        card = card[:start] + table + card[old.end() if old else start :]
+        rest = re.sub(r"\A(\|.*\n)*", "", card[start:])
+        card = card[:start] + table + rest
     return card

@@ -4,6 +4,7 @@ Run ``python training/redrock_floor.py``. It needs redrock (0.21 was used), scip
 the package.
 """
 
+import os
 import time
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from world import reference_folder
 
 from qnp_xp._fit import FAR
 
-# 1e4 log10 of the bluest of 4,340 pixels, which end at 9795 Angstrom.
+# 1e4 log10 of the bluest of 4,340 pixels, the last of which is at 9793 Angstrom.
 FIRST, PIXELS = 35_570, 4_340
 TEMPLATES = ("rrtemplate-QSO-LOZ-v1.1.fits", "rrtemplate-QSO-HIZ-v1.1.fits")
 
@@ -52,7 +53,9 @@ def main() -> None:
     quasars = np.flatnonzero(observed.quasar)
     targets = [_target(int(i), paths[i]) for i in quasars]
     wave = {x.wavehash: x.wave for target in targets for x in target.spectra}
-    names = [str(folder / "redrock-templates" / name) for name in TEMPLATES]
+    default = folder / "redrock-templates"
+    where = Path(os.environ.get("RR_TEMPLATE_DIR", default))
+    names = [str(where / name) for name in TEMPLATES]
     templates = load_dist_templates(wave, templates=names)
     start = time.perf_counter()
     _, found = zfind(DistTargetsCopy(targets), templates)

@@ -140,7 +140,7 @@ def batches(
 
 
 def any_line(place: np.ndarray, ivar: np.ndarray) -> np.ndarray:
-    """Say of which spectra a line lies within two bins of one with weight.
+    """Say which spectra have weight within two bins of at least one line.
 
     A quasar of which no line is seen looks like anything without lines, and must not
     teach that such things are quasars.
