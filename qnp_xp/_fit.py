@@ -56,13 +56,8 @@ class Fitter:
         parts, sums = basis.lattice
         x = np.linspace(-1, 1, grid.size)
         smooth = np.stack([x**power for power in range(_DEGREE + 1)], axis=1)
-        tables = (
-            places,
-            1 / np.diff(10 ** (places * LATTICE)),
-            smooth,
-            parts[[0, -1]],
-            sums,
-        )
+        widths = np.diff(10 ** (places * LATTICE))
+        tables = (places, 1 / widths, smooth, parts[[0, -1]], sums)
         moved = (to_device(x, self.backend) for x in tables)
         self.places, self.per_width, self.smooth, self.parts, self.sums = moved
 
@@ -107,21 +102,21 @@ def fit_redshifts(
     free = xp.where(usable, free, zero + 1)
     prior = xp.where(far, zero + (math.log(10) * LIGHT_SPEED / _PRIOR), zero)
 
-    def away(shifts: Array) -> Array:
-        """Compute what the prior adds to chi-square."""
-        off = xp.astype(shifts, xp.float64) * LATTICE - start[:, None]
-        return (off * prior[:, None]) ** 2
+    def judge(near: Array, reach: int, step: int) -> tuple[Array, Array]:
+        """Compute the chi-squares around shifts, and what the prior adds to them."""
+        shifts = near[:, None] + _steps(near, reach, step)
+        away = xp.astype(shifts, xp.float64) * LATTICE - start[:, None]
+        chi2 = _chi_squares(fitter, shifts, part, scale, data)
+        return chi2, (away * prior[:, None]) ** 2
 
-    shifts = near[:, None] + _steps(near, _REACH, _COARSE)
-    chi2 = _chi_squares(fitter, shifts, part, scale, data)
+    chi2, penalty = judge(near, _REACH, _COARSE)
     least = xp.min(chi2, axis=1) / free
     expected = xp.where(least > 1, least, zero + 1)[:, None]
-    best = xp.argmin(chi2 / expected + away(shifts), axis=1)
+    best = xp.argmin(chi2 / expected + penalty, axis=1)
     near = near + (best - _REACH) * _COARSE
-    shifts = near[:, None] + _steps(near, _FINE, _STEP)
-    chi2 = _chi_squares(fitter, shifts, part, scale, data)
+    chi2, penalty = judge(near, _FINE, _STEP)
     least = xp.min(chi2, axis=1) / free
-    chi2 = chi2 / expected + away(shifts)
+    chi2 = chi2 / expected + penalty
     middle = xp.clip(xp.argmin(chi2, axis=1), 1, 2 * _FINE - 1)
     before, lowest, after = (pick(middle + i, 1, chi2)[0] for i in (-1, 0, 1))
     # A parabola through the three gives the minimum, and where chi-square is 1 more.

@@ -208,6 +208,12 @@ def test_the_lattice_of_the_templates_need_not_be_that_of_the_grid() -> None:
     assert np.abs(np.mean((second - first) / (1 + first)) * LIGHT_SPEED) < 4
 
 
+def test_templates_are_means_over_the_bins_of_a_linear_grid() -> None:
+    arrays = simulate(noise=1e-5, grid=linear_wave)
+    # With widths and edges that do not belong together it was 0.06.
+    assert np.median(on_host(*arrays, grid=linear_wave)[2]) < 0.02
+
+
 def test_a_fit_depends_on_where_it_begins_only_through_the_prior() -> None:
     flux, ivar, start, absorbed = simulate(noise=0.02)
     near = np.array([z for z, *_ in OBJECTS]) < 1.4

@@ -10,7 +10,6 @@ Keras.
 """
 
 import argparse
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,7 +29,7 @@ from templates import (
     Templates,
     read_templates,
 )
-from world import ROOT, read_world, reference_folder
+from world import ROOT, read_world, template_folder
 
 SEED = 20251127
 # Quasars are seen between these wavelengths (Angstrom).
@@ -166,12 +165,10 @@ def main() -> None:
     args = parser.parse_args()
     rng = np.random.default_rng(SEED)
     library = read_world().library
-    default = reference_folder() / "redrock-templates"
-    folder = Path(os.environ.get("RR_TEMPLATE_DIR", default))
     args.output.unlink(missing_ok=True)
     with fitsio.FITS(str(args.output), "rw") as file:
         for recipe in RECIPES:
-            path = folder / f"rrtemplate-QSO-{recipe.kind}-v1.1.fits"
+            path = template_folder() / f"rrtemplate-QSO-{recipe.kind}-v1.1.fits"
             fine = read_templates(path, split_lines=True, per_bin=1)
             near = recipe.kind == "LOZ"
             parents = library.low_parents if near else library.high_parents

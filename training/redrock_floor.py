@@ -4,7 +4,6 @@ Run ``python training/redrock_floor.py``. It needs redrock (0.21 was used), scip
 the package.
 """
 
-import os
 import time
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from redrock.targets import DistTargetsCopy, Spectrum, Target
 from redrock.templates import load_dist_templates
 from redrock.zfind import zfind
 from templates import C_KMS
-from world import reference_folder
+from world import reference_folder, template_folder
 
 from qnp_xp._fit import FAR
 
@@ -47,15 +46,13 @@ def _target(number: int, path: Path) -> Target:
 
 def main() -> None:
     """Print median velocities of Redrock's redshifts, and its time for a spectrum."""
-    folder = reference_folder()
-    observed = read_boss(folder / "boss")
-    paths = sorted((folder / "boss").glob("spec-*.fits"))
+    folder = reference_folder() / "boss"
+    observed = read_boss(folder)
+    paths = sorted(folder.glob("spec-*.fits"))  # in the order of `observed`
     quasars = np.flatnonzero(observed.quasar)
     targets = [_target(int(i), paths[i]) for i in quasars]
     wave = {x.wavehash: x.wave for target in targets for x in target.spectra}
-    default = folder / "redrock-templates"
-    where = Path(os.environ.get("RR_TEMPLATE_DIR", default))
-    names = [str(where / name) for name in TEMPLATES]
+    names = [str(template_folder() / name) for name in TEMPLATES]
     templates = load_dist_templates(wave, templates=names)
     start = time.perf_counter()
     _, found = zfind(DistTargetsCopy(targets), templates)

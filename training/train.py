@@ -35,6 +35,7 @@ from noise import draw_snr, normalise, observe
 from templates import GRID_START, GRID_STEP
 from world import ROOT, World, read_world
 
+from qnp_xp._scorer import near_weight
 from qnp_xp._train._keras import save_network
 from qnp_xp._train._loop import Batch, State, adamw, descend
 from qnp_xp._train._network import (
@@ -156,9 +157,8 @@ def any_line(place: np.ndarray, ivar: np.ndarray) -> np.ndarray:
     -------
     ndarray, shape (n,), bool
     """
-    near = place[..., None].astype(int) + np.arange(-2, 3)
-    weight = ivar[np.arange(len(ivar))[:, None, None], np.clip(near, 0, nbins - 1)]
-    return np.any((weight > 0).any(axis=2) & (place >= 0), axis=1)
+    near = near_weight(place.T.astype(int), ivar > 0).T
+    return np.any(near & (place >= 0), axis=1)
 
 
 def keep_memory() -> None:

@@ -37,10 +37,15 @@ def reference_folder() -> Path:
     return Path(os.environ.get("QNP_XP_REFERENCE_DATA", default))
 
 
+def template_folder() -> Path:
+    """Folder of Redrock's templates."""
+    default = reference_folder() / "redrock-templates"
+    return Path(os.environ.get("RR_TEMPLATE_DIR", default))
+
+
 def read_world() -> World:
     """Read templates and real spectra."""
     reference = reference_folder()
-    templates = os.environ.get("RR_TEMPLATE_DIR", reference / "redrock-templates")
     observed = read_boss(reference / "boss")
-    library = read_library(Path(templates), observed)
+    library = read_library(template_folder(), observed)
     return World(library, read_shapes(reference, observed), observed)

@@ -193,9 +193,8 @@ def _draw_lines(axes: Axes, view: SpectrumView) -> Labels:
     labels, known = [], {"_"}
     for line in shown:
         colour, dashes = (_BLACK, "-") if line.counts else (GREY, "--")
-        what = f"line above {view.c_thresh:g}"
-        if not line.counts:
-            what = f"line below {view.c_thresh:g}, or without pixels"
+        side = "above {:g}" if line.counts else "below {:g}, or without pixels"
+        what = f"line {side.format(view.c_thresh)}"
         style = {"linestyle": dashes, "linewidth": 1, "zorder": 2.5}
         style["label"] = "_" if what in known else what
         known.add(what)
